@@ -1,0 +1,214 @@
+"""How documents become answers: a frozen tree of settings, TOML in and out, named by its content hash.
+
+A recipe has two halves. The ``index`` half (chunker, embedder, keyword analyser) decides what is stored: a change in
+it needs a new index. The ``query`` half (candidates, fusion, generator) decides how a question is answered: a change
+in it needs none. Parts are named by ``kind``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from openbook.errors import RecipeError
+
+
+class Part(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- the index half ---------------------------------------------------------------------------------------------------
+
+
+class StructureChunker(Part):
+    """Headings, paragraphs, lists, code blocks and tables kept whole where they fit into ``max_tokens``.
+
+    ``max_tokens`` counts the embedder's own tokens, heading path included; ``None``: as many as the embedder reads
+    (512 for a remote one). ``overlap`` (tokens) repeats the end of a block that had to be cut.
+    """
+
+    kind: Literal["structure"] = "structure"
+    max_tokens: int | None = Field(default=None, ge=16)
+    overlap: int = Field(default=0, ge=0)
+
+
+class RecursiveChunker(Part):
+    """Recursive character splitting: ``size`` and ``overlap`` in characters, as other tools have it."""
+
+    kind: Literal["recursive"] = "recursive"
+    size: int = Field(default=1000, ge=1)
+    overlap: int = Field(default=200, ge=0)
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> RecursiveChunker:
+        if self.overlap >= self.size:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than size ({self.size})")
+        return self
+
+
+class LocalEmbedder(Part):
+    """A sentence-transformers folder or hub id, run in OpenVINO; ``"default"`` is the packaged all-MiniLM-L6-v2."""
+
+    kind: Literal["local"] = "local"
+    model: str = "default"
+    query_prefix: str = ""
+    document_prefix: str = ""
+    max_tokens: int | None = Field(default=None, ge=16)
+
+
+class OpenAIEmbedder(Part):
+    """Any OpenAI-compatible ``/embeddings`` endpoint; the key comes from the environment variable ``key_env``."""
+
+    kind: Literal["openai"] = "openai"
+    model: str
+    base_url: str | None = None
+    dimensions: int | None = Field(default=None, ge=1)
+    key_env: str = "OPENAI_API_KEY"
+    query_prefix: str = ""
+    document_prefix: str = ""
+    max_tokens: int = Field(default=512, ge=16)
+
+
+class Keyword(Part):
+    """The keyword analyser: lower case, accents folded, words stemmed in ``language`` (``"none"``: not stemmed)."""
+
+    language: str = "english"
+
+
+class IndexHalf(Part):
+    chunk: Annotated[StructureChunker | RecursiveChunker, Field(discriminator="kind")] = StructureChunker()
+    embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
+    keyword: Keyword = Keyword()
+
+    @property
+    def hash(self) -> str:
+        return _hash(self)
+
+
+# --- the query half ---------------------------------------------------------------------------------------------------
+
+
+class WeightedFusion(Part):
+    """``dense`` · cosine + (1 - ``dense``) · BM25 / the best BM25: what the two stages say, not only in which order."""
+
+    kind: Literal["weighted"] = "weighted"
+    dense: float = Field(default=0.7, ge=0.0, le=1.0)
+
+
+class ReciprocalRankFusion(Part):
+    """Sum of 1 / (``k`` + rank) over the stages (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+
+    kind: Literal["rrf"] = "rrf"
+    k: int = Field(default=60, ge=1)
+
+
+class Extractive(Part):
+    """Quote the best one to ``sentences`` sentences; abstain where the confidence is below ``threshold``."""
+
+    kind: Literal["extractive"] = "extractive"
+    sentences: int = Field(default=2, ge=1, le=3)
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)  # None: the calibrated one
+
+
+class LanguageModel(Part):
+    """A language model that writes the answer from numbered passages and must cite them.
+
+    ``kind`` is the protocol: ``openai`` (any compatible server by ``base_url``) or ``anthropic``. ``context_tokens``
+    bounds the passages handed over. The key comes from ``key_env``; by default from the provider's own variable.
+    """
+
+    kind: Literal["openai", "anthropic"]
+    model: str
+    base_url: str | None = None
+    key_env: str | None = None
+    context_tokens: int = Field(default=4000, ge=64)
+    max_output_tokens: int = Field(default=600, ge=16)
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    instructions: str = ""
+
+
+class QueryHalf(Part):
+    candidates: int = Field(default=100, ge=1, le=10_000)
+    fusion: Annotated[WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = WeightedFusion()
+    context: int = Field(default=10, ge=1)  # hits handed to the generator
+    generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
+
+    @property
+    def hash(self) -> str:
+        return _hash(self)
+
+
+class Recipe(Part):
+    """How documents become answers.
+
+    >>> Recipe().index.chunk.kind
+    'structure'
+    >>> Recipe.from_toml("[query.fusion]\\nkind = 'rrf'").query.fusion.kind
+    'rrf'
+    """
+
+    index: IndexHalf = IndexHalf()
+    query: QueryHalf = QueryHalf()
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that name this recipe: equal settings, equal hash."""
+        return _hash(self)
+
+    @classmethod
+    def from_toml(cls, text: str, *, where: str = "recipe") -> Recipe:
+        """Read a recipe; what is not said takes its default.
+
+        Raises:
+            RecipeError: not TOML, an unknown key or an impossible value.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"not TOML: {error}", where=where, do="mend that line") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(step) for step in first["loc"])
+            do = "remove it; the reference lists the keys" if first["type"] == "extra_forbidden" else "mend that value"
+            raise RecipeError(f"{key}: {first['msg']}", where=where, do=do) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a recipe file. Raises: RecipeError."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"cannot be read ({error})", where=str(path), do="check the path") from None
+        return cls.from_toml(text, where=str(path))
+
+    def to_toml(self) -> str:
+        """Every setting, defaults included, as TOML that ``from_toml`` reads back to an equal recipe."""
+        lines: list[str] = []
+        _write_table(self.model_dump(mode="json", exclude_none=True), (), lines)
+        return "\n".join(lines).strip() + "\n"
+
+
+def _hash(part: Part) -> str:
+    canonical = json.dumps(part.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    values = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    if values and path:
+        lines += ["", f"[{'.'.join(path)}]"]
+    # JSON's scalars and strings are TOML's, but for the DEL character, which JSON leaves bare.
+    lines += [
+        f"{key} = {json.dumps(value, ensure_ascii=False).replace(chr(0x7F), chr(92) + 'u007f')}"
+        for key, value in values.items()
+    ]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _write_table(value, (*path, key), lines)
