@@ -204,11 +204,12 @@ def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str])
     values = {key: value for key, value in table.items() if not isinstance(value, dict)}
     if values and path:
         lines += ["", f"[{'.'.join(path)}]"]
-    # JSON's scalars and strings are TOML's, but for the DEL character, which JSON leaves bare.
-    lines += [
-        f"{key} = {json.dumps(value, ensure_ascii=False).replace(chr(0x7F), chr(92) + 'u007f')}"
-        for key, value in values.items()
-    ]
+    lines += [f"{key} = {_scalar(value)}" for key, value in values.items()]
     for key, value in table.items():
         if isinstance(value, dict):
             _write_table(value, (*path, key), lines)
+
+
+def _scalar(value: Any) -> str:
+    # JSON's scalars are TOML's, but for the DEL character, which JSON leaves bare.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
