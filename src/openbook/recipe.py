@@ -23,6 +23,12 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that name these settings: equal settings, equal hash."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
 
 # --- the index half ---------------------------------------------------------------------------------------------------
 
@@ -87,10 +93,6 @@ class IndexHalf(Part):
     embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
     keyword: Keyword = Keyword()
 
-    @property
-    def hash(self) -> str:
-        return _hash(self)
-
 
 # --- the query half ---------------------------------------------------------------------------------------------------
 
@@ -135,14 +137,10 @@ class LanguageModel(Part):
 
 
 class QueryHalf(Part):
-    candidates: int = Field(default=100, ge=1, le=10_000)
+    candidates: int = Field(default=300, ge=1, le=10_000)  # of each stage; fused and cut to what was asked for
     fusion: Annotated[WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = WeightedFusion()
     context: int = Field(default=10, ge=1)  # hits handed to the generator
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
-
-    @property
-    def hash(self) -> str:
-        return _hash(self)
 
 
 class Recipe(Part):
@@ -156,11 +154,6 @@ class Recipe(Part):
 
     index: IndexHalf = IndexHalf()
     query: QueryHalf = QueryHalf()
-
-    @property
-    def hash(self) -> str:
-        """Twelve hex digits that name this recipe: equal settings, equal hash."""
-        return _hash(self)
 
     @classmethod
     def from_toml(cls, text: str, *, where: str = "recipe") -> Recipe:
@@ -193,11 +186,6 @@ class Recipe(Part):
         lines: list[str] = []
         _write_table(self.model_dump(mode="json", exclude_none=True), (), lines)
         return "\n".join(lines).strip() + "\n"
-
-
-def _hash(part: Part) -> str:
-    canonical = json.dumps(part.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:

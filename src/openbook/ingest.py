@@ -1,0 +1,293 @@
+"""Sources become indexed documents: read, cut, embedded and written in batches, and only where something changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from openbook.chunk import embedded_text, open_chunker
+from openbook.errors import SourceError
+from openbook.load import MAX_BYTES, SourceFile, read, scan
+from openbook.recipe import IndexHalf
+from openbook.store.documents import Documents, FileState, Write
+from openbook.store.index import Index
+from openbook.store.vectors import embed_cached
+from openbook.types import PUBLIC, Document, Metadata, Skipped
+
+if TYPE_CHECKING:
+    from openbook.embed import Embedder
+
+BATCH_CHUNKS = 1024
+"""Chunks of one transaction: enough for batches of equal length, few enough to lose little to a kill."""
+
+VANISHED_SHARE = 0.30
+"""More than this share of a root gone at once is more often an unmounted disk than a clean-up."""
+
+LOADERS = 1
+"""Raised when a loader reads a format differently: files are then read again though they have not changed."""
+
+_RACY_NS = 50_000_000  # a file changed this shortly before it was read may change again within one tick of its clock
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What ``add`` did: numbers of documents, what was skipped and why, chunks written, texts embedded, seconds."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    chunks: int = 0
+    embedded: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far ``add`` is. ``documents`` are durable; ``chunks`` are embedded, of the ``of_chunks`` cut so far."""
+
+    files: int = 0
+    of_files: int = 0
+    documents: int = 0
+    chunks: int = 0
+    of_chunks: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    writes: list[Write] = field(default_factory=list)
+    finished: list[tuple[int, FileState]] = field(default_factory=list)
+    chunks: int = 0
+
+
+class Ingest:
+    """One run of ``add``."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        index: Index,
+        embedder: Embedder,
+        part: IndexHalf,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.documents = documents
+        self.index = index
+        self.embedder = embedder
+        self.chunker = open_chunker(part.chunk, embedder)
+        self._tell = progress or (lambda _: None)
+        self._batch = _Batch()
+        self._skipped: list[Skipped] = []
+        self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
+        self._files = self._of_files = self._embedded_chunks = self._cut_chunks = 0
+
+    def add(
+        self,
+        sources: Sequence[str | Path | Document],
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        metadata: Metadata,
+        access: Sequence[str] = (PUBLIC,),
+        keep_missing: bool = False,
+        yes: bool = False,
+        max_bytes: int = MAX_BYTES,
+    ) -> Added:
+        start = time.perf_counter()
+        for source in sources:
+            if isinstance(source, Document):
+                self._take([source], None)
+            elif not os.path.lexists(source):
+                raise SourceError("no such file or folder", where=str(source), do="check the path")
+        options = _options(metadata, access)
+        for source in sources:
+            if not isinstance(source, Document):
+                self._root(
+                    Path(source),
+                    include=include,
+                    exclude=exclude,
+                    read_file=lambda file: read(file, metadata=metadata, access=access, max_bytes=max_bytes),
+                    options=options,
+                    keep_missing=keep_missing,
+                    yes=yes,
+                )
+        self._flush()
+        return Added(
+            added=self._added,
+            updated=self._updated,
+            unchanged=self._unchanged,
+            removed=self._removed,
+            skipped=tuple(self._skipped),
+            chunks=self._chunks,
+            embedded=self._embedded,
+            seconds=round(time.perf_counter() - start, 3),
+        )
+
+    def _root(
+        self,
+        path: Path,
+        *,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
+        options: str,
+        keep_missing: bool,
+        yes: bool,
+    ) -> None:
+        root = self.documents.root(str(path.resolve()), json.dumps([list(include), list(exclude)]))
+        known = self.documents.files(root)
+        found: list[SourceFile] = []
+        for file in scan(path, include=include, exclude=exclude):
+            if isinstance(file, Skipped):
+                self._skipped.append(file)
+            else:
+                found.append(file)
+        self._of_files += len(found)
+        states = {file.uri: _state(file, options) for file in found}
+        fresh = [number for uri, (number, state) in known.items() if states.get(uri) == state]
+        self._unchanged += sum(self.documents.counts(fresh).values())
+        vanished: set[str] = set()
+        for file in found:
+            state = states[file.uri]
+            if file.uri not in known or known[file.uri][1] != state:
+                vanished |= self._file(root, file, state, read_file, known.get(file.uri))
+            self._files += 1
+            self._progress()
+        self._flush()
+        gone = [number for uri, (number, _) in known.items() if uri not in states and _is_gone(uri)]
+        vanished |= self.documents.sources(gone)
+        self._drop(path, vanished, gone, keep_missing, yes, [number for number, _ in known.values()])
+
+    def _file(
+        self,
+        root: int,
+        file: SourceFile,
+        state: FileState,
+        read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
+        known: tuple[int, FileState] | None,
+    ) -> set[str]:
+        """Take what a file holds; returns the sources that it held before and holds no more."""
+        started = time.time_ns()
+        number = known[0] if known else self.documents.file(root, file.uri)
+        before = self.documents.sources([number]) if known else set()
+        kept: set[str] = set()
+        batch: list[Document] = []
+        clean = True
+        for document in read_file(file):
+            if isinstance(document, Skipped):
+                self._skipped.append(document)
+                clean = False
+                continue
+            kept.add(document.source)
+            batch.append(document)
+            if len(batch) >= 256:
+                self._take(batch, number)
+                batch = []
+        self._take(batch, number)
+        if not clean:
+            return set()  # what could not be read may be what seems to be gone
+        if state.mtime_ns < started - _RACY_NS:
+            self._batch.finished.append((number, state))
+        return before - kept
+
+    def _take(self, documents: Sequence[Document], file: int | None) -> None:
+        """Cut what changed into chunks and put it into the batch."""
+        current = self.documents.current([document.source for document in documents]) if documents else {}
+        rechunk: list[Document] = []
+        for document in documents:
+            now = current.get(document.source)
+            if now is None or not now.same_content(document):
+                rechunk.append(document)
+            elif not now.same(document) or now.file != file:
+                self._put(Write(document, file))
+            else:
+                self._unchanged += 1
+        for document, chunks in zip(rechunk, self.chunker.chunk_all(rechunk), strict=True):
+            self._put(Write(document, file, tuple(chunks)))
+
+    def _put(self, write: Write) -> None:
+        self._batch.writes.append(write)
+        self._batch.chunks += len(write.chunks or ())
+        self._cut_chunks += len(write.chunks or ())
+        if self._batch.chunks >= BATCH_CHUNKS or len(self._batch.writes) >= 4 * BATCH_CHUNKS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Embed and commit the batch. What it held is durable and found by every process when this returns."""
+        batch, self._batch = self._batch, _Batch()
+        if not batch.writes and not batch.finished:
+            return
+        room = self.chunker.max_tokens
+        texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
+        vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedded_some)
+        writes, at = [], 0
+        for write in batch.writes:
+            n = len(write.chunks or ())
+            writes.append(Write(write.document, write.file, write.chunks, vectors[at : at + n]))
+            at += n
+        written = self.documents.write(writes, self.index, batch.finished)
+        self._added += written.added
+        self._updated += written.updated
+        self._unchanged += written.unchanged
+        self._chunks += len(texts)
+        self._embedded += embedded
+        self._progress()
+        # Another process changed these between our look and our lock; now they need chunks of their own.
+        for write in written.again:
+            self._put(Write(write.document, write.file, tuple(self.chunker.chunk(write.document))))
+        if written.again:
+            self._flush()
+
+    def _drop(
+        self, root: Path, vanished: set[str], gone: Sequence[int], keep_missing: bool, yes: bool, files: Sequence[int]
+    ) -> None:
+        if not vanished or keep_missing:
+            return
+        all = len(self.documents.sources(files)) or 1
+        if len(vanished) > VANISHED_SHARE * all and not yes:
+            self._skipped.append(
+                Skipped(
+                    str(root),
+                    f"{len(vanished)} of its {all} documents are gone; they were kept: run again with --yes to drop"
+                    " them, or with --keep-missing to keep them without this line",
+                )
+            )
+            return
+        self._removed += self.documents.remove(sorted(vanished), self.index, gone)
+
+    def _embedded_some(self, n: int) -> None:
+        self._embedded_chunks += n
+        self._progress()
+
+    def _progress(self) -> None:
+        documents = self._added + self._updated + self._unchanged
+        self._tell(Progress(self._files, self._of_files, documents, self._embedded_chunks, self._cut_chunks))
+
+
+def _state(file: SourceFile, options: str) -> FileState:
+    return FileState(file.uri, file.size, file.mtime_ns, file.inode, options)
+
+
+def _options(metadata: Metadata, access: Sequence[str]) -> str:
+    rules = [LOADERS, sorted((k, list(v) if isinstance(v, tuple) else v) for k, v in metadata.items()), sorted(access)]
+    return hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:16]
+
+
+def _is_gone(uri: str) -> bool:
+    """Whether a file is known not to be there; one that merely cannot be looked at is not gone."""
+    try:
+        os.lstat(unquote_to_bytes(uri.removeprefix("file://")))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

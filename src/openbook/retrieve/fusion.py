@@ -1,0 +1,43 @@
+"""Several rankings of one question become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+Ranking = Sequence[tuple[int, float]]
+"""(chunk, score), best first."""
+
+
+def weighted(dense: Mapping[int, float], keyword: Mapping[int, float], weight: float) -> list[tuple[int, float]]:
+    """``weight`` · cosine + (1 - ``weight``) · BM25 / the best BM25 of this question.
+
+    Keeps how sure each side is, which ranks alone forget. A cosine below 0 counts 0; a chunk without any of the
+    question's words has BM25 0. Scores lie in [0, 1].
+
+    >>> weighted({1: 0.9, 2: 0.5}, {2: 8.0}, 0.7)
+    [(2, 0.65), (1, 0.63)]
+    """
+    top = max(keyword.values(), default=0.0) or 1.0
+    scores = {
+        chunk: weight * max(0.0, dense.get(chunk, 0.0)) + (1.0 - weight) * keyword.get(chunk, 0.0) / top
+        for chunk in {**dense, **keyword}
+    }
+    return best_first(scores)
+
+
+def reciprocal_rank(rankings: Sequence[Ranking], k: int = 60) -> list[tuple[int, float]]:
+    """Sum of 1 / (``k`` + rank) over the rankings that hold a chunk.
+
+    Cormack, Clarke and Büttcher, Reciprocal rank fusion outperforms Condorcet and individual rank learning methods,
+    SIGIR 2009.
+    """
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, (chunk, _) in enumerate(ranking, 1):
+            scores[chunk] = scores.get(chunk, 0.0) + 1.0 / (k + rank)
+    return best_first(scores)
+
+
+def best_first(scores: Mapping[int, float]) -> list[tuple[int, float]]:
+    """By falling score; equal scores by chunk, so that a ranking never depends on chance."""
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))

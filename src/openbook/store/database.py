@@ -1,0 +1,267 @@
+"""Connections: which server, as which role, in which kind of transaction.
+
+Three roles. The owner migrates and erases, and is who the command line acts as. The writer adds. The reader sees, under
+row-level security, only what overlaps the principals set in its transaction. The reader logs in by itself and owns
+nothing. This defends against a bug in openbook and a careless caller, not against whoever holds the data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from openbook.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
+    from openbook.store.server import Server
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Role = Literal["owner", "writer", "reader"]
+
+MIGRATIONS = ("0001_initial",)
+_MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
+
+
+class Database:
+    """One database and the pools of its three roles. Made by ``open``; close it, or use it in a ``with``."""
+
+    def __init__(self, owner: str, *, where: str, cache: Path, server: Server | None = None) -> None:
+        self.where = where
+        self.cache = cache
+        self.server = server
+        self._conninfo: dict[Role, str] = {"owner": owner}
+        self._pools: dict[Role, ConnectionPool[Connection]] = {}
+        self.epoch = ""  # of the data; another one (restored, imported) makes derived files worthless
+
+    @classmethod
+    def open(cls, db: str | Path = ".openbook", *, say: Callable[[str], None] | None = None) -> Database:
+        """Open a folder (embedded server, started if need be) or a ``postgresql://`` URL, and migrate.
+
+        Raises:
+            StoreUnreachable, StoreTooNew, StoreRefused: one line each, with what to do.
+        """
+        if isinstance(db, str) and db.startswith(("postgresql://", "postgres://")):
+            split = urlsplit(db)
+            where = f"{split.scheme}://{split.hostname or ''}{split.path}"
+            database = cls(make_conninfo(db, connect_timeout=10), where=where, cache=user_cache())
+        else:
+            from openbook.store.server import SUPERUSER, Server
+
+            folder = Path(db)
+            server = Server.open(folder, say=say)
+            database = cls(server.conninfo(SUPERUSER), where=str(db), cache=folder, server=server)
+        try:
+            database._prepare()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give every connection back; the last user of an embedded server stops it."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    @contextmanager
+    def transaction(self, role: Role = "writer") -> Iterator[Connection]:
+        """A read-write transaction: all of it or nothing of it."""
+        with self._connection(role) as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def snapshot(self, principals: Sequence[str] | None) -> Iterator[Connection]:
+        """One unchanging view of the data, as the principals may see it (``None``: as the owner)."""
+        role: Role = "owner" if principals is None else "reader"
+        with self._connection(role) as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            if principals is not None:
+                connection.execute(
+                    "SELECT set_config('openbook.principals', %s::text[]::text, true)", [sorted(set(principals))]
+                )
+            yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection of the owner outside any transaction, for what PostgreSQL refuses inside one."""
+        with self._connection("owner") as connection:
+            connection.autocommit = True
+            try:
+                yield connection
+            finally:
+                connection.autocommit = False
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connection(self, role: Role) -> Iterator[Connection]:
+        with self._told(), self._pool(role).connection(timeout=30) as connection:
+            yield connection
+
+    def _pool(self, role: Role) -> ConnectionPool[Connection]:
+        if role not in self._pools:
+            from pgvector.psycopg import register_vector
+            from psycopg_pool import ConnectionPool
+
+            if role not in self._conninfo:
+                self._conninfo[role] = self._login(role)
+            pool: ConnectionPool[Connection] = ConnectionPool(
+                self._conninfo[role],
+                min_size=0,
+                max_size=16,
+                max_idle=60,
+                configure=register_vector,
+                check=None if self.server else ConnectionPool.check_connection,
+                name=role,
+                open=True,
+            )
+            self._pools[role] = pool
+            if role == "reader":
+                self._refuse_leaks()
+        return self._pools[role]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Every failure of the server leaves as one of ours, one line, told what to do."""
+        try:
+            yield
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise StoreRefused(_line(error), where=self.where, do="grant the user that right") from error
+        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory) as error:
+            raise StoreError(
+                _line(error), where=self.where, do="free some and run it again; nothing was half-written"
+            ) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            do = (
+                "run it again; what was acknowledged is kept"
+                if self.server
+                else "check the URL and that the server runs"
+            )
+            raise StoreUnreachable(_line(error), where=self.where, do=do) from error
+        except psycopg.Error as error:
+            raise StoreError(_line(error), where=self.where, do="report this as a bug") from error
+
+    def _prepare(self) -> None:
+        with self._told(), psycopg.connect(self._conninfo["owner"]) as connection:
+            if self._schema(connection) < len(MIGRATIONS):
+                self._migrate(connection)
+            self.epoch = self._setting(connection, "epoch")
+        if self.server is None:
+            self.cache = self.cache / self.epoch
+
+    def _schema(self, connection: Connection) -> int:
+        row = connection.execute("SELECT to_regclass('openbook.setting')").fetchone()
+        if row is None or row[0] is None:
+            return 0
+        schema = int(self._setting(connection, "schema"))
+        if schema > len(MIGRATIONS):
+            raise StoreTooNew(
+                f"written by a newer openbook (schema {schema}, this one knows {len(MIGRATIONS)})",
+                where=self.where,
+                do="upgrade openbook",
+            )
+        return schema
+
+    @staticmethod
+    def _setting(connection: Connection, key: str) -> str:
+        row = connection.execute("SELECT value FROM openbook.setting WHERE key = %s", [key]).fetchone()
+        assert row is not None, f"setting {key} is missing"
+        return str(row[0])
+
+    def _migrate(self, connection: Connection) -> None:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
+        schema = self._schema(connection)  # another process may have been first
+        if schema == 0:
+            self._found(connection)
+        names = {role: sql.Identifier(name) for role, name in self.roles(connection).items()}
+        for name in MIGRATIONS[schema:]:
+            script = resources.files("openbook.store.migrations").joinpath(f"{name}.sql").read_text("utf-8")
+            connection.execute(sql.SQL(script).format(**names))  # type: ignore[arg-type]  # ours, not a user's
+        connection.execute("UPDATE openbook.setting SET value = %s WHERE key = 'schema'", [str(len(MIGRATIONS))])
+
+    def _found(self, connection: Connection) -> None:
+        """The ground that migrations stand on: pgvector, the schema, the roles."""
+        found = connection.execute(
+            "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+        ).fetchone()
+        if found is None:
+            raise StoreRefused("the server has no pgvector", where=self.where, do="install pgvector 0.8 or later on it")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+        assert version is not None
+        if tuple(int(part) for part in version[0].split(".")[:2]) < (0, 8):
+            raise StoreRefused(
+                f"pgvector {version[0]} is too old",
+                where=self.where,
+                do="run ALTER EXTENSION vector UPDATE (0.8 or later)",
+            )
+        connection.execute("CREATE SCHEMA openbook")
+        connection.execute("CREATE TABLE openbook.setting (key text PRIMARY KEY, value text NOT NULL)")
+        settings = {"schema": "0", "epoch": secrets.token_hex(8)}
+        for role, name in self.roles(connection).items():
+            password = secrets.token_urlsafe(24)
+            exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+            statement = "ALTER ROLE {} LOGIN PASSWORD {}" if exists else "CREATE ROLE {} LOGIN PASSWORD {}"
+            connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Literal(password)))
+            settings[f"{role}_password"] = password
+        with connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO openbook.setting VALUES (%s, %s)", list(settings.items()))
+
+    @staticmethod
+    def roles(connection: Connection) -> dict[str, str]:
+        """Names of the roles. Roles belong to a whole server, so their names carry the database's number."""
+        row = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+        assert row is not None
+        return {role: f"openbook_{role}_{row[0]}" for role in ("reader", "writer")}
+
+    def _login(self, role: Role) -> str:
+        with self.transaction("owner") as connection:
+            name, password = self.roles(connection)[role], self._setting(connection, f"{role}_password")
+        parts = conninfo_to_dict(self._conninfo["owner"])
+        return make_conninfo(**{**parts, "user": name, "password": password})
+
+    def _refuse_leaks(self) -> None:
+        """The self-test: a principal that does not exist sees nothing, or this process does not serve."""
+        with self.snapshot([f"nobody:{secrets.token_hex(8)}"]) as connection:
+            row = connection.execute(
+                "SELECT EXISTS (SELECT FROM openbook.document) OR EXISTS (SELECT FROM openbook.version)"
+                " OR EXISTS (SELECT FROM openbook.attribute) OR EXISTS (SELECT FROM openbook.access_set)"
+            ).fetchone()
+        if row != (False,):
+            raise StoreRefused(
+                "row-level security does not hold: a caller without rights sees rows",
+                where=self.where,
+                do="take BYPASSRLS and ownership away from the reader role",
+            )
+
+
+def _line(error: psycopg.Error) -> str:
+    text = (error.diag.message_primary if error.diag else None) or str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def user_cache() -> Path:
+    """Where this user's derived files lie: ``$OPENBOOK_CACHE``, else a folder of the system's cache."""
+    base = os.environ.get("OPENBOOK_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "openbook"

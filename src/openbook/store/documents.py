@@ -1,0 +1,414 @@
+"""The truth: documents, their versions, the files they came from, and the transaction that changes them.
+
+Every change of a batch of documents - rows, versions, attributes, chunks, vectors, change feed - commits in one
+transaction, with the knowledge base's position taken as its last statement, so that positions commit in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from openbook.store.database import Connection, Database
+from openbook.store.filter import attributes
+from openbook.types import Chunk, Document, Heading, Metadata, Scalar
+
+if TYPE_CHECKING:
+    from openbook.embed import FloatArray
+    from openbook.store.index import Index
+
+ATTRIBUTE_LENGTH = 500
+"""Longer text values are kept with the document but cannot be filtered on: they are prose, not attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a file looked like when it was read; ``options`` hashes what else decided the reading."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    options: str
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What the database holds of a source."""
+
+    id: str
+    version: int
+    hash: str
+    metadata: Metadata
+    access: tuple[str, ...]
+    removed: bool
+    file: int | None
+
+    def same_content(self, document: Document) -> bool:
+        return not self.removed and self.hash == document.hash
+
+    def same(self, document: Document) -> bool:
+        return (
+            self.same_content(document)
+            and self.access == normal_access(document.access)
+            and self.metadata == _plain(document.metadata)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A document to be written. ``vectors`` is float32[n, d], a row a chunk; without chunks (``None``) the content
+    is believed unchanged, and only metadata and access are written."""
+
+    document: Document
+    file: int | None = None
+    chunks: Sequence[Chunk] | None = None
+    vectors: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    again: tuple[Write, ...] = ()  # another process changed them meanwhile: they need chunks
+
+
+class Documents:
+    """The documents of one knowledge base."""
+
+    def __init__(self, database: Database, kb: int) -> None:
+        self.database = database
+        self.kb = kb
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def current(self, sources: Sequence[str]) -> dict[str, Current]:
+        """What the database holds of these sources (removed ones included), as the owner sees it."""
+        with self.database.transaction() as connection:
+            return dict(self._rows(connection, sources))
+
+    def _rows(self, connection: Connection, sources: Sequence[str], lock: bool = False) -> list[tuple[str, Current]]:
+        # Locks are taken in the order of the key by every process, so that none waits for another in a circle.
+        rows = connection.execute(
+            "SELECT d.source, d.id::text, d.version, v.hash, d.metadata, a.principals, d.removed IS NOT NULL, d.file"
+            " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
+            " LEFT JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+            " WHERE d.kb = %s AND d.key = ANY(%s) ORDER BY d.key" + (" FOR UPDATE OF d" if lock else ""),
+            [self.kb, [_key(source) for source in sources]],
+        ).fetchall()
+        return [
+            (source, Current(id, version, hash or "", tuples(metadata), tuple(access), removed, file))
+            for source, id, version, hash, metadata, access, removed, file in rows
+        ]
+
+    def list(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
+        """Every document that the principals may see, in order of source."""
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                "SELECT d.id::text, d.source, v.title, d.version, d.metadata, a.principals, d.changed, length(v.text)"
+                " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
+                " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+                " WHERE d.kb = %s AND d.removed IS NULL ORDER BY d.source",
+                [self.kb],
+            ).fetchall()
+        names = ("document", "source", "title", "version", "metadata", "access", "changed", "characters")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def find(self, name: str, principals: Sequence[str] | None) -> list[tuple[str, str]]:
+        """(id, source) of the documents that ``name`` means: an id, a source, or the end of a path."""
+        with self.database.snapshot(principals) as connection:
+            for condition, value in (
+                ("d.key = %s", _key(name)),
+                ("d.id::text = %s", name),
+                ("right(d.source, length(%s) + 1) = '/' || %s OR d.metadata ->> 'path' = %s", name),
+            ):
+                rows = connection.execute(
+                    "SELECT d.id::text, d.source FROM openbook.document d"
+                    f" WHERE d.kb = %s AND d.removed IS NULL AND ({condition}) ORDER BY d.source",
+                    [self.kb, *[value] * condition.count("%s")],
+                ).fetchall()
+                if rows:
+                    return [(id, source) for id, source in rows]
+        return []
+
+    def get(self, id: str, principals: Sequence[str] | None, version: int | None = None) -> Document | None:
+        """A document's text in its current or an earlier version; ``None`` where the principals may not see it."""
+        with self.database.snapshot(principals) as connection:
+            row = connection.execute(
+                "SELECT d.source, v.text, v.title, d.metadata, a.principals, v.headings, v.pages"
+                " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
+                " JOIN openbook.version v ON v.document = d.id AND v.version = coalesce(%s, d.version)"
+                " WHERE d.kb = %s AND d.id = %s",
+                [version, self.kb, id],
+            ).fetchone()
+        if row is None:
+            return None
+        source, text, title, metadata, access, headings, pages = row
+        return Document(
+            source=source,
+            text=text,
+            title=title,
+            metadata=tuples(metadata),
+            access=tuple(access),
+            headings=tuple(Heading(*heading) for heading in headings),
+            pages=tuple(pages),
+        )
+
+    def status(self, principals: Sequence[str] | None) -> dict[str, Any]:
+        """Counts that the principals may know."""
+        with self.database.snapshot(principals) as connection:
+            row = connection.execute(
+                "SELECT count(*), count(*) FILTER (WHERE a.principals = '{public}'), coalesce(sum(length(v.text)), 0)"
+                " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
+                " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+                " WHERE d.kb = %s AND d.removed IS NULL",
+                [self.kb],
+            ).fetchone()
+        assert row is not None
+        return {"documents": row[0], "public": row[1], "characters": int(row[2])}
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def root(self, path: str, rules: str) -> int:
+        """The number of a root that is added under these rules."""
+        with self.database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO openbook.root (kb, path, rules) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                [self.kb, path, rules],
+            )
+            row = connection.execute(
+                "SELECT id FROM openbook.root WHERE kb = %s AND path = %s AND rules = %s", [self.kb, path, rules]
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def files(self, root: int) -> dict[str, tuple[int, FileState]]:
+        """path → (number, state when it was last read whole), of one root."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, path, size, mtime_ns, inode::text, options FROM openbook.file WHERE root = %s", [root]
+            ).fetchall()
+        return {
+            path: (id, FileState(path, size, mtime, int(inode), options))
+            for id, path, size, mtime, inode, options in rows
+        }
+
+    def file(self, root: int, path: str) -> int:
+        """The number of a file, made if it is new; it counts as unread until ``finish``."""
+        with self.database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO openbook.file (root, path, size, mtime_ns, inode, options) VALUES (%s, %s, -1, 0, 0, '')"
+                " ON CONFLICT DO NOTHING",
+                [root, path],
+            )
+            row = connection.execute(
+                "SELECT id FROM openbook.file WHERE root = %s AND path = %s", [root, path]
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def counts(self, files: Sequence[int]) -> dict[int, int]:
+        """Documents that each file holds."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT file, count(*) FROM openbook.document WHERE file = ANY(%s) AND removed IS NULL GROUP BY file",
+                [list(files)],
+            ).fetchall()
+        return dict(rows)
+
+    def sources(self, files: Sequence[int]) -> set[str]:
+        """Sources of the documents that came from these files and are there."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT source FROM openbook.document WHERE file = ANY(%s) AND removed IS NULL", [list(files)]
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def write(self, writes: Sequence[Write], index: Index, finished: Iterable[tuple[int, FileState]] = ()) -> Written:
+        """Write a batch in one transaction; ``finished`` files are whole with it and are remembered as read."""
+        by_source = {write.document.source: write for write in writes}  # the last of a source wins
+        added = updated = 0
+        again: list[Write] = []
+        with self.database.transaction() as connection:
+            access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
+                    " VALUES (%s, %s, %s, %s, 0, %s, '{}') ON CONFLICT (kb, key) DO NOTHING",
+                    sorted(
+                        (
+                            (uuid.uuid4(), self.kb, source, _key(source), access[normal_access(write.document.access)])
+                            for source, write in by_source.items()
+                        ),
+                        key=lambda row: row[3],
+                    ),
+                )
+            versions, documents, rechunk, changed = [], [], [], []
+            for source, current in self._rows(connection, list(by_source), lock=True):
+                write = by_source[source]
+                document = write.document
+                if current.version and current.same(document):
+                    if write.file != current.file:
+                        documents.append(
+                            (
+                                current.version,
+                                access[current.access],
+                                json.dumps(_lists(document.metadata)),
+                                write.file,
+                                current.id,
+                            )
+                        )
+                    continue
+                if not current.same_content(document) or not current.version:
+                    if write.chunks is None:
+                        again.append(write)
+                        continue
+                    new = current.version + (current.hash != document.hash or not current.version)
+                    if new != current.version:
+                        versions.append((current.id, new, document))
+                    rechunk.append((current.id, new, write))
+                else:
+                    new = current.version
+                added += not current.version or current.removed
+                updated += bool(current.version) and not current.removed
+                documents.append(
+                    (
+                        new,
+                        access[normal_access(document.access)],
+                        json.dumps(_lists(document.metadata)),
+                        write.file,
+                        current.id,
+                    )
+                )
+                changed.append((current.id, write, access[normal_access(document.access)]))
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO openbook.version (document, version, title, text, headings, pages, hash)"
+                    " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                    [
+                        (
+                            id,
+                            version,
+                            d.title,
+                            d.text,
+                            json.dumps([(h.start, h.end, h.level, h.title) for h in d.headings]),
+                            list(d.pages),
+                            d.hash,
+                        )
+                        for id, version, d in versions
+                    ],
+                )
+                cursor.executemany(
+                    "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, removed = NULL,"
+                    " changed = now() WHERE id = %s",
+                    documents,
+                )
+            ids = [id for id, _, _ in changed]
+            connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [ids])
+            # COPY is not to be had under row-level security; executemany sends its rows in one pipeline.
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
+                    " VALUES (%s, %s, %s, %s, %s, %s)",
+                    [
+                        (id, number, *row)
+                        for id, write, number in changed
+                        for row in attributes(
+                            filterable(write.document.source, write.document.title, write.document.metadata)
+                        )
+                    ],
+                )
+            index.delete(connection, [id for id, _, _ in rechunk])
+            index.upsert(
+                connection,
+                [
+                    (id, version, access[normal_access(write.document.access)], write.chunks or (), write.vectors)
+                    for id, version, write in rechunk
+                ],
+            )
+            touched = {id for id, _, _ in rechunk}
+            index.set_access(connection, [(id, number) for id, _, number in changed if id not in touched])
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "UPDATE openbook.file SET size = %s, mtime_ns = %s, inode = %s, options = %s WHERE id = %s",
+                    [(state.size, state.mtime_ns, state.inode, state.options, id) for id, state in finished],
+                )
+            self._feed(connection, ids)
+        return Written(added, updated, len(by_source) - added - updated - len(again), tuple(again))
+
+    def remove(self, sources: Sequence[str], index: Index, files: Sequence[int] = ()) -> int:
+        """Hide documents: gone from every search with the commit. ``files`` are forgotten as read. Returns how many."""
+        with self.database.transaction() as connection:
+            ids = [current.id for _, current in self._rows(connection, sources, lock=True) if not current.removed]
+            connection.execute(
+                "UPDATE openbook.document SET removed = now(), changed = now() WHERE id = ANY(%s::uuid[])", [ids]
+            )
+            # A file whose document was taken away is read again by the next add.
+            connection.execute(
+                "UPDATE openbook.file f SET size = -1 FROM openbook.document d"
+                " WHERE d.id = ANY(%s::uuid[]) AND f.id = d.file",
+                [ids],
+            )
+            connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [list(files)])
+            index.delete(connection, ids)
+            self._feed(connection, ids)
+        return len(ids)
+
+    def _intern(self, connection: Connection, sets: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+        for principals in sorted(sets):
+            connection.execute(
+                "INSERT INTO openbook.access_set (kb, principals) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                [self.kb, list(principals)],
+            )
+        rows = connection.execute("SELECT principals, id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
+        return {tuple(principals): id for principals, id in rows}
+
+    def _feed(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Last in its transaction: the row lock on the counter makes positions commit in their order."""
+        if ids:
+            connection.execute(
+                "WITH next AS ("
+                "  UPDATE openbook.knowledge_base SET position = position + 1 WHERE id = %s RETURNING position)"
+                " INSERT INTO openbook.change (kb, document, position)"
+                " SELECT %s, id, next.position FROM next, unnest(%s::uuid[]) AS id"
+                " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
+                [self.kb, self.kb, list(ids)],
+            )
+
+
+def normal_access(access: Iterable[str]) -> tuple[str, ...]:
+    """Principals sorted and distinct: equal rules are one row."""
+    return tuple(sorted(set(access)))
+
+
+def filterable(source: str, title: str, metadata: Metadata) -> Metadata:
+    """What filters can read of a document: its metadata, and ``source`` and ``title``; long prose is left out."""
+    fields: dict[str, Scalar | tuple[Scalar, ...]] = {}
+    for name, value in {"source": source, "title": title, **metadata}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        fields[name] = tuple(one for one in values if not isinstance(one, str) or len(one) <= ATTRIBUTE_LENGTH)
+    return fields
+
+
+def tuples(metadata: Mapping[str, Any]) -> Metadata:
+    """Metadata as the types have it, from JSON, whose arrays are lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
+
+
+def _plain(metadata: Metadata) -> Metadata:
+    return tuples(json.loads(json.dumps(_lists(metadata))))
+
+
+def _lists(metadata: Metadata) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in metadata.items()}
+
+
+def _key(source: str) -> bytes:
+    return hashlib.sha256(source.encode()).digest()

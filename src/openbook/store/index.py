@@ -1,0 +1,276 @@
+"""The search side of an index: its chunks and vectors in PostgreSQL, its words in the keyword view.
+
+What an engine that outgrows one machine would have to offer is what ``Index`` offers: ``upsert``, ``delete``,
+``dense``, ``keyword``, ``position``. Truth, releases, access and the fetch-back of every hit stay in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from openbook.store.database import Connection, Database
+from openbook.store.documents import filterable, tuples
+from openbook.store.filter import Filter, to_sql
+from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position
+from openbook.types import Chunk, Hit
+
+if TYPE_CHECKING:
+    from openbook.embed import FloatArray
+
+EXACT_BYTES = 30_000 * 2 * 384
+"""Up to this many bytes of vectors are scanned exactly: 30,000 rows of 384 dimensions take 8 ms, and HNSW under a
+filter that keeps 1 % of the rows finds 36 % of what the exact scan finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one question may see: a snapshot of the database with the caller's rights, and the filter."""
+
+    connection: Connection
+    position: Position
+    access: tuple[int, ...] | None  # access sets that the caller may see; None: all
+    filter: Filter | None = None
+
+
+class Index:
+    """The chunks and vectors of one index half of one knowledge base."""
+
+    def __init__(
+        self, database: Database, kb: int, id: int, *, hash: str, embedder: str, dimension: int, language: str
+    ) -> None:
+        self.database = database
+        self.kb = kb
+        self.id = id
+        self.hash = hash
+        self.embedder = embedder
+        self.dimension = dimension
+        self.table = sql.Identifier("openbook", f"chunk_{id}")
+        self._view = KeywordView(Path(database.cache) / "keyword" / f"{kb}-{id}", language)
+
+    @staticmethod
+    def create(connection: Connection, id: int, dimension: int, reader: str, writer: str) -> None:
+        """Make the chunk table of a new index, empty, with its HNSW index: built later it would block writers."""
+        connection.execute(
+            sql.SQL(
+                """
+                CREATE TABLE {table} (
+                    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                    document uuid NOT NULL REFERENCES openbook.document ON DELETE CASCADE,
+                    version  int NOT NULL,
+                    start    int NOT NULL,
+                    "end"    int NOT NULL,
+                    headings text[] NOT NULL,
+                    page     int,
+                    access   int NOT NULL,
+                    vector   halfvec({dimension}) NOT NULL
+                );
+                CREATE INDEX ON {table} (document);
+                ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+                CREATE POLICY everything ON {table} TO CURRENT_USER, {writer} USING (true);
+                CREATE POLICY permitted ON {table} FOR SELECT TO {reader}
+                    USING (access IN (SELECT id FROM openbook.access_set));
+                GRANT SELECT ON {table} TO {reader};
+                GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {writer};
+                """
+            ).format(
+                table=sql.Identifier("openbook", f"chunk_{id}"),
+                dimension=sql.Literal(dimension),
+                reader=sql.Identifier(reader),
+                writer=sql.Identifier(writer),
+            )
+        )
+        if dimension <= 4000:  # pgvector's limit for HNSW over halfvec; beyond it every search is exact
+            connection.execute(
+                sql.SQL("CREATE INDEX ON {} USING hnsw (vector halfvec_ip_ops)").format(
+                    sql.Identifier("openbook", f"chunk_{id}")
+                )
+            )
+
+    # --- writing, inside the caller's transaction ---------------------------------------------------------------------
+
+    def upsert(
+        self, connection: Connection, rows: Sequence[tuple[str, int, int, Sequence[Chunk], FloatArray | None]]
+    ) -> None:
+        """Insert (document, version, access, chunks, vectors float32[n, d]); old chunks were deleted before."""
+        from pgvector import HalfVector
+
+        statement = sql.SQL(
+            'INSERT INTO {} (document, version, start, "end", headings, page, access, vector)'
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %b)"
+        ).format(self.table)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                statement,
+                [
+                    (document, version, c.start, c.end, list(c.headings), c.page, access, HalfVector(vector))
+                    for document, version, access, chunks, vectors in rows
+                    for c, vector in zip(chunks, vectors if vectors is not None else (), strict=True)
+                ],
+            )
+
+    def delete(self, connection: Connection, documents: Sequence[str]) -> None:
+        connection.execute(
+            sql.SQL("DELETE FROM {} WHERE document = ANY(%s::uuid[])").format(self.table), [list(documents)]
+        )
+
+    def set_access(self, connection: Connection, rows: Sequence[tuple[str, int]]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                sql.SQL("UPDATE {} SET access = %s WHERE document = %s").format(self.table),
+                [(access, document) for document, access in rows],
+            )
+
+    # --- reading, inside one snapshot ---------------------------------------------------------------------------------
+
+    def position(self, connection: Connection) -> Position:
+        row = connection.execute("SELECT position FROM openbook.knowledge_base WHERE id = %s", [self.kb]).fetchone()
+        assert row is not None
+        return Position(self.database.epoch, row[0])
+
+    def view(self, connection: Connection, principals: Sequence[str] | None, filter: Filter | None) -> View:
+        """What this snapshot may see; the caller's access sets are read once, through row-level security."""
+        access = None
+        if principals is not None:
+            rows = connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
+            access = tuple(row[0] for row in rows)
+        return View(connection, self.position(connection), access, filter)
+
+    def dense(self, view: View, vector: FloatArray, k: int) -> list[tuple[int, float]]:
+        """The k chunks nearest to ``vector`` (float32[d], unit length): (chunk, cosine), best first.
+
+        What matches is counted first, and scanned exactly while that is cheap; above, HNSW with iterative scan, and
+        the exact scan again where it finds fewer than k.
+        """
+        where, params = self._where(view)
+        limit = max(1, EXACT_BYTES // (2 * self.dimension))
+        counted = view.connection.execute(
+            sql.SQL("SELECT count(*) FROM (SELECT FROM {} c WHERE {} LIMIT %s)").format(self.table, where),
+            [*params, limit + 1],
+        ).fetchone()
+        assert counted is not None
+        if counted[0] > limit and self.dimension <= 4000:
+            view.connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+            view.connection.execute(
+                sql.SQL("SET LOCAL hnsw.ef_search = {}").format(sql.Literal(min(1000, max(100, 2 * k))))
+            )
+            # Relaxed order is sorted again outside.
+            found = self._nearest(view, vector, k, where, params, sql.SQL("c.vector <#> %s::halfvec"))
+            if len(found) >= k:
+                return found
+        # The sum keeps the planner from using the HNSW index.
+        return self._nearest(view, vector, k, where, params, sql.SQL("(c.vector <#> %s::halfvec) + 0"))
+
+    def _nearest(
+        self, view: View, vector: FloatArray, k: int, where: sql.Composable, params: list[Any], distance: sql.SQL
+    ) -> list[tuple[int, float]]:
+        from pgvector import HalfVector
+
+        rows = view.connection.execute(
+            sql.SQL(
+                "SELECT c.id, {distance} AS distance FROM {table} c WHERE {where} ORDER BY distance LIMIT %s"
+            ).format(distance=distance, table=self.table, where=where),
+            [HalfVector(vector), *params, k],
+        ).fetchall()
+        return sorted(((id, -distance) for id, distance in rows), key=lambda row: (-row[1], row[0]))
+
+    def cosines(self, view: View, vector: FloatArray, chunks: Sequence[int]) -> dict[int, float]:
+        """The exact cosine of these chunks."""
+        from pgvector import HalfVector
+
+        rows = view.connection.execute(
+            sql.SQL("SELECT id, -(vector <#> %s::halfvec) FROM {} WHERE id = ANY(%s)").format(self.table),
+            [HalfVector(vector), list(chunks)],
+        ).fetchall()
+        return dict(rows)
+
+    def keyword(self, view: View, question: str, k: int) -> list[tuple[int, float]]:
+        """The k chunks that BM25 ranks highest: (chunk, score), best first. Catches the keyword view up first."""
+        if self._is_behind(self._view.position(), view.position):
+            self._view.catch_up(self._feed)
+        return self._view.search(question, k, filter=view.filter, access=view.access)
+
+    def is_ahead(self, view: View) -> bool:
+        """Whether the keyword view has seen changes that this snapshot has not: the question then asks again."""
+        return self._view.position() != view.position
+
+    @staticmethod
+    def _is_behind(seen: Position, now: Position) -> bool:
+        return seen.epoch != now.epoch or seen.number < now.number
+
+    def fetch(self, view: View, chunks: Sequence[int]) -> Mapping[int, Hit]:
+        """Chunks with their text, through row-level security: the last gate before anything leaves."""
+        rows = view.connection.execute(
+            sql.SQL(
+                'SELECT c.id, c.document::text, c.version, d.source, v.title, c.start, c."end", c.headings, c.page,'
+                ' substr(v.text, c.start + 1, c."end" - c.start), v.pages, d.metadata'
+                " FROM {} c JOIN openbook.document d ON d.id = c.document"
+                " JOIN openbook.version v ON v.document = c.document AND v.version = c.version WHERE c.id = ANY(%s)"
+            ).format(self.table),
+            [list(chunks)],
+        ).fetchall()
+        return {
+            id: Hit(
+                document=document,
+                version=version,
+                source=source,
+                title=title,
+                chunk=Chunk(start, end, text, tuple(headings), page),
+                score=0.0,
+                metadata=tuples(metadata),
+                pages=tuple(pages),
+            )
+            for id, document, version, source, title, start, end, headings, page, text, pages, metadata in rows
+        }
+
+    def count(self, principals: Sequence[str] | None) -> int:
+        with self.database.snapshot(principals) as connection:
+            row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(self.table)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _where(self, view: View) -> tuple[sql.Composable, list[Any]]:
+        if view.filter is None:
+            return sql.SQL("true"), []
+        return to_sql(view.filter, document="c.document", table=sql.Identifier("openbook", "attribute"))
+
+    # --- the keyword view's food --------------------------------------------------------------------------------------
+
+    def _feed(self, seen: Position) -> Changes:
+        """Everything that changed after ``seen``; all there is, where that is of another epoch."""
+        rebuild = seen.epoch != self.database.epoch or self._view.needs_rebuild()
+        with self.database.snapshot(None) as connection:
+            now = self.position(connection)
+            changed = connection.execute(
+                "SELECT document FROM openbook.change WHERE kb = %s AND position > %s ORDER BY position, document",
+                [self.kb, 0 if rebuild else seen.number],
+            ).fetchall()
+            documents = [row[0] for row in changed]
+            changes = list(self._changes(connection, documents))
+        return Changes(now, changes, rebuild)
+
+    def _changes(self, connection: Connection, documents: Sequence[Any]) -> Iterator[Change]:
+        for first in range(0, len(documents), 500):
+            batch = documents[first : first + 500]
+            found: dict[Any, list[KeywordChunk]] = {}
+            rows = connection.execute(
+                sql.SQL(
+                    'SELECT c.document, c.id, c.headings, c.access, substr(v.text, c.start + 1, c."end" - c.start),'
+                    " v.title, d.source, d.metadata"
+                    " FROM {} c JOIN openbook.document d ON d.id = c.document"
+                    " JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
+                    " WHERE c.document = ANY(%s) ORDER BY c.document, c.start, c.id"
+                ).format(self.table),
+                [batch],
+            ).fetchall()
+            for document, id, headings, access, text, title, source, metadata in rows:
+                fields = filterable(source, title, tuples(metadata))
+                found.setdefault(document, []).append(
+                    KeywordChunk(id, text, title, "\n".join(headings), access, fields)
+                )
+            for document in batch:
+                yield Change(str(document), found.get(document))

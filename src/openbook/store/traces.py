@@ -1,0 +1,122 @@
+"""Traces: what happened to each question. They hold ids and spans; text is read through row-level security."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from openbook.errors import OpenbookError
+from openbook.store.database import Database
+from openbook.types import Answer, Hit, Trace
+
+
+class Traces:
+    """Records traces off the answer's path, in batches, and reads them back."""
+
+    def __init__(self, database: Database, kb: int) -> None:
+        self.database = database
+        self.kb = kb
+        self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def record(self, trace: Trace, answer: Answer | None = None) -> None:
+        body: dict[str, Any] = {
+            "release": trace.release,
+            "ms": dict(trace.ms),
+            "filter": trace.filter,
+            "details": dict(trace.details),
+            "hits": [_span(hit) for hit in trace.hits],
+        }
+        if answer is not None:
+            cited = [
+                {"document": c.document, "version": c.version, "start": c.start, "end": c.end} for c in answer.citations
+            ]
+            body["answer"] = {
+                "abstained": answer.abstained,
+                "reason": answer.reason,
+                "confidence": answer.confidence,
+                "citations": cited,
+                "usage": {
+                    "input_tokens": answer.usage.input_tokens,
+                    "output_tokens": answer.usage.output_tokens,
+                    "cost": answer.usage.cost,
+                },
+            }
+        principals = None if trace.principals is None else list(trace.principals)
+        self._queue.put(
+            (trace.id, self.kb, trace.created, principals, trace.question.replace("\x00", "\ufffd"), json.dumps(body))
+        )
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="traces", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Write what is waiting."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join()
+
+    def get(self, id: str, principals: Sequence[str] | None) -> dict[str, Any] | None:
+        """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none."""
+        try:
+            number = uuid.UUID(id)
+        except ValueError:
+            return None
+        with self.database.snapshot(principals) as connection:
+            row = connection.execute(
+                "SELECT question, created, principals, body FROM openbook.trace WHERE kb = %s AND id = %s",
+                [self.kb, number],
+            ).fetchone()
+            if row is None:
+                return None
+            question, created, asked_by, body = row
+            spans = body["hits"] + body.get("answer", {}).get("citations", [])
+            for span in spans:
+                text = connection.execute(
+                    "SELECT d.source, v.title, substr(v.text, %s + 1, %s - %s) FROM openbook.version v"
+                    " JOIN openbook.document d ON d.id = v.document WHERE v.document = %s AND v.version = %s",
+                    [span["start"], span["end"], span["start"], span["document"], span["version"]],
+                ).fetchone()
+                # Gone, or not for this caller: the span stays, the text does not.
+                span["source"], span["title"], span["text"] = text or (None, None, None)
+        return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}
+
+    def _write(self) -> None:
+        stop = False
+        while not stop:
+            batch = [self._queue.get()]
+            while not self._queue.empty() and len(batch) < 256:
+                batch.append(self._queue.get())
+            stop = None in batch
+            rows = [row for row in batch if row is not None]
+            if not rows:
+                continue
+            try:
+                with self.database.transaction() as connection, connection.cursor() as cursor:
+                    cursor.executemany(
+                        "INSERT INTO openbook.trace (id, kb, created, principals, question, body)"
+                        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                        rows,
+                    )
+            except OpenbookError:
+                continue  # a question that was answered is not failed for its trace
+
+
+def _span(hit: Hit) -> dict[str, Any]:
+    return {
+        "document": hit.document,
+        "version": hit.version,
+        "start": hit.chunk.start,
+        "end": hit.chunk.end,
+        "page": hit.chunk.page,
+        "score": hit.score,
+        "stages": {name: {"rank": stage.rank, "score": stage.score} for name, stage in hit.stages.items()},
+    }

@@ -1,0 +1,55 @@
+"""The vector cache: a text that a model has read once is never embedded by it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from openbook.store.database import Database
+
+if TYPE_CHECKING:
+    from openbook.embed import Embedder, FloatArray
+
+
+def embed_cached(
+    database: Database,
+    embedder: Embedder,
+    texts: Sequence[str],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[FloatArray, int]:
+    """Vectors of document texts, float32[n, d] in order, and how many had to be computed.
+
+    Computed outside any transaction; what is new is committed to the cache before the documents that need it.
+    ``progress`` is called with the number of texts done since the last call.
+    """
+    import numpy as np
+    from pgvector import HalfVector
+
+    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    vectors: dict[bytes, FloatArray] = {}
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "SELECT text, vector FROM openbook.vector WHERE embedder = %s AND text = ANY(%s)",
+            [embedder.hash, list(first)],
+        )
+        for key, vector in rows:
+            vectors[bytes(key)] = vector.to_numpy().astype(np.float32)
+    missing = [key for key in first if key not in vectors]
+    if progress is not None and len(texts) > len(missing):
+        progress(len(texts) - len(missing))
+    if missing:
+        computed = embedder.encode([texts[first[key]] for key in missing], "document", progress=progress)
+        with database.transaction() as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO openbook.vector (embedder, text, vector) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                [
+                    (embedder.hash, key, HalfVector(vector))
+                    for key, vector in sorted(zip(missing, computed, strict=True), key=lambda row: row[0])
+                ],
+            )
+        vectors.update(zip(missing, computed, strict=True))
+    if not keys:
+        return np.zeros((0, embedder.dimension), np.float32), 0
+    return np.stack([vectors[key] for key in keys]), len(missing)
