@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -19,7 +19,7 @@ from openbook.recipe import IndexHalf
 from openbook.store.documents import Documents, FileState, Write
 from openbook.store.index import Index
 from openbook.store.vectors import embed_cached
-from openbook.types import PUBLIC, Document, Metadata, Skipped
+from openbook.types import PUBLIC, Document, Metadata, Skipped, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -105,7 +105,7 @@ class Ingest:
         start = time.perf_counter()
         for source in sources:
             if isinstance(source, Document):
-                self._take([source], None)
+                self._take([_storable(source)], None)
             elif not os.path.lexists(source):
                 raise SourceError("no such file or folder", where=str(source), do="check the path")
         options = _options(metadata, access)
@@ -271,6 +271,32 @@ class Ingest:
     def _progress(self) -> None:
         documents = self._added + self._updated + self._unchanged
         self._tell(Progress(self._files, self._of_files, documents, self._embedded_chunks, self._cut_chunks))
+
+
+def _storable(document: Document) -> Document:
+    """A document of a user's own making, with nothing in it that cannot be kept.
+
+    Raises:
+        SourceError: its text has carriage returns, and offsets that count them.
+    """
+    text = storable(document.text)
+    if "\r" in text:
+        if document.headings or document.pages:
+            raise SourceError(
+                "the text has carriage returns", where=document.source, do="make them \\n before counting offsets"
+            )
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    metadata = {
+        storable(key): tuple(storable(v) if isinstance(v, str) else v for v in value)
+        if isinstance(value, tuple | list)
+        else storable(value)
+        if isinstance(value, str)
+        else value
+        for key, value in document.metadata.items()
+    }
+    return replace(
+        document, source=storable(document.source), text=text, title=storable(document.title), metadata=metadata
+    )
 
 
 def _state(file: SourceFile, options: str) -> FileState:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from openbook.errors import NotFound, QueryError, RecipeError, StoreError
 from openbook.recipe import LanguageModel, Recipe
@@ -19,7 +19,7 @@ from openbook.store.documents import Documents
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
 from openbook.store.traces import Traces
-from openbook.types import PUBLIC, Answer, Document, Metadata, Trace
+from openbook.types import PUBLIC, Answer, Document, Metadata, Trace, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -159,9 +159,9 @@ class KnowledgeBase:
         """
         return self.documents.remove([self._one(name, None)[1] for name in names], self.index)
 
-    def list(self, *, as_: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def list(self, *, as_: Sequence[str] | None = None) -> Sequence[dict[str, Any]]:
         """The documents, in order of source: id, title, version, metadata, access, when changed, characters."""
-        return self.documents.list(_principals(as_))
+        return self.documents.all(_principals(as_))
 
     def show(self, name: str, *, version: int | None = None, as_: Sequence[str] | None = None) -> Document:
         """One document, by source, id or path. Raises: NotFound, QueryError (several)."""
@@ -284,6 +284,7 @@ class KnowledgeBase:
         if k < 1:
             raise QueryError(f"k is {k}", do="ask for one hit or more")
         start = time.perf_counter()
+        question = storable(question)
         principals = _principals(as_)
         tree = parse(filter) if isinstance(filter, str) else filter
         found = self._retriever.retrieve(question, k, principals=principals, filter=tree)
@@ -345,15 +346,15 @@ class KnowledgeBase:
             connection.execute("UPDATE openbook.knowledge_base SET live = %s WHERE id = %s", [release, kb])
 
 
-def _fetch(connection: Connection, statement: str, params: list[Any]) -> tuple[Any, ...]:
-    row = connection.execute(statement, params).fetchone()  # type: ignore[arg-type]
+def _fetch(connection: Connection, statement: LiteralString, params: Sequence[Any]) -> tuple[Any, ...]:
+    row = connection.execute(statement, params).fetchone()
     assert row is not None
     return row
 
 
 def _principals(as_: Sequence[str] | None) -> tuple[str, ...] | None:
     """Whoever calls in another's name is also the public."""
-    return None if as_ is None else tuple(sorted({*as_, PUBLIC}))
+    return None if as_ is None else tuple(sorted({*map(storable, as_), PUBLIC}))
 
 
 def _ms(start: float) -> float:

@@ -23,6 +23,18 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, data: Any) -> Any:
+        """A part whose ``kind`` is not said is of the default kind."""
+        if not isinstance(data, dict):
+            return data
+        kinds = {name: getattr(field.default, "kind", None) for name, field in cls.model_fields.items()}
+        return {
+            name: {"kind": kinds[name], **value} if isinstance(value, dict) and kinds.get(name) else value
+            for name, value in data.items()
+        }
+
     @property
     def hash(self) -> str:
         """Twelve hex digits that name these settings: equal settings, equal hash."""

@@ -14,31 +14,32 @@ from bisect import bisect_right
 # What may stand before a line's own mark: indentation and block quote signs. (Possessive: nothing here backtracks.)
 _INDENT = r"[^\S\n]*+(?:>[^\S\n]*+)*+"
 
-# Every match ends where a new unit starts; what group 1 matches is a unit as it stands.
-_UNIT = re.compile(
-    r"\n(?:[^\S\n]*+\n)++"  # a blank line
-    r"|[\f\u2029]"
-    rf"|(^{_INDENT}(?:\#{{1,6}}[^\S\n]|\|)[^\n]*+(?:\n|\Z))"  # a heading, a table row
-    r"|^[^\S\n]*+([=\-*_~])(?:[ ]?\2){2,}+[^\S\n]*+\n"  # after a rule, or the line below a heading
-    r"|^[^\S\n]*+(?:>[^\S\n]*+)++\n"  # after a blank line of a quote
-    rf"|\n(?={_INDENT}(?:$|\#{{1,6}}[^\S\n]|\||```|~~~|[-*+•‣◦▪][^\S\n]|\d{{1,3}}[.)][^\S\n]))"
-    r"|(?<=[.;:,])\n(?=[^\S\n]*+\([A-Za-z0-9]{1,4}\)[^\S\n])",  # (a), (iv) of a contract
-    re.MULTILINE,
+# How a line starts that is not just the next one of a paragraph.
+_LINE = re.compile(
+    rf"(?P<blank>{_INDENT}(?:\n|\Z))"  # a blank line, in a quote too
+    rf"|(?P<whole>{_INDENT}(?:\#{{1,6}}[^\S\n]|\|))"  # a heading, a table row: a unit as it stands
+    r"|(?P<below>[^\S\n]*+([=\-*_~])(?:[ ]?\4){2,}+[^\S\n]*+(?:\n|\Z))"  # a rule, or the line below a heading
+    rf"|(?P<opens>{_INDENT}(?:```|~~~|[-*+•‣◦▪][^\S\n]|\d{{1,3}}[.)][^\S\n]))"  # a list item
+    r"|(?P<clause>[^\S\n]*+\([A-Za-z0-9]{1,4}\)[^\S\n])"  # (a), (iv) of a contract
 )
 _FENCE = re.compile(rf"^{_INDENT}(`{{3,}}+(?=[^`\n]*+$)|~{{3,}}+)([^\n]*+)$", re.MULTILINE)
 
-# A stop with the quotes, brackets, emphasis, link ends and note marks that still belong to the sentence.
+# A stop with the quotes, brackets, emphasis, link ends and note marks that still belong to the sentence. (A pattern
+# that begins with one set of characters is found four times as fast as one that begins with alternatives.)
 _CLOSE = r"(?:\]\([^()\s]*+\)|\[\^?\w{1,4}\]|[\"'’”»›)\]}*_]|[¹²³⁰⁴-⁹])*+"
 _STOP = re.compile(
-    rf"(?<![.!?…])[.!?…]++{_CLOSE}(?=\s)"
-    rf"|[؟۔।॥።]++{_CLOSE}(?=\s)"
-    r"|[。！？｡]++(?:[”’」』）】〉》]++(?![^\s“‘「『（【〈《]))?(?![”’」』）】〉》])"
+    r"[.!?…؟۔।॥。！？｡\f\u2029](?:"
+    rf"(?<=[.!?…])(?<![.!?…]{{2}})[.!?…]*+{_CLOSE}(?=\s)"
+    rf"|(?<=[؟۔।॥])(?<![؟۔।॥]{{2}})[؟۔।॥]*+{_CLOSE}(?=\s)"
+    r"|(?<=[。！？｡])[。！？｡]*+(?:[”’」』）】〉》]++(?![^\s“‘「『（【〈《]))?(?![”’」』）】〉》])"
+    r"|(?<=[\f\u2029]))"
 )
 _PROTECTED = re.compile(
-    r"!?\[[^\[\]]{1,300}\]\([^()\s]*(?:\s+\"[^\"\n]*\")?\)"  # a Markdown link
-    r"|(?<!`)(`{1,2})(?!`)[^`]{1,300}(?<!`)\1(?!`)"  # code
-    r"|<[^<>\s][^<>\n]{0,300}>"  # an address or a tag
-    r"|\([^()\n]{1,200}(?:\n[^()\n]{1,100})?\)"  # parentheses
+    r"[\[`<(](?:"
+    r"(?<=\[)[^\[\]]{1,300}\]\([^()\s]*(?:\s+\"[^\"\n]*\")?\)"  # a Markdown link
+    r"|(?<=`)(?<!``)(`?)(?!`)[^`]{1,300}`\1(?!`)"  # code
+    r"|(?<=<)[^<>\s][^<>\n]{0,300}>"  # an address or a tag
+    r"|(?<=\()[^()\n]{1,200}(?:\n[^()\n]{1,100})?\))"  # parentheses
 )
 _NEXT = re.compile(r"\s*+([\"'“‘«‹(\[{*_¿¡`<]*+)(\w*+)")
 _LINE_START = re.compile(r"\n[^\S\n]*+(?:([A-ZÀ-ÖØ-ÞА-ЯΑ-Ω][^\s:]*(?: [^\s:]+){0,3}:(?=\s))|(\S+))")
@@ -128,13 +129,22 @@ def _append(text: str, start: int, end: int, spans: list[tuple[int, int]]) -> No
 
 
 def _prose(text: str, start: int, end: int, spans: list[tuple[int, int]]) -> None:
-    for match in _UNIT.finditer(text, start, end):
-        if match[1]:
-            _unit(text, start, match.start(), spans)
-            _append(text, match.start(), match.end(), spans)
-        else:
-            _unit(text, start, match.end(), spans)
-        start = match.end()
+    """Everything but code: line by line, what starts or ends a unit."""
+    line = start
+    while line < end:
+        following = text.find("\n", line, end) + 1 or end
+        kind = found.lastgroup if (found := _LINE.match(text, line, end)) else None
+        if kind == "blank" or kind == "whole":
+            _unit(text, start, line, spans)
+            _append(text, line, following, spans)
+            start = following
+        elif kind == "below":
+            _unit(text, start, following, spans)
+            start = following
+        elif kind == "opens" or (kind == "clause" and text[max(start, line - 2)] in ".;:,"):
+            _unit(text, start, line, spans)
+            start = line
+        line = following
     _unit(text, start, end, spans)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,14 @@ Metadata = Mapping[str, Scalar | tuple[Scalar, ...]]
 
 PUBLIC = "public"
 """The principal that every caller has."""
+
+
+def storable(text: str) -> str:
+    """``text`` with NUL and lone surrogates, which no database and no UTF-8 file holds, replaced by U+FFFD."""
+    return text.replace("\0", "\ufffd") if text.isascii() else _UNSTORABLE.sub("\ufffd", text)
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 # --- a source becomes a document ------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ class Retriever:
 
     def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
         with _Timer(ms, "embed"):
-            return self.embedder.encode([question], "query")[0]
+            (vector,) = self.embedder.encode([question], "query")
+        return vector  # type: ignore[no-any-return]  # numpy's rows are untyped
 
     def _rank(
         self, view: View, question: str, vector: Callable[[], FloatArray], k: int, ms: dict[str, float]

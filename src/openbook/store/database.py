@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from openbook.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
 
@@ -197,7 +197,7 @@ class Database:
         names = {role: sql.Identifier(name) for role, name in self.roles(connection).items()}
         for name in MIGRATIONS[schema:]:
             script = resources.files("openbook.store.migrations").joinpath(f"{name}.sql").read_text("utf-8")
-            connection.execute(sql.SQL(script).format(**names))  # type: ignore[arg-type]  # ours, not a user's
+            connection.execute(sql.SQL(script).format(**names))  # ours, not a user's
         connection.execute("UPDATE openbook.setting SET value = %s WHERE key = 'schema'", [str(len(MIGRATIONS))])
 
     def _found(self, connection: Connection) -> None:
@@ -238,8 +238,7 @@ class Database:
     def _login(self, role: Role) -> str:
         with self.transaction("owner") as connection:
             name, password = self.roles(connection)[role], self._setting(connection, f"{role}_password")
-        parts = conninfo_to_dict(self._conninfo["owner"])
-        return make_conninfo(**{**parts, "user": name, "password": password})
+        return make_conninfo(self._conninfo["owner"], user=name, password=password)
 
     def _refuse_leaks(self) -> None:
         """The self-test: a principal that does not exist sees nothing, or this process does not serve."""

@@ -52,10 +52,11 @@ class Current:
         return not self.removed and self.hash == document.hash
 
     def same(self, document: Document) -> bool:
+        """Whether nothing would change. A file that was only touched still says when its content was modified."""
         return (
             self.same_content(document)
             and self.access == normal_access(document.access)
-            and self.metadata == _plain(document.metadata)
+            and {**self.metadata, "modified": ""} == {**_plain(document.metadata), "modified": ""}
         )
 
 
@@ -76,6 +77,35 @@ class Written:
     updated: int = 0
     unchanged: int = 0
     again: tuple[Write, ...] = ()  # another process changed them meanwhile: they need chunks
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a write comes to, decided under the lock of the document's row."""
+
+    write: Write
+    id: str
+    version: int
+    access: int
+    new: bool  # to a reader: never there, or removed
+    rechunk: bool
+    changed: bool
+    moved: bool  # only to another file
+
+    @staticmethod
+    def of(write: Write, current: Current, access: int) -> _Plan:
+        document = write.document
+        exists = current.version > 0
+        return _Plan(
+            write=write,
+            id=current.id,
+            version=current.version + (not exists or current.hash != document.hash),
+            access=access,
+            new=not exists or current.removed,
+            rechunk=not exists or not current.same_content(document),
+            changed=not exists or not current.same(document),
+            moved=write.file != current.file,
+        )
 
 
 class Documents:
@@ -106,7 +136,7 @@ class Documents:
             for source, id, version, hash, metadata, access, removed, file in rows
         ]
 
-    def list(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
+    def all(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
         """Every document that the principals may see, in order of source."""
         with self.database.snapshot(principals) as connection:
             rows = connection.execute(
@@ -234,114 +264,91 @@ class Documents:
     def write(self, writes: Sequence[Write], index: Index, finished: Iterable[tuple[int, FileState]] = ()) -> Written:
         """Write a batch in one transaction; ``finished`` files are whole with it and are remembered as read."""
         by_source = {write.document.source: write for write in writes}  # the last of a source wins
-        added = updated = 0
         again: list[Write] = []
+        plans: list[_Plan] = []
         with self.database.transaction() as connection:
             access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
-                    " VALUES (%s, %s, %s, %s, 0, %s, '{}') ON CONFLICT (kb, key) DO NOTHING",
-                    sorted(
-                        (
-                            (uuid.uuid4(), self.kb, source, _key(source), access[normal_access(write.document.access)])
-                            for source, write in by_source.items()
-                        ),
-                        key=lambda row: row[3],
-                    ),
-                )
-            versions, documents, rechunk, changed = [], [], [], []
+            self._found(connection, by_source, access)
             for source, current in self._rows(connection, list(by_source), lock=True):
                 write = by_source[source]
-                document = write.document
-                if current.version and current.same(document):
-                    if write.file != current.file:
-                        documents.append(
-                            (
-                                current.version,
-                                access[current.access],
-                                json.dumps(_lists(document.metadata)),
-                                write.file,
-                                current.id,
-                            )
-                        )
-                    continue
-                if not current.same_content(document) or not current.version:
-                    if write.chunks is None:
-                        again.append(write)
-                        continue
-                    new = current.version + (current.hash != document.hash or not current.version)
-                    if new != current.version:
-                        versions.append((current.id, new, document))
-                    rechunk.append((current.id, new, write))
+                plan = _Plan.of(write, current, access[normal_access(write.document.access)])
+                if plan.rechunk and write.chunks is None:
+                    again.append(write)
                 else:
-                    new = current.version
-                added += not current.version or current.removed
-                updated += bool(current.version) and not current.removed
-                documents.append(
-                    (
-                        new,
-                        access[normal_access(document.access)],
-                        json.dumps(_lists(document.metadata)),
-                        write.file,
-                        current.id,
-                    )
-                )
-                changed.append((current.id, write, access[normal_access(document.access)]))
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO openbook.version (document, version, title, text, headings, pages, hash)"
-                    " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                    [
-                        (
-                            id,
-                            version,
-                            d.title,
-                            d.text,
-                            json.dumps([(h.start, h.end, h.level, h.title) for h in d.headings]),
-                            list(d.pages),
-                            d.hash,
-                        )
-                        for id, version, d in versions
-                    ],
-                )
-                cursor.executemany(
-                    "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, removed = NULL,"
-                    " changed = now() WHERE id = %s",
-                    documents,
-                )
-            ids = [id for id, _, _ in changed]
-            connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [ids])
-            # COPY is not to be had under row-level security; executemany sends its rows in one pipeline.
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
-                    " VALUES (%s, %s, %s, %s, %s, %s)",
-                    [
-                        (id, number, *row)
-                        for id, write, number in changed
-                        for row in attributes(
-                            filterable(write.document.source, write.document.title, write.document.metadata)
-                        )
-                    ],
-                )
-            index.delete(connection, [id for id, _, _ in rechunk])
+                    plans.append(plan)
+            self._write_rows(connection, plans)
+            changed = [plan for plan in plans if plan.changed]
+            self._write_attributes(connection, changed)
+            rechunked = [plan for plan in changed if plan.rechunk]
+            index.delete(connection, [plan.id for plan in rechunked])
             index.upsert(
                 connection,
-                [
-                    (id, version, access[normal_access(write.document.access)], write.chunks or (), write.vectors)
-                    for id, version, write in rechunk
-                ],
+                [(p.id, p.version, p.access, p.write.chunks or (), p.write.vectors) for p in rechunked],
             )
-            touched = {id for id, _, _ in rechunk}
-            index.set_access(connection, [(id, number) for id, _, number in changed if id not in touched])
+            index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
             with connection.cursor() as cursor:
                 cursor.executemany(
                     "UPDATE openbook.file SET size = %s, mtime_ns = %s, inode = %s, options = %s WHERE id = %s",
                     [(state.size, state.mtime_ns, state.inode, state.options, id) for id, state in finished],
                 )
-            self._feed(connection, ids)
-        return Written(added, updated, len(by_source) - added - updated - len(again), tuple(again))
+            self._feed(connection, [plan.id for plan in changed])
+        added = sum(plan.new for plan in changed)
+        return Written(added, len(changed) - added, len(plans) - len(changed), tuple(again))
+
+    def _found(
+        self, connection: Connection, writes: Mapping[str, Write], access: Mapping[tuple[str, ...], int]
+    ) -> None:
+        """A row of version 0 for each source that has none: something to lock."""
+        rows = sorted((_key(source), source, access[normal_access(w.document.access)]) for source, w in writes.items())
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
+                " VALUES (%s, %s, %s, %s, 0, %s, '{}') ON CONFLICT (kb, key) DO NOTHING",
+                [(uuid.uuid4(), self.kb, source, key, number) for key, source, number in rows],
+            )
+
+    @staticmethod
+    def _write_rows(connection: Connection, plans: Sequence[_Plan]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO openbook.version (document, version, title, text, headings, pages, hash)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [
+                    (plan.id, plan.version, d.title, d.text, headings, list(d.pages), d.hash)
+                    for plan in plans
+                    if plan.rechunk
+                    for d in [plan.write.document]
+                    for headings in [json.dumps([(h.start, h.end, h.level, h.title) for h in d.headings])]
+                ],
+            )
+            cursor.executemany(
+                "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, removed = NULL,"
+                " changed = now() WHERE id = %s",
+                [
+                    (plan.version, plan.access, json.dumps(_lists(d.metadata)), plan.write.file, plan.id)
+                    for plan in plans
+                    if plan.changed or plan.moved
+                    for d in [plan.write.document]
+                ],
+            )
+
+    @staticmethod
+    def _write_attributes(connection: Connection, plans: Sequence[_Plan]) -> None:
+        connection.execute(
+            "DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [[plan.id for plan in plans]]
+        )
+        # COPY is not to be had under row-level security; executemany sends its rows in one pipeline.
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
+                " VALUES (%s, %s, %s, %s, %s, %s)",
+                [
+                    (plan.id, plan.access, *row)
+                    for plan in plans
+                    for d in [plan.write.document]
+                    for row in attributes(filterable(d.source, d.title, d.metadata))
+                ],
+            )
 
     def remove(self, sources: Sequence[str], index: Index, files: Sequence[int] = ()) -> int:
         """Hide documents: gone from every search with the commit. ``files`` are forgotten as read. Returns how many."""

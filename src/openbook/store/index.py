@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from openbook.errors import StoreError
 from openbook.store.database import Connection, Database
 from openbook.store.documents import filterable, tuples
 from openbook.store.filter import Filter, to_sql
@@ -192,7 +193,11 @@ class Index:
         """The k chunks that BM25 ranks highest: (chunk, score), best first. Catches the keyword view up first."""
         if self._is_behind(self._view.position(), view.position):
             self._view.catch_up(self._feed)
-        return self._view.search(question, k, filter=view.filter, access=view.access)
+        try:
+            return self._view.search(question, k, filter=view.filter, access=view.access)
+        except StoreError:  # damaged, or deleted meanwhile: it is derived, so make it anew
+            self._view.catch_up(self._feed)
+            return self._view.search(question, k, filter=view.filter, access=view.access)
 
     def is_ahead(self, view: View) -> bool:
         """Whether the keyword view has seen changes that this snapshot has not: the question then asks again."""

@@ -49,7 +49,7 @@ class Traces:
             }
         principals = None if trace.principals is None else list(trace.principals)
         self._queue.put(
-            (trace.id, self.kb, trace.created, principals, trace.question.replace("\x00", "\ufffd"), json.dumps(body))
+            (trace.id, self.kb, trace.created, principals, trace.question, json.dumps(body))
         )
         with self._lock:
             if self._thread is None:

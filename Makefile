@@ -1,0 +1,48 @@
+# make demo    a fresh clone to its first answers
+# make test    the whole test suite
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test long quality bench lint clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+# Minutes rather than seconds: run it before a release.
+long: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m long
+
+# Every public-data score that openbook promises; needs OPENBOOK_DATA (default ../shared/data).
+quality: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m quality -s
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/first_minute.py
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+
+# The model's files are fetched by the build (hatch_build.py); neither torch nor a model hub is needed to use openbook.
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# torch first and pinned: without a pin its dependants bring gigabytes for a GPU that is not there.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -c constraints.txt torch==2.13.0
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .openbook build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

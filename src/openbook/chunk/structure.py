@@ -1,0 +1,286 @@
+"""Chunks along the structure of a document: sections, blocks, items, rows, lines, sentences.
+
+A document becomes a row of pieces with a price for a cut between each two; a shortest path over the cuts then chooses
+chunks that are full, even, and cut where it costs least (Knuth and Plass, Breaking Paragraphs into Lines, 1981). Only
+what does not fit is looked into: a section that fits is one piece, and so is a block, an item or a row.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from openbook.chunk.batches import batches
+from openbook.chunk.budget import Budget, Counted, halved, trimmed
+from openbook.chunk.outline import Outline
+from openbook.sentences import sentences
+from openbook.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+# Prices, in units of a chunk: an empty chunk costs 1, one filled to the share s costs (1 - s)².
+_BLOCK = 0.02
+_ITEM = 0.05  # and once more for every level of nesting
+_LINE = 0.15
+_SENTENCE = 0.2
+_WITHIN_SENTENCE = 0.6
+_TORN = 1.0  # a heading from what it heads, a list from the line that announces it, a row from its table's head
+_SECTION = 0.95  # whole sections in one chunk, for each boundary in it: pays where two fill a sixth each, or less
+
+# Pieces of a cut block smaller than this share of the budget go together: finer choice costs time and gains nothing.
+_GRAIN = 1 / 24
+_SECTIONS_AT_MOST = 32  # in one chunk
+
+
+@dataclass(slots=True)
+class _Block:
+    start: int
+    end: int
+    kind: str
+    children: list[_Block] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """Where chunks may start: offsets in order, the price of a cut there, and what a cut there tears apart."""
+
+    starts: list[int] = field(default_factory=list)
+    prices: list[float] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)  # where the block starts that is cut there; -1: between blocks
+    fine: list[int] = field(default_factory=list)  # where sentences and lines start in blocks that are cut
+
+    def add(self, start: int, price: float, block: int = -1) -> None:
+        if not self.starts or start > self.starts[-1]:
+            self.starts.append(start)
+            self.prices.append(price)
+            self.blocks.append(block)
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    start: int
+    end: int
+    level: int
+    room: int  # tokens that its prefix leaves
+
+
+class Structure:
+    """Sections, blocks, items, rows and sentences kept whole where they fit."""
+
+    kind = "structure"
+
+    def __init__(self, budget: Budget, *, overlap: int) -> None:
+        self.budget = budget
+        self.max_tokens = budget.limit
+        self.overlap = min(overlap, budget.limit // 4)
+        self._markdown = _block_parser()
+
+    def chunk(self, document: Document) -> Iterable[Chunk]:
+        return next(self.chunk_all([document]))
+
+    def chunk_all(self, documents: Iterable[Document]) -> Iterator[list[Chunk]]:
+        for batch in batches(documents):
+            for outline, counted, prefixes in self.budget.read(batch):
+                whole = self.budget.whole(outline, counted, prefixes)
+                if whole is not None:
+                    yield [whole]
+                else:
+                    spans = self._spans(outline, counted, prefixes)
+                    yield self.budget.fit(outline, counted, prefixes, spans)
+
+    def _spans(self, outline: Outline, counted: Counted, prefixes: dict[tuple[str, ...], int]) -> list[tuple[int, int]]:
+        text = outline.document.text
+        sections = self._sections(outline, prefixes)
+        pieces = _Pieces()
+        ends: list[int] = []  # for each section, the index of the piece after its last
+        for section in sections:
+            pieces.add(section.start, 0.0)
+            if counted.count(section.start, section.end) > section.room:
+                self._cut(self._parse(text, section.start, section.end), section, counted, pieces, 0, -1)
+            ends.append(len(pieces.starts))
+        cuts = self._choose(sections, ends, pieces, counted.cumulated([*pieces.starts, len(text)]))
+        spans: list[tuple[int, int]] = []
+        for first, last in cuts:
+            start = pieces.starts[first]
+            if self.overlap and pieces.blocks[first] >= 0 and spans:
+                start = self._reach_back(counted, pieces, start, max(pieces.blocks[first], spans[-1][0] + 1))
+            end = pieces.starts[last] if last < len(pieces.starts) else len(text)
+            span = trimmed(text, start, end)
+            if span[0] < span[1]:
+                spans.append(span)
+        return spans
+
+    def _sections(self, outline: Outline, prefixes: dict[tuple[str, ...], int]) -> list[_Section]:
+        """From heading to heading; one of a heading alone goes with the section below it."""
+        document = outline.document
+        text = document.text
+        starts = [0, *(min(heading.start, len(text)) for heading in document.headings), len(text)]
+        sections: list[_Section] = []
+        waiting: tuple[int, int] | None = None
+        for i in range(len(starts) - 1):
+            start, end = starts[i], starts[i + 1]
+            if start >= end:
+                continue
+            heading = document.headings[i - 1] if i else None
+            level = heading.level if heading else 0
+            begin, begin_level = waiting or (start, level)
+            waiting = None
+            if i == 0 and not text[:end].strip():
+                waiting = None
+                continue
+            below = document.headings[i].level if i < len(document.headings) else 0
+            if heading and below > level and not text[min(heading.end, end) : end].strip():
+                waiting = begin, begin_level
+                continue
+            path = outline.paths[i - 1] if i else ()
+            sections.append(_Section(begin, end, begin_level, max(1, self.budget.limit - prefixes[path])))
+        if waiting:
+            sections.append(_Section(waiting[0], len(text), waiting[1], max(1, self.budget.limit // 4)))
+        return sections
+
+    # --- where a section could be cut ---------------------------------------------------------------------------
+
+    def _parse(self, text: str, start: int, end: int) -> list[_Block]:
+        """The blocks of a section as a tree; whatever the parser gives no block to belongs to the one before."""
+        part = text[start:end]
+        lines = [start, *accumulate((len(line) + 1 for line in part.split("\n")), initial=start)][1:]
+        roots: list[_Block] = []
+        stack: list[_Block | None] = []
+        for token in self._markdown.parse(part):
+            if token.nesting < 0:
+                stack.pop()
+                continue
+            block = None
+            if token.map and token.type not in ("inline", "thead_open", "tbody_open"):
+                first, last = token.map
+                block = _Block(lines[first], min(lines[min(last, len(lines) - 1)], end), token.type)
+                parent = next((above for above in reversed(stack) if above), None)
+                (parent.children if parent else roots).append(block)
+            if token.nesting > 0:
+                stack.append(block)
+        return roots
+
+    def _cut(
+        self, blocks: list[_Block], section: _Section, counted: Counted, pieces: _Pieces, depth: int, outer: int
+    ) -> None:
+        text = counted.text
+        for i, block in enumerate(blocks):
+            before = blocks[i - 1] if i else None
+            price = _BLOCK if depth == 0 else _ITEM * depth
+            if before and (
+                before.kind == "heading_open"
+                or (before.kind == "tr_open" and i == 1)
+                or (block.kind.endswith("list_open") and text[before.start : before.end].rstrip()[-1:] in ":：")
+            ):
+                price = _TORN
+            pieces.add(block.start, price, outer)
+            if counted.count(block.start, block.end) <= section.room:
+                continue
+            inner = block.start if outer < 0 else outer
+            if block.children:
+                self._cut(block.children, section, counted, pieces, depth + 1, inner)
+            else:
+                self._cut_leaf(block, section.room, counted, pieces, inner)
+
+    def _cut_leaf(self, block: _Block, room: int, counted: Counted, pieces: _Pieces, outer: int) -> None:
+        """Code at its lines, text at its sentences; a sentence too long at whatever is near its middle."""
+        text = counted.text
+        if block.kind in ("fence", "code_block", "html_block"):
+            price = _LINE
+            lines = text[block.start : block.end].split("\n")
+            starts = list(accumulate((len(line) + 1 for line in lines[:-1]), initial=block.start))
+        else:
+            price = _SENTENCE
+            starts = [block.start + start for start, _ in sentences(text[block.start : block.end])]
+        if not starts:
+            return
+        starts[0] = block.start
+        pieces.fine += starts
+        sizes = counted.cumulated([*starts, block.end])
+        grain = room * _GRAIN
+        since = sizes[0]
+        for i, start in enumerate(starts):
+            long = sizes[i + 1] - sizes[i] > room
+            if i == 0 or sizes[i] - since >= grain or long:
+                pieces.add(start, price, outer)
+                since = sizes[i]
+            if long:
+                end = starts[i + 1] if i + 1 < len(starts) else block.end
+                self._cut_sentence(start, end, room, counted, pieces, outer)
+                since = sizes[i] - room  # what follows starts a piece of its own
+
+    def _cut_sentence(self, start: int, end: int, room: int, counted: Counted, pieces: _Pieces, outer: int) -> None:
+        waiting = [trimmed(counted.text, start, end)]
+        while waiting:
+            start, end = waiting.pop()
+            halves = halved(counted, start, end) if counted.count(start, end) > room else []
+            if len(halves) == 2:
+                waiting += reversed(halves)
+            else:
+                pieces.add(start, _WITHIN_SENTENCE, outer)
+
+    # --- where it is cut ----------------------------------------------------------------------------------------
+
+    def _choose(
+        self, sections: list[_Section], ends: list[int], pieces: _Pieces, sizes: list[int]
+    ) -> list[tuple[int, int]]:
+        """The cheapest chunks, as pairs of piece indexes. Within a section any run of pieces; beyond it whole ones."""
+        count = len(pieces.starts)
+        best = [0.0] + [float("inf")] * count
+        came = [0] * (count + 1)
+        first = 0
+        for at, section in enumerate(sections):
+            end = ends[at]
+            for i in range(first, end):
+                room = section.room
+                if self.overlap and pieces.blocks[i] >= 0:
+                    room = max(1, room - self.overlap)
+                base, size = best[i], sizes[i]
+                for j in range(i + 1, end + 1):
+                    used = (sizes[j] - size) / room
+                    if used > 1.0:
+                        if j > i + 1:
+                            break
+                        used = 1.0
+                    price = base + (1.0 - used) ** 2 + (pieces.prices[j] if j < end else 0.0)
+                    if price < best[j]:
+                        best[j], came[j] = price, i
+            base, size = best[first], sizes[first]
+            for further in range(at + 1, min(at + _SECTIONS_AT_MOST, len(sections))):
+                climbed = max(0, sections[further - 1].level - sections[further].level)
+                base += _SECTION * (1 + climbed)
+                j = ends[further]
+                used = (sizes[j] - size) / section.room
+                if used > 1.0:
+                    break
+                price = base + (1.0 - used) ** 2
+                if price < best[j]:
+                    best[j], came[j] = price, first
+            first = end
+        cuts: list[tuple[int, int]] = []
+        while count:
+            cuts.append((came[count], count))
+            count = came[count]
+        return cuts[::-1]
+
+    def _reach_back(self, counted: Counted, pieces: _Pieces, start: int, least: int) -> int:
+        """Where a piece starts that repeats whole sentences or lines, at most ``overlap`` tokens of them."""
+        low = bisect_left(pieces.fine, least)
+        for at in pieces.fine[low : bisect_right(pieces.fine, start)]:
+            if counted.count(at, start) <= self.overlap:
+                return at
+        return start
+
+
+def _block_parser() -> MarkdownIt:
+    """Block structure alone: what stands inside a paragraph is of no matter here."""
+    from markdown_it import MarkdownIt
+
+    # Link definitions are text here, and a long run of them takes markdown-it quadratic time.
+    parser = MarkdownIt("commonmark").enable("table").disable("reference")
+    parser.core.ruler.enableOnly(["block"])
+    return parser

@@ -1,0 +1,430 @@
+"""Answers without a language model: quote the best sentences of the hits, or abstain. It cannot invent.
+
+Top to bottom: the units a quote may be (sentences, list items, table rows, lines of code), what each of them says
+about the question (features), a logistic model that ranks them, and a second one that says how likely the quotes
+answer at all. Both models are a dozen weights each, trained by ``benchmarks/answers.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from openbook import recipe
+from openbook.sentences import sentences
+from openbook.types import Answer, Citation, Hit
+
+if TYPE_CHECKING:
+    from tantivy import TextAnalyzer
+
+    from openbook.embed import Embedder
+
+# A question longer than this is cut: what it asks stands in its first lines.
+MAX_QUESTION = 1000
+# Hits read, and units of them embedded: embedding is the cost of an answer.
+MAX_HITS = 10
+MAX_UNITS = 32
+# Characters of a unit that are embedded; a longer one is a table row or a line of code.
+MAX_EMBEDDED = 600
+
+
+# --- units: what a quote may be -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Unit:
+    """A quotable span ``start:end`` of a hit's chunk text, without the list mark, quote sign or table border.
+
+    ``bare`` is its text without link targets, tags and emphasis; ``heading`` the nearest heading above it (or the
+    question of an FAQ); ``lead`` what introduces it: the line before a list, the header row of a table.
+    """
+
+    hit: int
+    position: int  # among the units of its chunk
+    start: int
+    end: int
+    bare: str
+    heading: str
+    lead: tuple[int, int] | None = None
+    lead_text: str = ""
+    terms: list[str] = field(default_factory=list)
+
+
+_MARK = re.compile(r"(?:\s*(?:>|[-*+•‣◦▪](?=\s)|\d{1,3}[.)](?=\s)|\[[ xX]\](?=\s)|\|))+\s*")
+_LIST_OR_ROW = re.compile(r"(?:\s|>)*(?:[-*+•‣◦▪]\s|\d{1,3}[.)]\s|\|)")
+_HEADING = re.compile(r"(?:\s|>)*#{1,6}\s")
+_BOLD_LINE = re.compile(r"(\*\*|__)(?:(?!\1).)+\1:?")
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s+\"[^\"\n]*\")?\)")
+_NOISE = re.compile(r"https?://\S+|<[^<>\n]{1,300}>|\{[{%<][^{}\n]{1,300}\}|\*\*|__|`")
+_FENCE = re.compile(r"\s*(?:```|~~~)")
+_FRONT_MATTER = re.compile(r"\A---\n.{0,4000}?\n---[^\S\n]*(?:\n|\Z)", re.DOTALL)
+_WORD = re.compile(r"\w+")
+
+
+def _bare(text: str) -> str:
+    return " ".join(_NOISE.sub(" ", _LINK.sub(r"\1", text)).split())
+
+
+def units(hit: int, text: str) -> list[Unit]:
+    """The quotable units of a chunk's text, in order.
+
+    Headings, rules, separator rows, fences, front matter, lines of links and bare questions are none.
+    """
+    found: list[Unit] = []
+    matter = _FRONT_MATTER.match(text)
+    heading, lead, lead_text, in_table = "", None, "", False
+    for position, (start, end) in enumerate(sentences(text)):
+        raw = text[start:end]
+        if (matter and start < matter.end()) or _FENCE.match(raw):
+            continue
+        if _HEADING.match(raw):
+            heading, lead, lead_text, in_table = _bare(raw.strip().strip("#>")), None, "", False
+            continue
+        is_row = raw.lstrip("> \t").startswith("|")
+        in_list = is_row or bool(_LIST_OR_ROW.match(raw))
+        mark = _MARK.match(raw)
+        start += mark.end() if mark else 0
+        end = start + len(text[start:end].rstrip(" \t\n|"))
+        bare = _bare(text[start:end])
+        words = _WORD.findall(bare)
+        if not words:
+            in_table = in_table and is_row
+            continue
+        if _BOLD_LINE.fullmatch(text, start, end) or bare.endswith(("?", "？", "؟")):
+            heading, lead, lead_text = bare, None, ""
+            continue
+        if is_row and not in_table:  # the header row: it names the columns and answers nothing
+            lead, lead_text, in_table = (start, end), bare, True
+            continue
+        in_table = is_row
+        if not in_list:
+            lead, lead_text = None, ""
+        if (len(words) > 1 or any(c in "0123456789#@/_-" for c in bare)) and not _only_links(text[start:end]):
+            found.append(Unit(hit, position, start, end, bare, heading, lead, lead_text))
+        if bare.endswith((":", "：")) and not is_row:
+            lead, lead_text = (start, end), bare
+    return found
+
+
+def _only_links(text: str) -> bool:
+    """A line of navigation. One link to the web stays: it may be the form or the portal that was asked for."""
+    links = list(_LINK.finditer(text))
+    return bool(links) and not _WORD.search(_LINK.sub(" ", text)) and not (len(links) == 1 and "://" in text)
+
+
+# --- words and kinds of answers -------------------------------------------------------------------------------------
+
+_STOP = (
+    "a an the and or but if of at by for with about to from in on into onto as is are was were be been being am do "
+    "does did doing have has had having i me my we our us you your he him his she her it its they them their this "
+    "that these those there here what which who whom whose when where why how can could may might must shall "
+    "should will would not no nor so than then too very just also any some such only own same both each all more "
+    "most other s t d ll re ve m many much long far often old get gets got"
+)
+
+
+@cache
+def _analyzer() -> TextAnalyzer:
+    import tantivy
+
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    for step in (tantivy.Filter.lowercase(), tantivy.Filter.ascii_fold(), tantivy.Filter.stemmer("english")):
+        builder = builder.filter(step)
+    return builder.build()
+
+
+def _terms(text: str) -> list[str]:
+    return list(_analyzer().analyze(text))
+
+
+@cache
+def _stop() -> frozenset[str]:
+    return frozenset(_terms(_STOP))
+
+
+_WH = r"what|which|whom|who|how|when|where"
+_PREPOSITION = re.compile(rf"^\w+ (?=(?:{_WH})\b)")
+_ASKS = (
+    ("date", re.compile(
+        r"\b(?:when|(?:what|which) (?:year|date|day|month|time|decade|century)|deadline|how long ago)\b")),
+    ("number", re.compile(
+        r"\bhow (?:many|much|long|far|old|often|large|big|high|tall|deep|wide|fast|soon|late|early)\b|"
+        r"\b(?:percent|percentage|number of|share|fraction|proportion|amount|age|maximum|minimum|budget|allowance|rate|"
+        r"price|costs?|population)\b")),
+    ("who", re.compile(r"\b(?:who|whom|whose)\b")),
+    ("where", re.compile(
+        r"\bwhere\b|\b(?:what|which) (?:country|countries|city|cities|state|region|place|town|river|location|continent|"
+        r"island|province)\b")),
+    ("why", re.compile(r"\bwhy\b|\bwhat (?:caused|causes|reason)\b|\bfor what reason\b")),
+)  # fmt: skip
+_NUMBER = re.compile(
+    r"\d[\d,.:]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
+    r"seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|"
+    r"billions?|half|third|quarter|dozen|twice|once|double|unlimited|daily|weekly|monthly|annually|yearly)\b",
+    re.IGNORECASE,
+)
+_DATE = re.compile(
+    r"\b(?:january|february|march|april|june|july|august|september|october|november|december|monday|tuesday|wednesday|"
+    r"thursday|friday|saturday|sunday)\b|\d+|\bcentur|\bMay\b",
+    re.IGNORECASE,
+)
+_SPAN_OF_TIME = re.compile(r"\b(?:decade|years?|months?|weeks?|days?|today|after|before|until|during|end of)\b", re.I)
+_NAME = re.compile(r"(?<=[^.!?:\"“\s]\s)[^\W\d_a-zà-ÿ][\w'’.-]+")
+_REASON = re.compile(
+    r"\b(?:because|due to|since|so that|in order to|as a result|therefore|thus|caused?|reasons?|so as to|led to|"
+    r"prevent|avoid)\b",
+    re.IGNORECASE,
+)
+
+
+def _asked_for(question: str) -> str:
+    """The kind of thing that an English question asks for, where its words tell."""
+    low = _PREPOSITION.sub("", question.lower().strip())
+    return next((kind for kind, pattern in _ASKS if pattern.search(low)), "")
+
+
+def _kind_found(kind: str, asked: frozenset[str], bare: str) -> float:
+    """1: the unit holds something of the kind asked for that the question does not; -1: it does not; 0: unknown."""
+
+    def new(pattern: re.Pattern[str]) -> bool:
+        return any(not asked.issuperset(_terms(match[0])) for match in pattern.finditer(bare))
+
+    if kind == "number":
+        return 1.0 if new(_NUMBER) else -1.0
+    if kind == "date":
+        return 1.0 if new(_DATE) else 0.0 if new(_SPAN_OF_TIME) else -1.0
+    if kind in ("who", "where"):
+        return 1.0 if new(_NAME) else -1.0
+    if kind == "why":
+        return 1.0 if _REASON.search(bare) else -1.0
+    return 0.0
+
+
+# --- what a unit says about the question ----------------------------------------------------------------------------
+
+# One weight for each feature of a unit, for its logit of holding the answer. All are free of a corpus's scale: cosines,
+# shares, ranks. ``share`` is of the question's words, each weighted by its rarity among the units at hand.
+RANKING: Mapping[str, float] = {
+    "bias": 0.0,
+    "cosine": 0.556,  # means what the question means, alone
+    "cosine_in_context": 15.588,  # ... with its title, heading and lead: a list item says little without them
+    "hit_score": 1.287,  # the hit's fused score over the best hit's: retrieval saw more of the text than one sentence
+    "hit_rank": 1.278,  # 1 / rank
+    "share": 2.229,  # of the question's words in the unit
+    "share_near": 2.874,  # ... in the units beside it, its headings and title too: pronouns, and words said once
+    "share_above": 0.871,  # ... in headings and title alone: true of every unit below them
+    "pairs": 2.742,  # neighbouring words of the question that are neighbours here: names, phrases
+    "kind": 1.133,  # the kind of thing asked for (number, date, name, reason) is there, and not from the question
+    "new_words": 1.132,  # log of content words the question does not have: there must be room for an answer
+    "density": 3.524,  # share of the unit's words that are the question's
+    "first": -0.166,  # 1 / position in the chunk: opening sentences state what the rest details
+}
+
+# One weight for each feature of the whole evidence, for the logit of answering the question at all.
+CONFIDENCE: Mapping[str, float] = {
+    "bias": 0.0,
+    "best": 0.0,  # logit of the best unit
+    "best_cosine": 0.0,  # its cosine, alone
+    "best_in_context": 0.0,  # ... in its context
+    "top_cosine": 0.0,  # of any unit
+    "hit_cosine": 0.0,  # of the best hit with the question
+    "share_near": 0.0,  # of the question's words in and around the best unit
+    "share_chunk": 0.0,  # ... in its whole chunk, title and headings
+    "missing": 0.0,  # share of the question's content words that no hit has
+    "missing_names": 0.0,  # share of its names and numbers that the best chunk lacks: another year, another person
+    "kind": 0.0,  # the kind of thing asked for is in the best unit
+    "words": 0.0,  # of the question that carry content: long ones are matched by chance less
+}
+
+# The calibrated threshold.
+THRESHOLD = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Units with their features (one row each, in RANKING's order without the bias) and logits; best unit first."""
+
+    units: list[Unit]
+    rows: list[tuple[float, ...]]
+    logits: list[float]
+    summary: tuple[float, ...]  # in CONFIDENCE's order without the bias
+    confidence: float
+
+
+def _logit(weights: Mapping[str, float], row: Sequence[float]) -> float:
+    bias, *rest = weights.values()
+    return bias + sum(w * x for w, x in zip(rest, row, strict=True))
+
+
+def _above(hit: Hit, unit: Unit) -> list[str]:
+    """Where a unit stands, outermost first, nothing twice."""
+    parts = (hit.title, *(_bare(h) for h in hit.chunk.headings[-1:]), unit.heading, unit.lead_text)
+    return [part for part in dict.fromkeys(parts) if part]
+
+
+def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | None:
+    """Every candidate of ``hits`` (best first) with what it says about ``question``; None where nothing is quotable."""
+    hits = hits[:MAX_HITS]
+    chunks = [units(i, hit.chunk.text) for i, hit in enumerate(hits)]
+    candidates: list[Unit] = []
+    seen: set[str] = set()
+    for unit in (unit for chunk in chunks for unit in chunk):
+        unit.terms = _terms(unit.bare)
+        if unit.bare not in seen:  # overlapping chunks, copied paragraphs
+            seen.add(unit.bare)
+            candidates.append(unit)
+    if not candidates:
+        return None
+
+    asked = _terms(question)
+    words = [term for term in dict.fromkeys(asked) if term not in _stop()]
+    everything, kind = frozenset(asked), _asked_for(question)
+    pairs = {pair for pair in pairwise(asked) if not _stop().issuperset(pair)}
+    having = [everything.intersection(unit.terms) for unit in candidates]
+    n = len(candidates)
+    rarity = {w: math.log(1 + (n + 1) / (0.5 + sum(w in terms for terms in having))) for w in words}
+    total = sum(rarity.values()) or 1.0
+
+    def share(terms: set[str] | frozenset[str]) -> float:
+        return sum(rarity[w] for w in words if w in terms) / total
+
+    best_score = max(hit.score for hit in hits)
+    whole = [
+        everything.intersection(_terms(" ".join((hit.title, *hit.chunk.headings, _bare(hit.chunk.text)))))
+        for hit in hits
+    ]
+    lexical: list[tuple[float, ...]] = []
+    for unit, shared in zip(candidates, having, strict=True):
+        hit, chunk = hits[unit.hit], chunks[unit.hit]
+        at = next(i for i, other in enumerate(chunk) if other is unit)
+        above = everything.intersection(_terms(" ".join(_above(hit, unit))))
+        near = shared.union(above, *(everything.intersection(u.terms) for u in chunk[max(0, at - 1) : at + 2]))
+        new = [t for t in unit.terms if t not in everything and t not in _stop()]
+        there = pairs.intersection(pairwise(unit.terms))
+        lexical.append(
+            (
+                hit.score / best_score if best_score > 0 else 1.0,
+                1 / (1 + unit.hit),
+                share(shared),
+                share(near),
+                share(above),
+                len(there) / max(1, len(pairs)),
+                _kind_found(kind, everything, unit.bare),
+                math.log1p(len(new)),
+                len(shared) / max(1, len(set(unit.terms))),
+                1 / (1 + at),
+            )
+        )
+
+    # Embed those that could still win: the same weights, without the cosines.
+    lexical_weights = {"bias": 0.0, **dict(list(RANKING.items())[3:])}
+    order = sorted(range(n), key=lambda i: -_logit(lexical_weights, lexical[i]))[:MAX_UNITS]
+    alone = [candidates[i].bare[:MAX_EMBEDDED] for i in order]
+    in_context = [": ".join((*_above(hits[candidates[i].hit], candidates[i]), candidates[i].bare)) for i in order]
+    in_context = [text[: 2 * MAX_EMBEDDED] for text in in_context]
+    asked_vector = embedder.encode([question], "query")[0]
+    cosines = embedder.encode([*alone, *in_context], "document") @ asked_vector
+    rows = [(float(cosines[k]), float(cosines[len(order) + k]), *lexical[i]) for k, i in enumerate(order)]
+    logits = [_logit(RANKING, row) for row in rows]
+    ranked = sorted(range(len(order)), key=lambda k: -logits[k])
+    best, row = candidates[order[ranked[0]]], rows[ranked[0]]
+
+    names = [m[0] for m in re.finditer(r"(?<=\s)[^\W\d_a-zà-ÿ][\w'’-]*|\b\d[\d.,]*", question)]
+    named = {t for name in names for t in _terms(name)} - _stop()
+    dense = [hit.stages["dense"].score for hit in hits if "dense" in hit.stages]
+    held = frozenset[str]().union(*whole)
+    summary = (
+        logits[ranked[0]],
+        row[0],
+        row[1],
+        max(r[0] for r in rows),
+        max(dense, default=row[1]),
+        row[5],
+        share(whole[best.hit]),
+        sum(w not in held for w in words) / max(1, len(words)),
+        len(named - whole[best.hit]) / max(1, len(named)),
+        row[8],
+        math.log1p(len(words)),
+    )
+    # Below 1, so that a threshold of 1 always abstains.
+    confidence = min(1 / (1 + math.exp(-max(-30.0, min(30.0, _logit(CONFIDENCE, summary))))), 0.999)
+    return Evidence(
+        [candidates[order[k]] for k in ranked],
+        [rows[k] for k in ranked],
+        [logits[k] for k in ranked],
+        summary,
+        confidence,
+    )
+
+
+# --- the generator --------------------------------------------------------------------------------------------------
+
+# A further sentence is quoted only where its own logit of holding the answer reaches this.
+FURTHER = -4.0
+
+
+class Extractive:
+    """Quotes the best one to ``part.sentences`` sentences of the hits, exactly; abstains below the threshold."""
+
+    kind = "extractive"
+
+    def __init__(self, part: recipe.Extractive, embedder: Embedder) -> None:
+        self._limit = part.sentences
+        self._threshold = THRESHOLD if part.threshold is None else part.threshold
+        self._embedder = embedder
+
+    @property
+    def remote(self) -> bool:
+        """Question and sentences go where the embedder's texts go."""
+        return self._embedder.remote
+
+    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
+        """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole."""
+        question = " ".join(question[:MAX_QUESTION].split())
+        if not hits:
+            return Answer("", abstained=True, reason="nothing was found", confidence=0.0)
+        evidence = weigh(question, hits, self._embedder)
+        if evidence is None:
+            reason = "the passages found hold no sentence that could be quoted"
+            return Answer("", abstained=True, reason=reason, confidence=0.0)
+        confidence = round(evidence.confidence, 4)
+        if confidence < self._threshold:
+            nearest = hits[evidence.units[0].hit]
+            reason = (
+                "the documents do not seem to hold the answer: the best evidence, in "
+                f"“{nearest.title or nearest.source}”, reaches {confidence:.2f} of the {self._threshold:.2f} needed"
+            )
+            return Answer("", abstained=True, reason=reason, confidence=confidence)
+        spans = _quotes(evidence, self._limit)
+        citations = [hits[i].cite(hits[i].chunk.start + start, hits[i].chunk.start + end) for i, start, end in spans]
+        text = _joined(spans, citations, hits)
+        if on_text is not None:
+            on_text(text)
+        return Answer(text, tuple(citations), confidence=confidence)
+
+
+def _quotes(evidence: Evidence, limit: int) -> list[tuple[int, int, int]]:
+    """``(hit, start, end)`` in the chunk, best hit first and in reading order within one."""
+    best = evidence.units[0]
+    chosen = [(best.hit, best.start, best.end)]
+    for unit, logit in list(zip(evidence.units, evidence.logits, strict=True))[1:limit]:
+        if logit >= FURTHER:
+            chosen.append((unit.hit, unit.start, unit.end))
+    if len(chosen) < limit and best.lead is not None:  # the columns' names, the line before the list
+        chosen.append((best.hit, *best.lead))
+    hit_order = list(dict.fromkeys(hit for hit, _, _ in chosen))
+    return sorted(chosen, key=lambda span: (hit_order.index(span[0]), span[1]))
+
+
+def _joined(spans: list[tuple[int, int, int]], citations: list[Citation], hits: Sequence[Hit]) -> str:
+    """The quotes with a space between neighbours, and an ellipsis where text was left out."""
+    text = citations[0].quote
+    for before, after, citation in zip(spans, spans[1:], citations[1:], strict=False):
+        between = hits[before[0]].chunk.text[before[2] : after[1]] if before[0] == after[0] else "…"
+        text += (" … " if _WORD.search(between) or between == "…" else " ") + citation.quote
+    return text

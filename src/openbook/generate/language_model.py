@@ -1,0 +1,287 @@
+"""A language model writes the answer from numbered passages; what it cites is checked before anyone reads it."""
+
+from __future__ import annotations
+
+import contextvars
+import ipaddress
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from urllib.parse import urlsplit
+
+from openbook import recipe
+from openbook.errors import ModelError, ModelUnavailable, RecipeError
+from openbook.generate.citations import check, does_not_know, spoken
+from openbook.generate.clients import Client, Dialect, Ending, Fault, Piece, open_client
+from openbook.generate.prompt import estimate_tokens, fit, messages
+from openbook.types import Answer, Hit, Usage
+
+SECONDS = 60.0
+"""The time that one answer may take, from the call to the last word, waiting and trying again included."""
+
+RETRIES = 3
+"""Refused for load, a server's own fault, a broken connection: so often again, after 0.5, 1 and 2 seconds (a quarter
+less or more), or after what the server asks for."""
+
+_ADDRESS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+_TOO_LONG = ("context_length_exceeded", "context length", "context window", "context size", "prompt is too long")
+_FILTERED = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
+_NO_MONEY = ("insufficient_quota", "billing_error", "credit balance is too low")
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class _Reply:
+    text: str = ""
+    refusal: str = ""
+    ending: Ending | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.refusal += piece.refusal
+        self.ending = piece.ending or self.ending
+        self.input_tokens = piece.input_tokens if piece.input_tokens is not None else self.input_tokens
+        self.output_tokens = piece.output_tokens if piece.output_tokens is not None else self.output_tokens
+
+
+class LanguageModel:
+    """Answers by ``openai`` (or any server that speaks its protocol) or ``anthropic``.
+
+    An answer counts only if it can be checked. The model abstains, with an empty text and the reason, where it says
+    "I don't know", refuses, writes nothing, or cites no passage that it was given: text without any citation is text
+    that a reader could only believe. An answer cut off at ``max_output_tokens`` is kept, and its ``reason`` says so;
+    one whose stream broke is none.
+
+    ``seconds`` bounds everything that one ``generate`` does. A call is repeated up to ``RETRIES`` times, but never
+    after text was handed to ``on_text``. ``usage`` is what the server counted, else an estimate; its ``cost`` is 0 on
+    this machine and unknown elsewhere.
+
+    Raises:
+        RecipeError: ``base_url`` is no http address.
+    """
+
+    def __init__(self, part: recipe.LanguageModel, *, seconds: float = SECONDS) -> None:
+        self.kind: str = part.kind
+        self._part = part
+        self._seconds = seconds
+        # The SDKs' own variables, so that a proxy set for them holds here too.
+        self._base_url = part.base_url or os.environ.get(f"{part.kind.upper()}_BASE_URL") or _ADDRESS[part.kind]
+        self._name = f"{part.kind}:{part.model}"
+        host = _host(self._base_url, where=self._name)
+        self._loopback = _is_loopback(host)
+        self.remote: bool = not self._loopback
+        self._place = f"{self._name} at {host}" if part.base_url else self._name
+        self._client: Client | None = None
+        self._opening = threading.Lock()
+
+    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
+        """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked.
+
+        Raises:
+            ModelError: no key, a refused key, no such model, passages too long for it, a request it refuses.
+            ModelUnavailable: no whole answer in time.
+        """
+        if not hits:
+            return Answer("", abstained=True, reason="nothing was found")
+        passages = fit(hits, self._part.context_tokens)
+        if not passages:
+            reason = f"no passage fits into context_tokens = {self._part.context_tokens}; raise it"
+            return Answer("", abstained=True, reason=reason)
+        system, user = messages(question, passages, self._part.instructions)
+        reply = self._ask(system, user, on_text)
+        usage = Usage(
+            estimate_tokens(system) + estimate_tokens(user) if reply.input_tokens is None else reply.input_tokens,
+            estimate_tokens(reply.text) if reply.output_tokens is None else reply.output_tokens,
+            cost=0.0 if self._loopback else None,
+        )
+
+        def abstain(reason: str, invented: int = 0) -> Answer:
+            return Answer("", abstained=True, reason=reason, usage=usage, invented=invented)
+
+        if reply.ending == "refused" or reply.refusal:
+            return abstain(f"the model refused: {' '.join(reply.refusal.split())}".rstrip(": "))
+        cut = None
+        if reply.ending == "length":
+            cut = f"the answer was cut off at max_output_tokens = {self._part.max_output_tokens}; raise it"
+        elif reply.ending == "window":
+            cut = f"the model's context was full; lower context_tokens (now {self._part.context_tokens})"
+        text = spoken(reply.text)
+        if not text:
+            return abstain(cut or "the model wrote nothing")
+        if does_not_know(text):
+            return abstain("the model found no answer in the passages")
+        checked = check(text, passages, question)
+        if not checked.citations:
+            return abstain(cut or "the model cited no passage", checked.invented)
+        return Answer(checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented)
+
+    def _ask(self, system: str, user: str, on_text: Callable[[str], None] | None) -> _Reply:
+        """One whole reply, by as many calls as it takes."""
+        client = self._connected()
+        deadline = time.monotonic() + self._seconds
+        dialect = client.dialect
+        tried = {dialect}
+        retries = 0
+        while True:
+            reply = _Reply()
+            try:
+                with closing(_in_time(client, system, user, dialect, deadline)) as pieces:
+                    for piece in pieces:
+                        reply.add(piece)
+                        if piece.text and on_text is not None:
+                            on_text(piece.text)
+                if reply.ending is None:
+                    raise Fault("the answer broke off")
+                client.dialect = dialect
+                return reply
+            except Fault as fault:
+                if reply.ending is not None and not fault.status:
+                    return reply  # all was said; only the goodbye is missing
+                other = client.other(fault, dialect)
+                if other is not None and other not in tried:
+                    dialect = other
+                    tried.add(dialect)
+                    continue
+                if _any(_FILTERED, fault):
+                    return _Reply(refusal=fault.message)
+                self._raise_if_final(fault)
+                wait = fault.retry_after
+                if wait is None:
+                    wait = 0.5 * 2**retries * random.uniform(0.75, 1.25)
+                out_of_time = time.monotonic() + wait >= deadline
+                if retries == RETRIES or out_of_time or (reply.text and on_text is not None):
+                    raise self._unavailable(fault, wait if out_of_time else 0.0) from None
+            except _OutOfTime:
+                what = f"no whole answer within {self._seconds:g} s"
+                raise ModelUnavailable(what, where=self._place, do="try again, or take a faster model") from None
+            retries += 1
+            time.sleep(wait)
+
+    def _connected(self) -> Client:
+        with self._opening:
+            if self._client is None:
+                self._client = open_client(self._part, self._base_url, self._key(), loopback=self._loopback)
+            return self._client
+
+    def _key(self) -> str:
+        """The key. A server on this machine gets one only where the recipe names its variable."""
+        variable = self._key_variable
+        key = os.environ.get(variable, "").strip() if self._part.key_env or not self._loopback else ""
+        if key:
+            return key
+        if self._loopback:
+            return "none"
+        do = f"set {variable}" + ("" if self._base_url in _ADDRESS.values() else " (to anything, if it needs no key)")
+        raise ModelError("no key", where=self._place, do=do)
+
+    @property
+    def _key_variable(self) -> str:
+        return self._part.key_env or f"{self.kind.upper()}_API_KEY"
+
+    def _raise_if_final(self, fault: Fault) -> None:
+        """Raise what trying again cannot help."""
+        part, where, said = self._part, self._place, fault.message
+        if fault.status == 401:
+            raise ModelError("the key was refused", where=where, do=f"check {self._key_variable}") from None
+        if fault.status == 403:
+            do = f"check what {self._key_variable} may use"
+            raise ModelError(f"not allowed: {said}", where=where, do=do) from None
+        if _any(_TOO_LONG, fault) or fault.status == 413:
+            do = f"lower query.generate.context_tokens (now {part.context_tokens})"
+            raise ModelError("the passages are too long for the model", where=where, do=do) from None
+        if _any(_NO_MONEY, fault) or fault.status == 402:
+            raise ModelError(f"the account is used up: {said}", where=where, do="check its billing") from None
+        if fault.status == 404:
+            usual = "which most often ends in /v1" if part.kind == "openai" else "which ends without /v1"
+            do = "check its name" + (f" and base_url, {usual}" if part.base_url else "")
+            raise ModelError(f"no model {part.model!r} there: {said}", where=where, do=do) from None
+        if fault.connection_refused and self._loopback:
+            raise ModelUnavailable("nothing answers there", where=where, do="start the model server") from None
+        if 300 <= fault.status < 500 and fault.status not in (408, 409, 425, 429):
+            do = "mend query.generate in the recipe"
+            raise ModelError(f"refused the request: {said}", where=where, do=do) from None
+
+    def _unavailable(self, fault: Fault, wait: float) -> ModelUnavailable:
+        what = f"status {fault.status}: {fault.message}" if fault.status else f"no whole answer: {fault.message}"
+        do = f"try again in {wait:.0f} s" if wait >= 1 else "try again later"
+        return ModelUnavailable(what, where=self._place, do=do)
+
+
+def _any(words: Sequence[str], fault: Fault) -> bool:
+    return any(word in fault.code or word.lower() in fault.message.lower() for word in words)
+
+
+def _host(base_url: str, *, where: str) -> str:
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        # Not repeated in the message: an address may hold a password.
+        raise RecipeError("base_url is no address", where=where, do="write it like http://localhost:11434/v1")
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _in_time(client: Client, system: str, user: str, dialect: Dialect, deadline: float) -> Generator[Piece, None, None]:
+    """The pieces of one call, read in a thread of its own.
+
+    A socket's timeouts bound the silence between two bytes, not the whole: a slow handshake or a server that sends a
+    sign of life every second would hold its caller for ever. Here the caller goes when its time is up.
+
+    Raises:
+        Fault: what the client raised.
+        _OutOfTime: the time is up.
+    """
+    pieces: SimpleQueue[Piece | BaseException | None] = SimpleQueue()
+    gone = threading.Event()
+    closers: list[Callable[[], None]] = []
+
+    def read() -> None:
+        try:
+            stream = client.open(system, user, dialect, max(0.001, deadline - time.monotonic()))
+            closers.append(stream.close)
+            if gone.is_set():
+                stream.close()
+            for piece in client.read(stream):
+                pieces.put(piece)
+            pieces.put(None)
+        except BaseException as error:  # handed to the caller, whose it is
+            pieces.put(error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(read,), name="openbook-llm", daemon=True).start()
+    try:
+        while True:
+            try:
+                piece = pieces.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise _OutOfTime from None
+            if piece is None:
+                return
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        gone.set()
+        for close in closers:
+            close()

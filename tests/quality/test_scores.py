@@ -1,0 +1,52 @@
+"""Document-level nDCG@10 of the default search on public data, pinned: first 400 judged questions.
+
+Scores move by some thousandths between processors (bf16 with AMX, f32 without); ``WITHIN`` allows for that and for
+nothing else. Raise a pin when search became better; a lower one needs a reason in the changelog. The three quickest sets
+run in the ordinary suite, all of them in ``make quality``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openbook.evaluate import corpus_folder, evaluate, read_beir
+from openbook.knowledge_base import open
+from openbook.recipe import Recipe
+from openbook.store.database import user_cache
+
+WITHIN = 0.006
+
+PINNED = {
+    "squad2-a": 0.905,
+    "covid-faq": 0.0,
+    "multihoprag-evidence": 0.0,
+    "scifact": 0.0,
+    "cranfield": 0.0,
+    "hotpotqa-300": 0.0,
+    "handbook-sourcegraph": 0.0,
+    "docs-etcd": 0.0,
+    "chroma-chunking": 0.0,
+    "cuad-contracts-a": 0.0,
+    "dbpedia-entity-mini": 0.0,
+    "arcd-arabic": 0.0,
+}
+PROMISED = {"scifact": 0.73, "cranfield": 0.40, "squad2-a": 0.90, "hotpotqa-300": 0.83, "handbook-sourcegraph": 0.80}
+QUICK = ("squad2-a", "covid-faq", "multihoprag-evidence")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.quality) for name in PINNED]
+)
+def test_default_search(name: str, data: Path) -> None:
+    dataset = read_beir(data / name)
+    with open(corpus_folder(dataset, Recipe().index.hash, user_cache())) as kb:
+        assert dataset.corpus is not None
+        assert kb.add(dataset.corpus).skipped == ()
+        report = evaluate(kb, dataset, limit=400)
+    measured = report.measures["ndcg@10"]
+    print(f"{name}: ndcg@10 {measured.value:.4f} [{measured.low:.4f}, {measured.high:.4f}], recall@100 {report.measures['recall@100'].value:.4f}")
+    assert report.failed == ()
+    assert measured.value >= PROMISED.get(name, 0.0)
+    assert measured.value == pytest.approx(PINNED[name], abs=WITHIN)

@@ -1,0 +1,198 @@
+"""The command line, run as a user runs it: one process a command, JSON shapes, exit statuses, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def handbook(tmp_path: Path) -> Path:
+    folder = tmp_path / "handbook"
+    folder.mkdir()
+    (folder / "leave.md").write_text(
+        "---\nyear: 2025\n---\n# Leave\n\n## Sick leave\n\nEvery employee gets 10 days of paid sick leave a year.\n\n"
+        "## Holiday\n\nEvery employee gets 28 days of paid holiday. Up to 5 unused days carry over to the next year.\n"
+    )
+    (folder / "vpn.txt").write_text(
+        "Error HB-4012 means that the certificate has expired. Run renew-cert to mend it.\n"
+    )
+    return folder
+
+
+def parsed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.stdout.count("\n") == 1, "one JSON object and nothing else"
+    return json.loads(done.stdout)
+
+
+def test_from_a_folder_to_a_cited_answer(openbook: Run, handbook: Path) -> None:
+    done = openbook("add", "handbook", "--json")
+    assert done.returncode == 0, done.stderr
+    added = parsed(done)
+    assert {key: added[key] for key in ("added", "updated", "unchanged", "removed", "skipped")} == {
+        "added": 2, "updated": 0, "unchanged": 0, "removed": 0, "skipped": [],
+    }  # fmt: skip
+    assert added["chunks"] == added["embedded"] >= 2
+    assert added["seconds"] > 0
+
+    found = parsed(openbook("search", "carry over unused leave", "-k", "2", "--json"))
+    assert found.keys() >= {"release", "trace", "ms", "hits"}
+    assert found["ms"]["total"] > 0
+    best = found["hits"][0]
+    keys = {"document", "version", "source", "title", "heading", "page", "start", "end", "text", "score", "stages"}
+    assert best.keys() >= keys
+    assert best["heading"][-1] == "Holiday"
+    assert {"rank", "score"} == best["stages"]["dense"].keys() == best["stages"]["keyword"].keys()
+
+    answer = parsed(openbook("ask", "How many sick days do I get?", "--json"))
+    assert answer.keys() >= {"release", "trace", "ms", "answer", "abstained", "reason", "citations", "usage"}
+    assert not answer["abstained"]
+    assert "10 days of paid sick leave" in answer["answer"]
+    assert answer["usage"].keys() == {"input_tokens", "output_tokens", "cost"}
+    document = parsed(openbook("show", "leave.md", "--json"))
+    for citation in answer["citations"]:
+        assert citation.keys() >= {"document", "version", "source", "title", "page", "start", "end", "quote"}
+        assert document["text"][citation["start"] : citation["end"]] == citation["quote"]
+
+    trace = parsed(openbook("show", "--trace", answer["trace"], "--json"))
+    assert trace["question"] == "How many sick days do I get?"
+    assert trace["answer"]["citations"][0]["text"] == answer["citations"][0]["quote"]
+
+    assert [d["title"] for d in parsed(openbook("list", "--json"))["documents"]] == ["Leave", "vpn"]
+    assert parsed(openbook("remove", "vpn.txt", "--json")) == {"removed": 1}
+    assert parsed(openbook("status", "--json"))["documents"] == 1
+    assert "HB-4012" not in openbook("search", "HB-4012").stdout
+
+
+def test_what_people_read(openbook: Run, handbook: Path) -> None:
+    assert "2 added, 0 updated, 0 unchanged, 0 removed, 0 skipped" in openbook("add", "handbook").stdout
+    said = openbook("ask", "How many sick days do I get?").stdout
+    assert "10 days of paid sick leave a year. [1]" in said
+    assert "[1] leave.md › Leave › Sick leave, characters" in said
+    assert openbook("ask", "Who won the chess championship in 1972?").stdout.startswith("I don't know")
+
+
+def test_db_and_kb_stand_before_or_after_the_verb(openbook: Run, handbook: Path) -> None:
+    assert openbook("--db", "here", "--kb", "a", "add", "handbook").returncode == 0
+    assert parsed(openbook("status", "--db", "here", "--kb", "a", "--json"))["documents"] == 2
+    assert parsed(openbook("status", "--kb", "a", "--json", env={"OPENBOOK_DB": "here"}))["documents"] == 2
+    missing = openbook("status", "--db", "here", "--kb", "b", "--json")
+    assert missing.returncode == 1
+    assert "no knowledge base named 'b'" in parsed(missing)["error"]["what"]
+
+
+def test_a_skipped_file_is_told_and_fails_the_command(openbook: Run, handbook: Path) -> None:
+    (handbook / "broken\nname.pdf").write_bytes(b"%PDF-1.4 truncated")
+    done = openbook("add", "handbook")
+    assert done.returncode == 1
+    assert "2 added" in done.stdout
+    assert len([line for line in done.stderr.splitlines() if line.startswith("skipped ")]) == 1
+    again = openbook("add", "handbook", "--json")
+    assert again.returncode == 1
+    assert parsed(again)["skipped"][0].keys() == {"source", "reason"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["ask", "anything"], 1, "add documents first"),
+        (["add", "nowhere"], 1, "no such file or folder"),
+        (["add"], 2, "SOURCE"),
+        (["search", "x", "-k", "0"], 2, "-k"),
+        (["add", ".", "--meta", "nonsense"], 2, "key=value"),
+        (["evaluate", "."], 1, "qrels"),
+        (["evaluate", ".", "--split", "train"], 2, "dev, test or all"),
+        (["nonsense"], 2, "nonsense"),
+        (["add", ".", "--recipe", "none.toml"], 2, "none.toml"),
+        (["ask", "x", "--llm", "gpt"], 2, "openai:"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(openbook: Run, arguments: list[str], status: int, message: str) -> None:
+    done = openbook(*arguments)
+    assert done.returncode == status
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()
+    assert len(last) == 1, done.stderr
+    assert message in last[0]
+    as_json = openbook(*arguments, "--json")
+    assert as_json.returncode == status
+    assert parsed(as_json)["error"].keys() == {"what", "where", "do"}
+
+
+def test_a_recipe_decides_how_a_new_knowledge_base_reads(openbook: Run, handbook: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("[index.chunk]\nkind = 'recursive'\nsize = 60\noverlap = 10\n")
+    assert parsed(openbook("add", "handbook", "--recipe", "recipe.toml", "--json"))["chunks"] > 4
+    (tmp_path / "recipe.toml").write_text("[index.chunk]\nkind = 'recursive'\nsize = 80\n")
+    refused = openbook("add", "handbook", "--recipe", "recipe.toml")
+    assert refused.returncode == 2
+    assert "overlap" in refused.stderr
+    (tmp_path / "recipe.toml").write_text("[index.chunk]\nkind = 'recursive'\nsize = 80\noverlap = 5\n")
+    assert "reads documents differently" in openbook("add", "handbook", "--recipe", "recipe.toml").stderr
+    (tmp_path / "recipe.toml").write_text("[index.chunks]\nkind = 'recursive'\n")
+    assert "index.chunks" in openbook("add", "handbook", "--recipe", "recipe.toml").stderr
+
+
+def test_an_interrupted_add_is_clean_and_the_next_one_carries_on(openbook: Run, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    rows = [{"_id": f"d{n}", "text": f"Paragraph {n} of a long report. " * 30} for n in range(4000)]
+    corpus.write_text("\n".join(map(json.dumps, rows)))
+    command = [sys.executable, "-m", "openbook", "add", "corpus.jsonl", "--json"]
+    environment = {**os.environ, "OPENBOOK_DB": str(tmp_path / "db")}
+    for number, expected in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            if (tmp_path / "db" / "postgres").is_dir():
+                time.sleep(0.7)  # anywhere in the middle of the work will do
+                break
+        process.send_signal(number)
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == expected, error.decode()
+        assert b"Traceback" not in error
+        if number == signal.SIGINT:
+            assert json.loads(out)["error"]["what"] == "interrupted"
+    small = tmp_path / "small.jsonl"
+    small.write_text("\n".join(map(json.dumps, rows[:50])))
+    done = openbook("add", "small.jsonl", "--json", env={"OPENBOOK_DB": str(tmp_path / "db")})
+    assert done.returncode == 0, done.stderr
+    counted = parsed(done)
+    assert counted["added"] + counted["updated"] + counted["unchanged"] == 50
+
+
+def test_two_commands_at_once_share_the_server(openbook: Run, handbook: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "openbook", "add", "handbook", "--json"]
+    environment = {**os.environ, "OPENBOOK_DB": str(tmp_path / "db")}
+    processes = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], results
+    total = [json.loads(out) for out, _ in results]
+    assert sum(one["added"] for one in total) == 2
+    assert parsed(openbook("status", "--json", env={"OPENBOOK_DB": str(tmp_path / "db")}))["documents"] == 2
+
+
+def test_asking_imports_no_training_library(handbook: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, openbook\n"
+        "assert not [m for m in ('numpy', 'psycopg', 'pydantic', 'openvino') if m in sys.modules]\n"
+        "kb = openbook.open('db'); kb.add('handbook'); kb.ask('How many sick days?'); kb.close()\n"
+        "heavy = ('torch', 'transformers', 'sentence_transformers', 'scipy', 'openai', 'anthropic')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -1,0 +1,65 @@
+"""The documentation's examples run, and print what it says they print.
+
+In a ``console`` block, ``$`` starts a command and what follows is its expected output; ``...`` stands for anything.
+The blocks of a page run in order in one folder that holds a copy of examples/handbook as handbook/.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openbook.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples" / "handbook", tmp_path / "handbook")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**{k: v for k, v in os.environ.items() if k not in ("OPENBOOK_DB", "OPENBOOK_LLM")}, "PATH": path}
+    for block in blocks(page, "console"):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, expected = step.partition("\n")
+            if command.startswith("make"):
+                continue  # shown for a person; what it runs is tested apart
+            done = subprocess.run(
+                command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+            )
+            pattern = ".*".join(re.escape(part.strip()) for part in expected.strip().split("..."))
+            said = done.stdout.strip()
+            assert re.fullmatch(pattern, said, re.DOTALL), f"$ {command}\n{said}\n{done.stderr}\nexpected:\n{expected}"
+
+
+@pytest.mark.parametrize(
+    ("page", "toml"),
+    [pytest.param(page, toml, id=page.name) for page in PAGES for toml in blocks(page, "toml")],
+)
+def test_a_recipe_in_the_docs_can_be_read(page: Path, toml: str) -> None:
+    Recipe.from_toml(toml)
+
+
+def test_the_reference_states_the_defaults() -> None:
+    [toml] = blocks(ROOT / "docs/reference/recipe.md", "toml")
+    assert Recipe.from_toml(toml) == Recipe()
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,140 @@
+"""Adding files: only what changed is read, what vanished is dropped, and what failed is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from openbook.errors import SourceError
+from openbook.ingest import Added
+from openbook.knowledge_base import KnowledgeBase
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "handbook"
+    for n in range(10):
+        file = root / f"part-{n % 2}" / f"page-{n}.md"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# Page {n}\n\nThis page is about subject{n}.\n")
+        age(file)
+    return root
+
+
+def age(file: Path) -> None:
+    """As if written an hour ago: files changed within the clock's tick are never taken for unchanged."""
+    past = file.stat().st_mtime_ns - 3_600_000_000_000
+    os.utime(file, ns=(past, past))
+
+
+def names(kb: KnowledgeBase) -> set[str]:
+    return {row["source"].rsplit("/", 1)[-1] for row in kb.list()}
+
+
+def counts(added: Added) -> tuple[int, int, int, int]:
+    return added.added, added.updated, added.unchanged, added.removed
+
+
+def test_a_folder_is_added_once(kb: KnowledgeBase, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert counts(kb.add(folder)) == (10, 0, 0, 0)
+    import openbook.ingest
+
+    monkeypatch.setattr(openbook.ingest, "read", lambda *_, **__: pytest.fail("an unchanged file was read"))
+    again = kb.add(folder)
+    assert counts(again) == (0, 0, 10, 0)
+    assert (again.chunks, again.embedded) == (0, 0)
+
+
+def test_only_what_changed_is_embedded(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    (folder / "part-0" / "page-4.md").write_text("# Page 4\n\nNow it is about zebras.\n")
+    (folder / "new.txt").write_text("A file that was not there.")
+    (folder / "part-1" / "page-5.md").touch()
+    again = kb.add(folder)
+    assert counts(again) == (1, 1, 9, 0)
+    assert again.embedded == 2
+    assert kb.search("zebras", 1).hits[0].source.endswith("page-4.md")
+
+
+def test_what_vanished_is_dropped(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    (folder / "part-0" / "page-4.md").unlink()
+    assert counts(kb.add(folder)) == (0, 0, 9, 1)
+    assert "page-4.md" not in names(kb)
+    assert all("page-4" not in hit.source for hit in kb.search("subject4", 50).hits)
+
+
+def test_a_lot_that_vanished_is_kept_and_told_until_confirmed(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    shutil.rmtree(folder / "part-1")
+    told = kb.add(folder)
+    assert told.removed == 0
+    assert "5 of its 10 documents are gone" in told.skipped[0].reason
+    assert "--yes" in told.skipped[0].reason
+    assert len(names(kb)) == 10
+    assert kb.add(folder, keep_missing=True).skipped == ()
+    assert kb.add(folder, yes=True).removed == 5
+    assert len(names(kb)) == 5
+
+
+def test_other_rules_drop_nothing(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    narrower = kb.add(folder, include=["part-0/*"])
+    assert counts(narrower) == (0, 0, 5, 0)
+    assert len(names(kb)) == 10
+
+
+def test_a_root_that_is_gone_is_an_error_and_drops_nothing(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(SourceError, match="no such file or folder"):
+        kb.add(folder)
+    assert len(names(kb)) == 10
+
+
+def test_one_bad_file_does_not_stop_the_rest(kb: KnowledgeBase, folder: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\ngarbage")
+    (folder / "empty.md").write_bytes(b"")
+    (folder / "binary.txt").write_bytes(bytes(range(256)) * 20)
+    done = kb.add(folder)
+    assert done.added == 10
+    assert sorted(Path(skipped.source).name for skipped in done.skipped) == ["binary.txt", "broken.pdf", "empty.md"]
+    assert all("\n" not in skipped.reason for skipped in done.skipped)
+
+
+def test_a_file_that_breaks_keeps_its_last_good_text(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    (folder / "part-0" / "page-4.md").write_bytes(b"\x00\x01\x02" * 50)
+    done = kb.add(folder)
+    assert (len(done.skipped), done.removed) == (1, 0)
+    assert "subject4" in kb.show("page-4.md").text
+
+
+def test_lines_that_leave_a_collection_are_dropped(kb: KnowledgeBase, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    lines = [f'{{"_id": "d{n}", "title": "T{n}", "text": "about subject{n}"}}' for n in range(10)]
+    corpus.write_text("\n".join(lines))
+    assert kb.add(corpus).added == 10
+    corpus.write_text("\n".join(lines[:-1]))
+    assert counts(kb.add(corpus)) == (0, 0, 9, 1)
+    corpus.write_text("\n".join([*lines[:5], "{broken", *lines[6:-1]]))
+    done = kb.add(corpus)
+    assert done.removed == 0, "what could not be read may be what seems to be gone"
+    assert len(done.skipped) == 1
+
+
+def test_metadata_and_access_reach_every_document(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder, metadata={"team": "hr"}, access=["group:hr"])
+    assert len(kb.search("page", 50, filter='team = "hr" and type = "md"', as_=["group:hr"]).hits) == 10
+    assert kb.search("page", as_=[]).hits == ()
+    changed = kb.add(folder, metadata={"team": "law"}, access=["group:hr"])
+    assert (changed.updated, changed.embedded) == (10, 0)
+
+
+def test_a_removed_document_comes_back_with_the_next_add(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder)
+    kb.remove("part-0/page-4.md")
+    assert counts(kb.add(folder)) == (1, 0, 9, 0)
