@@ -19,7 +19,7 @@ from openbook.store.documents import Documents
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
 from openbook.store.traces import Traces
-from openbook.types import PUBLIC, Answer, Document, Metadata, Trace, storable
+from openbook.types import PUBLIC, Answer, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -230,6 +230,13 @@ class KnowledgeBase:
         trace = self._search(question, self.recipe.query.context, filter, as_)
         start = time.perf_counter()
         answer = self._generator(llm).generate(question, trace.hits, on_text)
+        # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
+        headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
+        cited = [
+            replace(c, headings=heading_path(headings.get((c.document, c.version), ()), c.start))
+            for c in answer.citations
+        ]
+        answer = replace(answer, citations=tuple(cited))
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
         trace = replace(trace, ms=ms)

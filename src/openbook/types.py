@@ -44,6 +44,21 @@ class Heading:
     title: str
 
 
+def heading_path(headings: Sequence[Heading], offset: int) -> tuple[str, ...]:
+    """The titles of those ``headings`` (in order of ``start``) that stand above ``offset``, outermost first.
+
+    A heading without words bounds a section but has no place in a path.
+    """
+    path: list[Heading] = []
+    for heading in headings:
+        if heading.start > offset:
+            break
+        while path and path[-1].level >= heading.level:
+            path.pop()
+        path.append(heading)
+    return tuple(heading.title for heading in path if heading.title)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One source as text.
@@ -66,6 +81,10 @@ class Document:
         """Hex SHA-256 of what is indexed (text, title, headings, pages): equal hashes need no new chunks."""
         content = [self.text, self.title, [(h.start, h.end, h.level, h.title) for h in self.headings], self.pages]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def headings_at(self, offset: int) -> tuple[str, ...]:
+        """The titles of the headings above the character at ``offset``, outermost first."""
+        return heading_path(self.headings, offset)
 
     def page_at(self, offset: int) -> int | None:
         """The page on which the character at ``offset`` stands; ``None`` where the source has no pages."""

@@ -96,7 +96,7 @@ def tiny_mpnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Server(ThreadingHTTPServer):
-    """``POST /v1/embeddings``. ``plan`` holds what to do with the next requests: (status, headers, body or ``None``)."""
+    """``POST /v1/embeddings``; ``plan`` holds the answers to the next requests: status, headers, body."""
 
     daemon_threads = True
     dimension = 24

@@ -220,3 +220,12 @@ def test_importing_is_light() -> None:
     heavy += ["markdown_it", "yaml"]
     code = f"import sys, openbook.load; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_example_in_the_docstring_runs() -> None:
+    import doctest
+
+    import openbook.load
+
+    failed, attempted = doctest.testmod(openbook.load)
+    assert (failed, attempted > 0) == (0, True)

@@ -144,6 +144,23 @@ class TestColumns:
 
         assert in_order(one(draw(tmp_path / "a.pdf", page)).text, *columns[0], *columns[1], *columns[2])
 
+    def test_justified_columns_are_no_tables(self, tmp_path: Path, one: One) -> None:
+        """Words of a stretched line, an em apart, were taken for the cells of a table."""
+        from reportlab.lib.styles import ParagraphStyle
+        from reportlab.platypus import BaseDocTemplate, Frame, PageTemplate, Paragraph
+
+        words = "extraordinarily heterogeneous configurations and their instrumentation describe characteristics of it"
+        texts = [f"Paragraph {i} says: {words}, {words}, as {words}." for i in range(16)]
+        frames = [Frame(50, 50, 170, 600), Frame(240, 50, 170, 600)]
+        paper = BaseDocTemplate(str(tmp_path / "a.pdf"), pagesize=A4)
+        paper.addPageTemplates([PageTemplate(frames=frames)])
+        style = ParagraphStyle("justified", alignment=4, fontSize=9, leading=11, spaceAfter=6)
+        paper.build([Paragraph(text, style) for text in texts])
+        text = one(tmp_path / "a.pdf").text
+        assert "|" not in text
+        assert in_order(text, *(f"Paragraph {i} says" for i in range(16)))
+        assert sum(whole in text for whole in texts) >= 14  # one or two may be cut by a column's end
+
     def test_a_sideways_page_is_turned(self, tmp_path: Path, one: One) -> None:
         def page(c: Canvas) -> None:
             c.setPageSize(landscape(A4))

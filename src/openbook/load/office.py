@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
 from typing import Any
@@ -160,6 +161,7 @@ def _cell(value: object) -> str:
 
 # --- the package ------------------------------------------------------------------------------------------------------
 
+_SAVE_AGAIN = "open it in its own program and save it again"
 _DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -176,7 +178,7 @@ def _open(data: bytes, most_tree: int | None) -> tuple[str, dict[str, str]]:
     try:
         package = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise SourceError(f"damaged: {error}", do="open it in its own program and save it again") from None
+        raise SourceError(f"damaged: {error}", do=_SAVE_AGAIN) from None
     with package:
         parts = package.infolist()
         trees = [part for part in parts if part.filename.endswith((".xml", ".rels"))]
@@ -187,14 +189,8 @@ def _open(data: bytes, most_tree: int | None) -> tuple[str, dict[str, str]]:
             try:
                 with package.open(part) as stream:
                     start = stream.read(4096).replace(b"\0", b"")  # in UTF-16 as well
-            except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-                raise SourceError(
-                    f"damaged: {part.filename}: {error}", do="open it in its own program and save it again"
-                ) from None
-            except zipfile.zlib.error as error:  # type: ignore[attr-defined]
-                raise SourceError(
-                    f"damaged: {part.filename}: {error}", do="open it in its own program and save it again"
-                ) from None
+            except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as error:
+                raise SourceError(f"damaged: {part.filename}: {error}", do=_SAVE_AGAIN) from None
             if b"<!DOCTYPE" in start or b"<!ENTITY" in start:
                 raise SourceError(
                     f"{part.filename} declares XML entities, which no Office program writes",
@@ -202,7 +198,7 @@ def _open(data: bytes, most_tree: int | None) -> tuple[str, dict[str, str]]:
                 )
         try:
             core = ElementTree.fromstring(package.read("docProps/core.xml"))
-        except (KeyError, ElementTree.ParseError, zipfile.BadZipFile):
+        except (KeyError, ElementTree.ParseError, zipfile.BadZipFile, zlib.error):
             return "", {}
     title, creator = (one_line(core.findtext(_DUBLIN_CORE + name) or "") for name in ("title", "creator"))
     return title, {"author": creator} if creator else {}

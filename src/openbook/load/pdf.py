@@ -298,6 +298,7 @@ def _overlapping(a: _Segment, b: _Segment) -> bool:
 
 _LEAST_LINES = 4  # of a text column
 _LEAST_WORDS = 2.5  # in the median line of a text column; a table's cells have fewer
+_LEAST_FILLED = 0.55  # of a text column's area in x; a table is mostly blank
 
 
 def _regions(segments: list[_Segment], depth: int) -> Iterator[list[_Segment]]:
@@ -383,13 +384,21 @@ def _without_running_lines(
 
 
 def _is_prose(segments: list[_Segment]) -> bool:
-    """Whether segments are the lines of a text column, and not a table's cells."""
-    if len(segments) < _LEAST_LINES:
+    """Whether segments make the lines of a text column, and not a table's cells: full lines of several real words."""
+    rows = _rows(segments)
+    if len(rows) < _LEAST_LINES:
         return False
     width = max(s.right for s in segments) - min(s.left for s in segments)
-    words = [len(s.text.split()) for s in segments]
-    filled = sum(s.right - s.left for s in segments) / (width * len(_rows(segments)) or 1)
-    return float(np.median(words)) >= _LEAST_WORDS and float(np.mean(words)) >= 3 and filled >= 0.55
+    words = [[word for s in row for word in s.text.split()] for row in rows]
+    counts = list(map(len, words))
+    real = sum(word[0].isalpha() or word[-1].isalpha() for line in words for word in line)
+    filled = sum(s.right - s.left for s in segments) / (width * len(rows) or 1)
+    return (
+        float(np.median(counts)) >= _LEAST_WORDS
+        and float(np.mean(counts)) >= 3
+        and real >= 0.6 * sum(counts)
+        and filled >= _LEAST_FILLED
+    )
 
 
 # --- lines become blocks ----------------------------------------------------------------------------------------------
@@ -406,6 +415,7 @@ class _Block:
 _MARKER = re.compile(r"(?:[•●○▪■◦‣⁃∙·–—*-]|o|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d+(?:\.\d+)+\.?)")
 _NEARBY = 3.2  # line heights from one table row to the next
 _ALIGNED = 4.0  # points
+_FLUSH = 2.5  # points, between the edges of justified lines: a full stop may hang over
 
 
 def _blocks(lines: list[_Line]) -> list[_Block]:
@@ -424,6 +434,7 @@ def _region_blocks(lines: list[_Line]) -> Iterator[_Block]:
         if len(line.cells) == 2 and _MARKER.fullmatch(line.cells[0].text):
             line.cells = [_one(line.cells)]
         line.cells = _with_signs(line.cells)
+    _close_up(lines)
     row = [len(line.cells) >= 3 for line in lines]
     for i, (a, b) in enumerate(pairwise(lines)):
         if len(a.cells) > 1 and len(b.cells) > 1 and _near(a, b) and _aligned(a, b):
@@ -449,6 +460,20 @@ def _region_blocks(lines: list[_Line]) -> Iterator[_Block]:
             else:
                 yield from _paragraphs(lines[start:end])
             start = end
+
+
+def _close_up(lines: list[_Line]) -> None:
+    """Justified lines whose words stand so far apart that they look like cells: one cell again.
+
+    Such a line reaches from edge to edge of the lines of its paragraph, which a table's row does not.
+    """
+    for order in (pairwise(lines), pairwise(reversed(lines))):
+        for known, line in order:
+            if len(known.cells) == 1 < len(line.cells) and _near(known, line, 1.7):
+                same = abs(known.left - line.left) < _FLUSH and abs(known.right - line.right) < _FLUSH
+                gaps = [abs(b.left - a.right) for a, b in pairwise(line.cells)]
+                if same and max(gaps) < 4 * line.height and max(gaps) < 1.4 * min(gaps):
+                    line.cells = [_one(line.cells)]
 
 
 def _one(cells: list[_Segment]) -> _Segment:

@@ -189,6 +189,21 @@ class Documents:
             pages=tuple(pages),
         )
 
+    def headings(
+        self, versions: Iterable[tuple[str, int]], principals: Sequence[str] | None
+    ) -> dict[tuple[str, int], tuple[Heading, ...]]:
+        """(document, version) → its headings, of those that the principals may see."""
+        wanted = sorted(versions)
+        if not wanted:
+            return {}
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                "SELECT document::text, version, headings FROM openbook.version"
+                " WHERE (document, version) IN (SELECT * FROM unnest(%s::uuid[], %s::int[]))",
+                [[document for document, _ in wanted], [version for _, version in wanted]],
+            ).fetchall()
+        return {(id, version): tuple(Heading(*heading) for heading in headings) for id, version, headings in rows}
+
     def status(self, principals: Sequence[str] | None) -> dict[str, Any]:
         """Counts that the principals may know."""
         with self.database.snapshot(principals) as connection:

@@ -302,7 +302,7 @@ class _Cluster:
         self.data = folder / "postgres"
         self.log = folder / "postgres.log"
         self.socket = folder / "run"
-        self.tag = ""
+        self.tag = self.refusal = ""
         self.bin = _binaries()
         self.account = _account(folder, self.data)
 
@@ -316,7 +316,7 @@ class _Cluster:
         try:
             return self._cluster_name(DATABASE) == self.tag
         except psycopg.OperationalError as error:
-            reason = str(error)
+            reason = self.refusal = str(error)
         if "too many clients" in reason or "connection slots" in reason:
             return True
         if f'database "{DATABASE}" does not exist' not in reason:
@@ -586,7 +586,7 @@ class _Watch:
             self.state, self.moved = state, now
         elif now - self.moved > _STALL:
             raise StoreUnreachable(
-                f"the database has stood still for {_STALL:.0f} s: {_reason(self.lines())}",
+                f"the database has stood still for {_STALL:.0f} s: {self.cluster.refusal or _reason(self.lines())}",
                 where=str(self.cluster.folder),
                 do=f"the log is {self.cluster.log}",
             )
