@@ -56,12 +56,16 @@ def add(
     json: Json = False,
 ) -> None:
     """Add files and folders, or bring them up to date."""
+    from openbook.ingest import require
+
+    require(sources)  # before a database is set up for nothing
+    metadata = _metadata(meta or [])
     with _opened(context, db, kb, create=True, recipe=recipe) as base, _progress() as progress:
         done = base.add(
             *sources,
             include=include or (),
             exclude=exclude or (),
-            metadata=_metadata(meta or []),
+            metadata=metadata,
             access=access or (PUBLIC,),
             keep_missing=keep_missing,
             yes=yes,
@@ -446,6 +450,7 @@ def _progress() -> Iterator[Any]:
 
 # --- the program ------------------------------------------------------------------------------------------------------
 
+_INTERRUPTED = 130
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
@@ -453,16 +458,15 @@ def main() -> NoReturn:
     """Run the command line; every failure is one line and an exit status."""
     json = "--json" in sys.argv
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False) or 0  # the status of a typer.Exit is returned, and 130 for Ctrl-C
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         sys.stdout.flush()
-        code = 0
     except OpenbookError as error:
         code = 2 if isinstance(error, (QueryError, RecipeError)) else 1
         _fail(error.what, error.where, error.do, json)
-    except typer.Exit as error:
-        code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        code = 130
+        code = _INTERRUPTED
         _fail("interrupted", "", "run it again; what was acknowledged is kept", json)
     except BrokenPipeError:
         code = 1

@@ -103,11 +103,10 @@ class Ingest:
         max_bytes: int = MAX_BYTES,
     ) -> Added:
         start = time.perf_counter()
+        require([source for source in sources if not isinstance(source, Document)])
         for source in sources:
             if isinstance(source, Document):
                 self._take([_storable(source)], None)
-            elif not os.path.lexists(source):
-                raise SourceError("no such file or folder", where=str(source), do="check the path")
         options = _options(metadata, access)
         for source in sources:
             if not isinstance(source, Document):
@@ -271,6 +270,13 @@ class Ingest:
     def _progress(self) -> None:
         documents = self._added + self._updated + self._unchanged
         self._tell(Progress(self._files, self._of_files, documents, self._embedded_chunks, self._cut_chunks))
+
+
+def require(paths: Sequence[str | Path]) -> None:
+    """Raise SourceError where one of the paths is not there."""
+    for path in paths:
+        if not os.path.lexists(path):
+            raise SourceError("no such file or folder", where=str(path), do="check the path")
 
 
 def _storable(document: Document) -> Document:

@@ -289,7 +289,7 @@ class TestEncodings:
         [
             ("You get ten paid sick days in a year, and the days that you do not use are not carried over.", "en"),
             ("Der Urlaub beträgt dreißig Tage im Jahr und ist mit der Leitung rechtzeitig abzustimmen.", "de"),
-            ("Les salariés ont droit à vingt-cinq jours de congés par an, et les dates sont fixées avec le chef.", "fr"),
+            ("Les salariés ont droit à vingt-cinq jours de congés par an, et les dates sont fixées avec lui.", "fr"),
             ("يحق لكل موظف الحصول على عشرة أيام إجازة مرضية مدفوعة الأجر في السنة الواحدة دون ترحيل", "ar"),
             ("従業員は年間十日間の有給病気休暇を取得することができます。未使用の日数は繰り越されません。", "ja"),
             ("Каждый сотрудник получает десять оплачиваемых дней по болезни в год.", "ru"),

@@ -34,15 +34,20 @@ def kept(cache: Path | None, name: str, stamp: Any, compute: Callable[[], str]) 
     file = cache / name
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(file.read_text())
-        if found["stamp"] == stamp and isinstance(found["value"], str):
-            return found["value"]
+        if found["stamp"] == stamp and found["seal"] == _seal(stamp, found["value"]):
+            return str(found["value"])
     value = compute()
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".new-", delete=False) as new:
-            json.dump({"stamp": stamp, "value": value}, new)
+            json.dump({"stamp": stamp, "value": value, "seal": _seal(stamp, value)}, new)
         os.replace(new.name, file)
     return value
+
+
+def _seal(stamp: Any, value: str) -> str:
+    """A damaged file must not pass for a whole one."""
+    return hashlib.sha256(json.dumps([stamp, value]).encode()).hexdigest()[:16]
 
 
 def sha256(file: Path) -> str:

@@ -197,7 +197,8 @@ def _open(data: bytes, most_tree: int | None) -> tuple[str, dict[str, str]]:
                     do="do not trust this file; save it again from its own program",
                 )
         try:
-            core = ElementTree.fromstring(package.read("docProps/core.xml"))
+            with package.open("docProps/core.xml") as stream:
+                core = ElementTree.fromstring(stream.read(1 << 20))  # a few hundred bytes, when honest
         except (KeyError, ElementTree.ParseError, zipfile.BadZipFile, zlib.error):
             return "", {}
     title, creator = (one_line(core.findtext(_DUBLIN_CORE + name) or "") for name in ("title", "creator"))
