@@ -18,7 +18,8 @@ import pytest
 from openbook.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+GENERATED = ROOT / "docs" / "reference" / "cli.md"
+PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md")} - {GENERATED})
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -63,3 +64,10 @@ def test_every_link_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_command_line_reference_is_what_help_says() -> None:
+    """Made by: typer openbook.cli utils docs --name openbook --title "Command line" > docs/reference/cli.md"""
+    typer = Path(sys.executable).with_name("typer")
+    command = [typer, "openbook.cli", "utils", "docs", "--name", "openbook", "--title", "Command line"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == GENERATED.read_text()

@@ -95,6 +95,15 @@ def test_code_too_long_is_cut_at_lines(embedder: Embedder) -> None:
     assert [line.strip() for line in lines(cut(embedder, page(text)))] == [line.strip() for line in text.split("\n")]
 
 
+def test_code_is_not_cut_between_a_line_and_what_is_indented_below_it(embedder: Embedder) -> None:
+    """The answer to "what does --berth-7 do" was in two halves, neither of which was found."""
+    text = (
+        "```\n" + "\n".join(f"--berth-{n} '{n}'\n  How many ships may wait at berth {n}." for n in range(40)) + "\n```"
+    )
+    for chunk in cut(embedder, page(text)):
+        assert "berth" not in chunk.text or chunk.text.rstrip("`\n").endswith(".")
+
+
 def test_paragraphs_that_fit_are_not_cut(embedder: Embedder) -> None:
     paragraphs = [f"Number {n}. " + " ".join([SENTENCE] * (1 + n % 4)) for n in range(20)]
     chunks = cut(embedder, page("\n\n".join(paragraphs)))

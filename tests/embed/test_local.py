@@ -190,6 +190,15 @@ class TestRefusals:
         )
         assert "encoder.layer.2" in self.refused(str(folder), cache)
 
+    def test_a_configuration_of_other_weights(
+        self, tmp_path: Path, cache: Path, tiny_bert: Callable[[str], Path]
+    ) -> None:
+        folder = Path(shutil.copytree(tiny_bert("cls"), tmp_path / "model"))
+        (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"num_attention_heads": 2', '"num_attention_heads": 5')
+        )
+        assert "do not fit together" in self.refused(str(folder), cache)
+
     def test_a_foreign_architecture_without_torch(self, tmp_path: Path, tiny_mpnet: Path) -> None:
         code = f"""
             import sys

@@ -24,12 +24,14 @@ class ModelFolder:
     """What the files of a sentence-transformers folder say.
 
     ``length`` counts the tokens that the model reads and ``positions`` those that it could read, both with special
-    tokens. ``modules`` are the class names of its parts in order, ``prompts`` what it puts before a text by kind.
+    tokens. ``modules`` are the class names of its parts in order, ``further`` the folders of those that are neither
+    transformer nor pooling nor normalisation, ``prompts`` what it puts before a text by kind.
     """
 
     path: Path
     config: Mapping[str, Any]
     modules: tuple[str, ...]
+    further: tuple[Path, ...]
     pooling: str
     length: int
     positions: int
@@ -51,8 +53,9 @@ class ModelFolder:
         """
         architecture = {key: value for key, value in self.config.items() if key not in _SAYS_NOTHING}
         content: list[Any] = [architecture, self.modules, self.pooling, self.lower_case]
-        content += [_digest(file, cache) for file in sorted(self.path.glob("**/*.safetensors"))]
-        content.append(_digest(self.tokenizer, cache))
+        files = [self.weights, self.tokenizer]
+        files += [file for folder in self.further for file in sorted(folder.glob("**/*")) if file.is_file()]
+        content += [_digest(file, cache) for file in files]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,8 +85,11 @@ def read_folder(model: str) -> ModelFolder:
     listed = _json(path / "modules.json", None)
     if listed is None:  # a bare transformer: sentence-transformers itself then takes the mean
         listed = [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": ""}]
-    modules = tuple(module["type"].rpartition(".")[2] for module in listed)
-    where = next((path / module["path"] for module in listed if module["type"].endswith("Pooling")), None)
+    parts = [(module["type"].rpartition(".")[2], path / module["path"]) for module in listed]
+    where = next((place for name, place in parts if name == "Pooling"), None)
+    pooling = _json(where / "config.json", {}) if where is not None else None
+    if pooling is not None and pooling.get("include_prompt") is False:
+        raise ModelError("its pooling leaves the prompt out", where=str(path), do="choose another model")
     # RoBERTa counts its positions from pad_token_id + 1, and its table holds as many rows more.
     positions = config.get("max_position_embeddings") or sys.maxsize
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
@@ -92,8 +98,9 @@ def read_folder(model: str) -> ModelFolder:
     return ModelFolder(
         path=path,
         config=config,
-        modules=modules,
-        pooling=_pooling(_json(where / "config.json", {})) if where is not None else "",
+        modules=tuple(name for name, _ in parts),
+        further=tuple(place for name, place in parts if name not in ("Transformer", "Pooling", "Normalize")),
+        pooling=_pooling(pooling) if pooling is not None else "",
         length=int(min(length, positions)),
         positions=int(positions),
         lower_case=bool(transformer.get("do_lower_case")),

@@ -120,7 +120,11 @@ class LocalModel:
         return tokenizer
 
     def _graph(self) -> Any:
-        return graph(self._folder) if is_bert(self._folder) else converted(self._folder, self._cache)
+        try:
+            return graph(self._folder) if is_bert(self._folder) else converted(self._folder, self._cache)
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            do = "save the model again with sentence-transformers"
+            raise ModelError(f"its files do not fit together ({error})", where=str(self._folder.path), do=do) from None
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:
