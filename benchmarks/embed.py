@@ -22,7 +22,7 @@ from openbook.embed.folder import read_folder
 from openbook.embed.runtime import best_precision
 from openbook.recipe import LocalEmbedder
 
-BLOCK = 512
+BLOCK = 256
 
 
 def main() -> None:

@@ -294,16 +294,14 @@ def _evaluated(
     context: typer.Context, dataset: Any, db: str | None, kb: str | None, recipe: Path | None
 ) -> Iterator[KnowledgeBase]:
     """The user's documents, or a knowledge base of the data set's own corpus, kept for the next time."""
-    from openbook.evaluate import corpus_folder
+    from openbook.evaluate import open_corpus
     from openbook.recipe import Recipe as Recipe_
-    from openbook.store.database import user_cache
 
     if dataset.corpus is None:
         with _opened(context, db, kb, recipe=recipe) as base:
             yield base
         return
-    chosen = Recipe_.load(recipe) if recipe else Recipe_()
-    with open_(corpus_folder(dataset, chosen.index.hash, user_cache()), recipe=chosen, say=_say) as base:
+    with open_corpus(dataset, Recipe_.load(recipe) if recipe else Recipe_(), say=_say) as base:
         with _progress() as progress:
             base.add(dataset.corpus, progress=progress)
         yield base

@@ -1,8 +1,8 @@
 """Document-level nDCG@10 of the default search on public data, pinned: first 400 judged questions.
 
 Scores move by some thousandths between processors (bf16 with AMX, f32 without); ``WITHIN`` allows for that and for
-nothing else. Raise a pin when search became better; a lower one needs a reason in the changelog. The three quickest sets
-run in the ordinary suite, all of them in ``make quality``.
+nothing else. Raise a pin when search became better; a lower one needs a reason in the changelog. The three quickest
+sets run in the ordinary suite, all of them in ``make quality``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from openbook.evaluate import corpus_folder, evaluate, read_beir
-from openbook.knowledge_base import open
+from openbook.evaluate import evaluate, open_corpus, read_beir
 from openbook.recipe import Recipe
-from openbook.store.database import user_cache
 
 WITHIN = 0.006
 
@@ -41,12 +39,12 @@ QUICK = ("squad2-a", "covid-faq", "multihoprag-evidence")
 )
 def test_default_search(name: str, data: Path) -> None:
     dataset = read_beir(data / name)
-    with open(corpus_folder(dataset, Recipe().index.hash, user_cache())) as kb:
+    with open_corpus(dataset, Recipe()) as kb:
         assert dataset.corpus is not None
         assert kb.add(dataset.corpus).skipped == ()
         report = evaluate(kb, dataset, limit=400)
-    measured = report.measures["ndcg@10"]
-    print(f"{name}: ndcg@10 {measured.value:.4f} [{measured.low:.4f}, {measured.high:.4f}], recall@100 {report.measures['recall@100'].value:.4f}")
+    ndcg, recall = (report.measures[name] for name in ("ndcg@10", "recall@100"))
+    print(f"{name}: ndcg@10 {ndcg.value:.4f} [{ndcg.low:.4f}, {ndcg.high:.4f}], recall@100 {recall.value:.4f}")
     assert report.failed == ()
-    assert measured.value >= PROMISED.get(name, 0.0)
-    assert measured.value == pytest.approx(PINNED[name], abs=WITHIN)
+    assert ndcg.value >= PROMISED.get(name, 0.0)
+    assert ndcg.value == pytest.approx(PINNED[name], abs=WITHIN)

@@ -19,6 +19,7 @@ from openbook.errors import DatasetError, OpenbookError
 
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
+    from openbook.recipe import Recipe
 
 Split = Literal["dev", "test", "all"]
 
@@ -187,14 +188,23 @@ def mean(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Me
     return Measure(float(array.mean()), float(low), float(high), len(array))
 
 
-def corpus_folder(dataset: Dataset, index_hash: str, cache: Path) -> Path:
-    """Where the temporary knowledge base of a corpus lies: its name is the content's, so that equal ones are shared."""
+def open_corpus(dataset: Dataset, recipe: Recipe, *, say: Callable[[str], None] | None = None) -> KnowledgeBase:
+    """A knowledge base of the data set's own corpus, apart from the user's; ``add(dataset.corpus)`` fills it.
+
+    It is kept in the cache under a name made of the corpus, the recipe's index half and the model, so that it is
+    indexed once. Close it.
+    """
+    from openbook import __version__
+    from openbook.embed import open_embedder
+    from openbook.knowledge_base import open as open_
+    from openbook.store.database import user_cache
+
     assert dataset.corpus is not None
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{__version__} {recipe.index.hash} {open_embedder(recipe.index.embed).hash}".encode())
     with dataset.corpus.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return cache / "evaluate" / f"{digest.hexdigest()[:16]}-{index_hash}"
+    return open_(user_cache() / "evaluate" / digest.hexdigest()[:16], recipe=recipe, say=say)
 
 
 def as_json(report: Report) -> dict[str, Any]:
