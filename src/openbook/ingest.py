@@ -88,7 +88,7 @@ class Ingest:
         self._batch = _Batch()
         self._skipped: list[Skipped] = []
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
-        self._files = self._of_files = self._embedded_chunks = self._cut_chunks = 0
+        self._files = self._of_files = self._in_hand = self._cut_chunks = 0
 
     def add(
         self,
@@ -227,7 +227,7 @@ class Ingest:
             return
         room = self.chunker.max_tokens
         texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
-        vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedded_some)
+        vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedding)
         writes, at = [], 0
         for write in batch.writes:
             n = len(write.chunks or ())
@@ -239,7 +239,7 @@ class Ingest:
         self._unchanged += written.unchanged
         self._chunks += len(texts)
         self._embedded += embedded
-        self._progress()
+        self._embedding(0)
         # Another process changed these between our look and our lock; now they need chunks of their own.
         for write in written.again:
             self._put(Write(write.document, write.file, tuple(self.chunker.chunk(write.document))))
@@ -263,13 +263,14 @@ class Ingest:
             return
         self._removed += self.documents.remove(sorted(vanished), self.index, gone)
 
-    def _embedded_some(self, n: int) -> None:
-        self._embedded_chunks += n
+    def _embedding(self, done: int) -> None:
+        """``done`` chunks of the batch in hand are embedded, besides those that are written."""
+        self._in_hand = done
         self._progress()
 
     def _progress(self) -> None:
         documents = self._added + self._updated + self._unchanged
-        self._tell(Progress(self._files, self._of_files, documents, self._embedded_chunks, self._cut_chunks))
+        self._tell(Progress(self._files, self._of_files, documents, self._chunks + self._in_hand, self._cut_chunks))
 
 
 def require(paths: Sequence[str | Path]) -> None:

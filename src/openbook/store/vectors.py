@@ -21,7 +21,7 @@ def embed_cached(
     """Vectors of document texts, float32[n, d] in order, and how many had to be computed.
 
     Computed outside any transaction; what is new is committed to the cache before the documents that need it.
-    ``progress`` is called with the number of texts done since the last call.
+    ``progress`` hears how many of the texts are done.
     """
     import numpy as np
     from pgvector import HalfVector
@@ -37,10 +37,12 @@ def embed_cached(
         for key, vector in rows:
             vectors[bytes(key)] = vector.to_numpy().astype(np.float32)
     missing = [key for key in first if key not in vectors]
-    if progress is not None and len(texts) > len(missing):
-        progress(len(texts) - len(missing))
+    known = len(texts) - len(missing)
+    tell = progress or (lambda _: None)
+    tell(known)
     if missing:
-        computed = embedder.encode([texts[first[key]] for key in missing], "document", progress=progress)
+        to_embed = [texts[first[key]] for key in missing]
+        computed = embedder.encode(to_embed, "document", progress=lambda done: tell(known + done))
         with database.transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO openbook.vector (embedder, text, vector) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
