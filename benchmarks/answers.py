@@ -44,7 +44,7 @@ HERE = Path(__file__).resolve().parent
 SETS = ("squad2-a", "handbook-sourcegraph", "covid-faq", "multihoprag-evidence", "docs-etcd", "cuad-contracts-a")
 # What each set counts for in training: answerable and unanswerable questions for the confidence. SQuAD's unanswerable
 # questions come in two kinds: written to deceive, and answerable ones whose gold paragraph was taken out of the hits.
-RANKING_SETS = ("squad2-a", "handbook-sourcegraph", "covid-faq")
+RANKING_SETS = ("squad2-a", "handbook-sourcegraph", "covid-faq", "docs-etcd")
 CONFIDENCE_SETS = {
     "squad2-a": {"answerable": 1.0, "unanswerable": 0.5, "taken out": 0.5},
     "handbook-sourcegraph": {"answerable": 1.0, "unanswerable": 1.0},
@@ -214,8 +214,9 @@ def report(name: str, asked: Sequence[Asked], ms: Sequence[float]) -> None:
         refused_no = f"{np.mean([a.confidence < extractive.THRESHOLD for a in no]):.3f}" if no else "    -"
         ranked = sorted(rows, key=lambda a: -a.confidence)
         risk = [1 - np.mean([a.correct for a in ranked[: max(1, len(rows) * part // 4)]]) for part in (1, 2, 3, 4)]
+        forced, answered = np.mean([a.correct for a in yes]), sum(a.correct for a in kept) / len(yes)
         print(
-            f"  {half:4} forced {np.mean([a.correct for a in yes]):.3f}  answered {sum(a.correct for a in kept) / len(yes):.3f}"
+            f"  {half:4} forced {forced:.3f}  answered {answered:.3f}"
             f"  refused {1 - len(kept) / len(yes):.3f} / {refused_no}"
             f"  AUROC {auroc([a.confidence for a in yes], [a.confidence for a in no]):.3f}"
             f"  risk {' '.join(f'{r:.2f}' for r in risk)}"
@@ -273,14 +274,14 @@ def train_ranking(sets: dict[str, list[Asked]], l2: float = 10.0) -> Floats:
 
 
 def train_confidence(sets: dict[str, list[Asked]], l2: float = 3.0) -> Floats:
-    """A logistic regression, bias first, over the summaries; no feature may count against an answer."""
+    """A logistic regression, bias first, over the summaries; ``codes_missing`` keeps the weight set by hand."""
     from scipy.optimize import minimize
 
     rows, right, weight = [], [], []
     for name, kinds in CONFIDENCE_SETS.items():
         for kind, share in kinds.items():
             of = [a for a in sets[name] if a.kind == kind and a.question.dev]
-            rows += [a.summary for a in of]
+            rows += [a.summary[:-1] for a in of]
             right += [kind == "answerable"] * len(of)
             weight += [share / len(of)] * len(of)
     x, t, w = np.array(rows), 2.0 * np.array(right) - 1, np.array(weight) / sum(weight) * 2000
@@ -294,7 +295,7 @@ def train_confidence(sets: dict[str, list[Asked]], l2: float = 3.0) -> Floats:
 
     bounds = [(None, None)] + [(0, None)] * x.shape[1]
     v = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
-    return np.r_[v[0] - (v[1:] / scale * mean).sum(), v[1:] / scale]
+    return np.r_[v[0] - (v[1:] / scale * mean).sum(), v[1:] / scale, list(extractive.CONFIDENCE.values())[-1]]
 
 
 def train(sets: dict[str, list[Asked]]) -> None:

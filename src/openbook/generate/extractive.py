@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 MAX_QUESTION = 1000
 # Hits read, and units of them embedded: embedding is the cost of an answer.
 MAX_HITS = 10
-MAX_UNITS = 32
+MAX_UNITS = 24
 # Of these, the best are embedded without their context as well.
-MAX_ALONE = 12
+MAX_ALONE = 8
 # Characters of a unit that are embedded; a longer one is a table row or a line of code.
 MAX_EMBEDDED = 600
 
@@ -183,6 +183,10 @@ _REASON = re.compile(
 )
 
 
+_NAMED = re.compile(r"(?<=\s)[^\W\d_a-zà-ÿ][\w'’-]*|\b\d[\d.,]*")
+_CODE = re.compile(r"(?<![\w-])--[\w-]{3,}|\b[A-Z]{1,8}[-_]\d+\w*|\b[A-Za-z]{2,}\d{2,}\b|\b\w+_\w+")
+
+
 def _asked_for(question: str) -> str:
     """The kind of thing that an English question asks for, where its words tell."""
     low = _PREPOSITION.sub("", question.lower().strip())
@@ -220,6 +224,7 @@ RANKING: Mapping[str, float] = {
     "pairs": 2.851,  # neighbouring words of the question that are neighbours here: names, phrases
     "kind": 1.142,  # the kind of thing asked for (number, date, name, reason) is there, and not from the question
     "new_words": 1.130,  # log of content words that the question does not have: there must be room for an answer
+    "names": 0.0,  # share of the question's names, numbers and codes in the unit and its headings: this one, not another
     "density": 3.616,  # share of the unit's words that are the question's: said of this, not in passing
 }
 
@@ -228,6 +233,9 @@ CONFIDENCE: Mapping[str, float] = {
     "bias": -6.380,
     "closest": 10.601,  # the highest cosine of any unit with the question, alone or in its context
     "share_near": 0.617,  # share of the question's words in and around the best unit
+    # Share of the question's codes (HB-4012, --snapshot-count, max_tokens) that no hit holds. Set by hand, for the sets
+    # have none: keyword search would have found the code if a document had it.
+    "codes_missing": -2.0,
 }
 
 # Answers below this confidence are refused.
@@ -277,6 +285,8 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
     words = [term for term in dict.fromkeys(asked) if term not in _stop()]
     everything, kind = frozenset(asked), _asked_for(question)
     pairs = {pair for pair in pairwise(asked) if not _stop().issuperset(pair)}
+    codes = {match[0].lower() for match in _CODE.finditer(question)}
+    named = set(_terms(" ".join((*_NAMED.findall(question), *codes)))) - _stop()
     having = [everything.intersection(unit.terms) for unit in candidates]
     n = len(candidates)
     rarity = {w: math.log(1 + (n + 1) / (0.5 + sum(w in terms for terms in having))) for w in words}
@@ -303,6 +313,7 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
                 len(there) / max(1, len(pairs)),
                 _kind_found(kind, everything, unit.bare),
                 math.log1p(len(new)),
+                len(named & (shared | above)) / max(1, len(named)),
                 len(shared) / max(1, len(set(unit.terms))),
             )
         )
@@ -319,7 +330,9 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
     ranked = [candidates[kept[k]] for k in order]
 
     alone = embedder.encode([unit.bare[:MAX_EMBEDDED] for unit in ranked[:MAX_ALONE]]) @ asked_vector
-    summary = (max(*cosines, float(alone.max())), rows[order[0]][4])
+    texts = [" ".join((hit.title, *hit.chunk.headings, hit.chunk.text)).lower() for hit in hits] if codes else []
+    missing = sum(not any(code in text for text in texts) for code in codes) / max(1, len(codes))
+    summary = (max(*cosines, float(alone.max())), rows[order[0]][4], missing)
     logit = _dot(CONFIDENCE.values(), (1.0, *summary))
     # Below 1, so that a threshold of 1 always abstains.
     confidence = min(1 / (1 + math.exp(-logit)), 0.999)
