@@ -248,7 +248,10 @@ def train_ranking(sets: dict[str, list[Asked]], l2: float = 10.0) -> Floats:
     """
     from scipy.optimize import minimize
 
-    rows, right, group, weight = [], [], [], []
+    rows: list[Floats] = []
+    right: list[npt.NDArray[np.bool_]] = []
+    group: list[Floats] = []
+    weight: list[float] = []
     for name in RANKING_SETS:
         usable = [
             a for a in sets[name] if a.kind == "answerable" and a.question.dev and a.right.any() and not a.right.all()

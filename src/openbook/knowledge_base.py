@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 DEFAULT_DB = ".openbook"
 
+PROBE = "A model is known by what it makes of this sentence."
+PROBE_COSINE = 0.999
+"""Processors and servers round differently; below this cosine it is not the same model."""
+
 
 def open(
     db: str | Path | None = None,
@@ -85,7 +89,7 @@ class KnowledgeBase:
             self._create(recipe or Recipe())
             row = self._row()
             assert row is not None
-        self.kb, self.release, toml, index, hash, embedder, dimension, language = row
+        self.kb, self.release, toml, index, hash, embedder, dimension, language, self._probe = row
         self.recipe = Recipe.from_toml(toml, where=f"release {self.release}")
         if recipe is not None:
             if recipe.index != self.recipe.index:
@@ -259,9 +263,13 @@ class KnowledgeBase:
         from openbook.embed import open_embedder
 
         embedder = open_embedder(self.recipe.index.embed)
-        if embedder.hash != self.index.embedder:
+        cosine = 0.0
+        if embedder.hash == self.index.embedder:
+            cosine = sum(a * b for a, b in zip(_probe(embedder), self._probe, strict=True))
+        if cosine < PROBE_COSINE:
             raise StoreError(
-                f"the index was built with the model {self.index.embedder}, not with {embedder.hash}",
+                f"the index was built with another model (then {self.index.embedder}, now {embedder.hash};"
+                f" their cosine on a probe is {cosine:.3f})",
                 where=f"knowledge base {self.name}",
                 do="put the former model back, or add the documents to a new knowledge base",
             )
@@ -317,7 +325,7 @@ class KnowledgeBase:
     def _row(self) -> Any:
         with self.database.snapshot(None) as connection:
             return connection.execute(
-                "SELECT k.id, r.name, r.recipe, i.id, i.hash, i.embedder, i.dimension, i.language"
+                "SELECT k.id, r.name, r.recipe, i.id, i.hash, i.embedder, i.dimension, i.language, i.probe"
                 " FROM openbook.knowledge_base k JOIN openbook.release r ON r.id = k.live"
                 " JOIN openbook.index i ON i.id = r.index WHERE k.name = %s",
                 [self.name],
@@ -327,7 +335,9 @@ class KnowledgeBase:
         """The knowledge base with its index and its first release, in one transaction."""
         from openbook.embed import open_embedder
 
-        embedder = open_embedder(recipe.index.embed)
+        part = recipe.index
+        embedder = open_embedder(part.embed)
+        probe = _probe(embedder)
         with self.database.transaction("owner") as connection:
             connection.execute(
                 "INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [self.name]
@@ -339,9 +349,9 @@ class KnowledgeBase:
                 return  # another process was first
             (index,) = _fetch(
                 connection,
-                "INSERT INTO openbook.index (kb, hash, embedder, dimension, language)"
-                " VALUES (%s, %s, %s, %s, %s) RETURNING id",
-                [kb, recipe.index.hash, embedder.hash, embedder.dimension, recipe.index.keyword.language],
+                "INSERT INTO openbook.index (kb, hash, embedder, dimension, language, probe)"
+                " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
+                [kb, part.hash, embedder.hash, embedder.dimension, part.keyword.language, probe],
             )
             roles = self.database.roles(connection)
             Index.create(connection, index, embedder.dimension, roles["reader"], roles["writer"])
@@ -357,6 +367,10 @@ def _fetch(connection: Connection, statement: LiteralString, params: Sequence[An
     row = connection.execute(statement, params).fetchone()
     assert row is not None
     return row
+
+
+def _probe(embedder: Embedder) -> list[float]:
+    return [float(x) for x in embedder.encode([PROBE])[0]]
 
 
 def _principals(as_: Sequence[str] | None) -> tuple[str, ...] | None:

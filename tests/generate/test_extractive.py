@@ -227,6 +227,25 @@ def test_a_row_that_wins_brings_its_columns_names(embedder: Embedder) -> None:
     assert [c.quote for c in answer.citations] == ["Team | Desk budget", "Design | $2,650"]
 
 
+def test_a_code_finds_its_row_and_an_unknown_one_nothing(generator: Extractive) -> None:
+    text = (
+        "If the tunnel refuses the connection, it shows a code: look it up here before you write a ticket.\n\n"
+        "| Code | Meaning | What to do |\n|---|---|---|\n| HB-4003 | The clock is off | Switch on automatic time |\n"
+        "| HB-4012 | The certificate has expired | Open Keyring Helper and choose Renew |\n"
+    )
+    hits = [hit(text, "Error codes of the tunnel")]
+    assert "choose Renew" in generator.generate("The tunnel shows HB-4012. What do I do?", hits).text
+    assert generator.generate("What does the error HB-4077 mean?", hits).abstained
+
+
+def test_rows_without_borders_are_units_of_their_own() -> None:
+    text = "Dinner with a customer | €75 per person | yes\nTeam meal | €35 per person | yes\nPhone used for | €20\nwork"
+    assert [text[u.start : u.end] for u in units(0, text)][:2] == [
+        "Dinner with a customer | €75 per person | yes",
+        "Team meal | €35 per person | yes",
+    ]
+
+
 def test_a_copied_page_is_not_quoted_twice(embedder: Embedder) -> None:
     generator = Extractive(recipe.Extractive(threshold=0.0), embedder)
     copies = [hit("The canteen opens at noon.", title, document=title) for title in ("Canteen", "Canteen, old")]

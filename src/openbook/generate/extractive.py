@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -81,7 +81,7 @@ def units(hit: int, text: str) -> list[Unit]:
     found: list[Unit] = []
     matter = _FRONT_MATTER.match(text)
     heading, lead, lead_text = "", None, ""
-    for position, (start, end) in enumerate(sentences(text)):
+    for start, end in _lines_of_tables(text):
         raw = text[start:end]
         if (matter and start < matter.end()) or _FENCE.match(raw):
             continue
@@ -106,10 +106,23 @@ def units(hit: int, text: str) -> list[Unit]:
         if not in_list:
             lead, lead_text = None, ""
         if (len(words) > 1 or any(c in "0123456789#@/_-" for c in bare)) and not _only_links(text[start:end]):
-            found.append(Unit(hit, position, start, end, bare, heading, lead, lead_text))
+            found.append(Unit(hit, len(found), start, end, bare, heading, lead, lead_text))
         if bare.endswith((":", "：")) and not is_row:
             lead, lead_text = (start, end), bare
     return found
+
+
+def _lines_of_tables(text: str) -> Iterator[tuple[int, int]]:
+    """The sentences of ``text``; one that is the rows of a table without borders (from a PDF), row by row."""
+    for start, end in sentences(text):
+        lines = text[start:end].split("\n")
+        if len(lines) < 2 or 2 * sum(" | " in line for line in lines) < len(lines):
+            yield start, end
+            continue
+        for line in lines:
+            if line.strip():
+                yield start + len(line) - len(line.lstrip()), start + len(line.rstrip())
+            start += len(line) + 1
 
 
 def _only_links(text: str) -> bool:
@@ -224,7 +237,7 @@ RANKING: Mapping[str, float] = {
     "pairs": 2.851,  # neighbouring words of the question that are neighbours here: names, phrases
     "kind": 1.142,  # the kind of thing asked for (number, date, name, reason) is there, and not from the question
     "new_words": 1.130,  # log of content words that the question does not have: there must be room for an answer
-    "names": 0.0,  # share of the question's names, numbers and codes in the unit and its headings: this one, not another
+    "names": 0.0,  # share of its names, numbers and codes in the unit and its headings: this one, not another
     "density": 3.616,  # share of the unit's words that are the question's: said of this, not in passing
 }
 
@@ -299,9 +312,10 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
     lexical: list[tuple[float, ...]] = []
     for unit, shared in zip(candidates, having, strict=True):
         hit, chunk = hits[unit.hit], chunks[unit.hit]
-        at = next(i for i, other in enumerate(chunk) if other is unit)
         above = everything.intersection(_terms(" ".join(_above(hit, unit))))
-        near = shared.union(above, *(everything.intersection(u.terms) for u in chunk[max(0, at - 1) : at + 2]))
+        near = shared.union(
+            above, *(everything.intersection(u.terms) for u in chunk[max(0, unit.position - 1) : unit.position + 2])
+        )
         new = [t for t in unit.terms if t not in everything and t not in _stop()]
         there = pairs.intersection(pairwise(unit.terms))
         lexical.append(

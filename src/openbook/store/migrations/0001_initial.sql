@@ -91,6 +91,7 @@ CREATE TABLE openbook.index (
     hash      text COLLATE "C" NOT NULL,   -- of the recipe's index half
     embedder  text COLLATE "C" NOT NULL,   -- content hash of the model
     dimension int NOT NULL,
+    probe     real[] NOT NULL,             -- what the model makes of a fixed text
     language  text COLLATE "C" NOT NULL,
     UNIQUE (kb, hash, embedder)
 );

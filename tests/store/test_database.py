@@ -1,0 +1,120 @@
+"""Any PostgreSQL by URL; roles of their own; refusals in one line."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+import openbook
+from openbook.errors import OpenbookError, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+from openbook.store.database import Database
+from openbook.types import Document
+
+
+@pytest.fixture
+def url(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of a fresh database on a server that somebody else runs."""
+    monkeypatch.setenv("OPENBOOK_CACHE", str(tmp_path / "cache"))
+    assert database.server is not None
+    parts = conninfo_to_dict(database.server.conninfo("postgres"))
+    name = f"company_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"postgresql://postgres@/{name}?host={parts['host']}&port={parts.get('port', 5432)}"
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_server_by_url_does_what_the_embedded_one_does(url: str) -> None:
+    with openbook.open(url) as kb:
+        kb.add(Document("a", "The parrot is blue."), Document("b", "The secret is green.", access=("group:x",)))
+    with openbook.open(url) as kb:
+        assert kb.search("parrot", 1).hits[0].source == "a"
+        assert [hit.source for hit in kb.search("secret", as_=[]).hits] == ["a"]
+        assert kb.status()["documents"] == 2
+
+
+def test_two_databases_of_one_server_have_roles_of_their_own(url: str, database: Database) -> None:
+    with openbook.open(url) as kb, kb.database.transaction("owner") as connection:
+        theirs = set(kb.database.roles(connection).values())
+    with database.transaction("owner") as connection:
+        assert not theirs & set(database.roles(connection).values())
+
+
+def test_the_reader_is_no_superuser_owns_nothing_and_bypasses_nothing(url: str) -> None:
+    with openbook.open(url) as kb, kb.database.transaction("owner") as connection:
+        for role in kb.database.roles(connection).values():
+            row = connection.execute(
+                "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb,"
+                " (SELECT count(*) FROM pg_class WHERE relowner = r.oid) FROM pg_roles r WHERE rolname = %s",
+                [role],
+            ).fetchone()
+            assert row == (False, False, False, False, 0)
+
+
+def test_a_reader_that_bypasses_the_rules_is_not_served(url: str) -> None:
+    with openbook.open(url) as kb:
+        kb.add(Document("a", "text"))
+        with kb.database.transaction("owner") as connection:
+            reader = kb.database.roles(connection)["reader"]
+    execute(url, f'ALTER ROLE "{reader}" BYPASSRLS')
+    with openbook.open(url) as kb, pytest.raises(StoreRefused, match="row-level security does not hold"):
+        kb.search("text", as_=[])
+
+
+def test_a_user_without_rights_is_told_which(url: str) -> None:
+    user = f"poor_{uuid.uuid4().hex[:8]}"
+    execute(url, f"CREATE ROLE {user} LOGIN", "CREATE EXTENSION IF NOT EXISTS vector")
+    with pytest.raises(StoreRefused, match="permission denied") as told:
+        openbook.open(url.replace("postgres@", f"{user}@"))
+    assert "\n" not in str(told.value)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regnamespace('openbook')").fetchone() == (None,), "nothing was half-made"
+
+
+def test_data_of_a_newer_openbook_are_not_touched(url: str) -> None:
+    openbook.open(url).close()
+    execute(url, "UPDATE openbook.setting SET value = '999' WHERE key = 'schema'")
+    with pytest.raises(StoreTooNew, match="upgrade openbook"):
+        openbook.open(url)
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnreachable) as told:
+        openbook.open(f"postgresql://someone:hidden@/nothing?host={tmp_path}")
+    assert "hidden" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("embedder = 'other'", "another model"),
+        ("probe = array_fill(0.05::real, ARRAY[384])", "cosine on a probe"),  # new weights under the old name
+    ],
+)
+def test_an_index_of_another_model_is_not_searched(url: str, change: str, told: str) -> None:
+    with openbook.open(url) as kb:
+        kb.add(Document("a", "text"))
+    execute(url, f"UPDATE openbook.index SET {change}")
+    with openbook.open(url) as kb, pytest.raises(StoreError, match=told):
+        kb.search("text")
+
+
+def test_a_failed_opening_gives_the_server_back(tmp_path: Path) -> None:
+    openbook.open(tmp_path / "db").close()
+    with pytest.raises(OpenbookError, match="no knowledge base named"):
+        openbook.open(tmp_path / "db", "none", create=False)
+    with Database.open(tmp_path / "db") as database:
+        assert database.server is not None
+        postmaster = tmp_path / "db" / "postgres" / "postmaster.pid"
+        assert postmaster.exists()
+    assert not postmaster.exists(), "the last user stopped it"
