@@ -138,3 +138,16 @@ def test_a_removed_document_comes_back_with_the_next_add(kb: KnowledgeBase, fold
     kb.add(folder)
     kb.remove("part-0/page-4.md")
     assert counts(kb.add(folder)) == (1, 0, 9, 0)
+
+
+def test_what_had_to_be_guessed_is_told(kb: KnowledgeBase, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_bytes("Das Café in Köln öffnet täglich, außer an Feiertagen für Gäste.".encode("cp1252"))
+    done = kb.add(tmp_path / "old.txt")
+    assert done.added == 1
+    assert [note.note.startswith("is not UTF-8; it was read as ") for note in done.notes] == [True]
+    assert "Köln" in kb.show("old.txt").text
+
+
+def test_a_file_over_the_limit_is_told_and_can_be_added_all_the_same(kb: KnowledgeBase, folder: Path) -> None:
+    assert "--max-bytes" in kb.add(folder / "part-0" / "page-0.md", max_bytes=10).skipped[0].reason
+    assert kb.add(folder / "part-0" / "page-0.md").added == 1

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import unquote
 
 import typer
 
@@ -50,6 +51,7 @@ def add(
     access: Annotated[list[str] | None, typer.Option(help="Principal that may read them (repeatable).")] = None,
     keep_missing: Annotated[bool, typer.Option("--keep-missing", help="Keep documents whose file is gone.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Drop even more than 30 % that is gone.")] = False,
+    max_bytes: Annotated[int | None, typer.Option(help="Skip larger files; 50 MiB if not said.", min=1)] = None,
     recipe: Recipe = None,
     db: Db = None,
     kb: Kb = None,
@@ -69,6 +71,7 @@ def add(
             access=access or (PUBLIC,),
             keep_missing=keep_missing,
             yes=yes,
+            max_bytes=max_bytes,
             progress=progress,
         )
     if json:
@@ -76,6 +79,8 @@ def add(
     else:
         for skipped in done.skipped:
             _say(f"skipped {skipped.source}: {skipped.reason}")
+        for note in done.notes:
+            _say(f"note: {_file(note.source)} {note.note}")
         print(
             f"{done.added} added, {done.updated} updated, {done.unchanged} unchanged, {done.removed} removed,"
             f" {len(done.skipped)} skipped: {done.chunks} chunks, {done.embedded} embedded, in {done.seconds:.1f} s"
@@ -361,8 +366,13 @@ def _place(of: Hit | Citation) -> str:
     """Where something stands, as a person would say it: path, headings, page."""
     headings = of.chunk.headings if isinstance(of, Hit) else of.headings
     page = of.chunk.page if isinstance(of, Hit) else of.page
-    parts = [of.source.rsplit("/", 1)[-1], *headings]
+    parts = [_file(of.source).rsplit("/", 1)[-1], *headings]
     return _line(" › ".join(parts) + (f", page {page}" if page is not None else ""))
+
+
+def _file(source: str) -> str:
+    """A source as its owner would type it."""
+    return _line(unquote(source.removeprefix("file://")) if source.startswith("file://") else source)
 
 
 def _print_trace(trace: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,14 @@ _RACY_NS = 50_000_000  # a file changed this shortly before it was read may chan
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something to know about a document that was added all the same."""
+
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Added:
     """What ``add`` did: numbers of documents, what was skipped and why, chunks written, texts embedded, seconds."""
 
@@ -45,6 +53,7 @@ class Added:
     unchanged: int = 0
     removed: int = 0
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[Note, ...] = ()
     chunks: int = 0
     embedded: int = 0
     seconds: float = 0.0
@@ -87,6 +96,7 @@ class Ingest:
         self._tell = progress or (lambda _: None)
         self._batch = _Batch()
         self._skipped: list[Skipped] = []
+        self._notes: list[Note] = []
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
         self._files = self._of_files = self._in_hand = self._cut_chunks = 0
 
@@ -100,7 +110,7 @@ class Ingest:
         access: Sequence[str] = (PUBLIC,),
         keep_missing: bool = False,
         yes: bool = False,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int | None = None,
     ) -> Added:
         start = time.perf_counter()
         require([source for source in sources if not isinstance(source, Document)])
@@ -114,7 +124,9 @@ class Ingest:
                     Path(source),
                     include=include,
                     exclude=exclude,
-                    read_file=lambda file: read(file, metadata=metadata, access=access, max_bytes=max_bytes),
+                    read_file=lambda file: read(
+                        file, metadata=metadata, access=access, max_bytes=max_bytes or MAX_BYTES
+                    ),
                     options=options,
                     keep_missing=keep_missing,
                     yes=yes,
@@ -126,6 +138,7 @@ class Ingest:
             unchanged=self._unchanged,
             removed=self._removed,
             skipped=tuple(self._skipped),
+            notes=tuple(self._notes),
             chunks=self._chunks,
             embedded=self._embedded,
             seconds=round(time.perf_counter() - start, 3),
@@ -188,6 +201,7 @@ class Ingest:
                 continue
             kept.add(document.source)
             batch.append(document)
+            self._notes += _notes(document)
             if len(batch) >= 256:
                 self._take(batch, number)
                 batch = []
@@ -304,6 +318,15 @@ def _storable(document: Document) -> Document:
     return replace(
         document, source=storable(document.source), text=text, title=storable(document.title), metadata=metadata
     )
+
+
+def _notes(document: Document) -> Iterator[Note]:
+    encoding, blank = document.metadata.get("encoding"), document.metadata.get("pages_without_text")
+    if encoding is not None:
+        yield Note(document.source, f"is not UTF-8; it was read as {encoding}, which is a guess")
+    if blank is not None:
+        pages = ", ".join(map(str, blank)) if isinstance(blank, tuple) else str(blank)
+        yield Note(document.source, f"has no text layer on page {pages}; run OCR to have it found")
 
 
 def _state(file: SourceFile, options: str) -> FileState:

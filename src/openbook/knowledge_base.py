@@ -129,6 +129,7 @@ class KnowledgeBase:
         access: Sequence[str] = (PUBLIC,),
         keep_missing: bool = False,
         yes: bool = False,
+        max_bytes: int | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Added:
         """Add files, folders or documents, or bring them up to date: only what changed is embedded.
@@ -152,6 +153,7 @@ class KnowledgeBase:
             access=access,
             keep_missing=keep_missing,
             yes=yes,
+            max_bytes=max_bytes,
         )
 
     def remove(self, *names: str) -> int:

@@ -119,4 +119,4 @@ class TestEveryFormat:
     def test_too_large_a_file_is_skipped(self, sample: Path) -> None:
         [skipped] = load(sample, max_bytes=20)
         assert isinstance(skipped, Skipped)
-        assert "over the limit of 0.0 MiB; split it or raise max_bytes" in skipped.reason
+        assert "over the limit of 0.0 MiB; split it or add it with a larger --max-bytes" in skipped.reason

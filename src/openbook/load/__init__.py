@@ -151,7 +151,7 @@ def _drafts(stream: IO[bytes], file: SourceFile, max_bytes: int) -> Iterator[Dra
         content = stream.read(max_bytes + 1) if file.size <= max_bytes else b""
         if file.size > max_bytes or len(content) > max_bytes:
             size, most = (f"{n / (1 << 20):,.1f} MiB" for n in (max(file.size, len(content)), max_bytes))
-            raise SourceError(f"{size} is over the limit of {most}", do="split it or raise max_bytes")
+            raise SourceError(f"{size} is over the limit of {most}", do="split it or add it with a larger --max-bytes")
         drafts = data.read_json(content) if suffix == ".json" else iter([_READERS[suffix](content)])
     any_yet = False
     for draft in drafts:

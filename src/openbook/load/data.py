@@ -96,7 +96,7 @@ def read_jsonl(stream: IO[bytes], most: int) -> Iterator[Draft | SourceError]:
         where = str(number)
         if line is None:
             why = f"the line is over the limit of {most / (1 << 20):,.1f} MiB"
-            yield SourceError(why, where=where, do="split it or raise max_bytes")
+            yield SourceError(why, where=where, do="split it or add it with a larger --max-bytes")
             continue
         if not line.strip():
             continue
