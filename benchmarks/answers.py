@@ -10,10 +10,12 @@ each data set and half (dev: first byte of sha256(question id) even) it prints
     risk        share of wrong answers (unanswerable ones included) among the most confident 25, 50, 75, 100 %
 
 "Holds" is after SQuAD's normalisation; where a set has evidence strings, clauses or passages instead of short answers,
-a quote must overlap one in a gold document. ``--train`` fits RANKING and CONFIDENCE of ``openbook.generate.extractive``
-on the dev halves and prints them, with the thresholds; the test halves play no part in it.
+a quote must overlap one in a gold document.
 
-    python benchmarks/answers.py [--data ../shared/data] [--work FOLDER] [--limit N] [--train] [SET ...]
+``--train ranking`` fits RANKING of ``openbook.generate.extractive`` and prints it; put in, ``--train confidence`` fits
+CONFIDENCE and prints it with what each threshold refuses. Only the dev halves take part.
+
+    python benchmarks/answers.py [--data ../shared/data] [--work FOLDER] [--limit N] [--train ranking] [SET ...]
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ HERE = Path(__file__).resolve().parent
 SETS = ("squad2-a", "handbook-sourcegraph", "covid-faq", "multihoprag-evidence", "docs-etcd", "cuad-contracts-a")
 # What each set counts for in training: answerable and unanswerable questions for the confidence. SQuAD's unanswerable
 # questions come in two kinds: written to deceive, and answerable ones whose gold paragraph was taken out of the hits.
-RANKING_SETS = ("squad2-a", "handbook-sourcegraph", "covid-faq", "docs-etcd")
+RANKING_SETS = ("squad2-a", "handbook-sourcegraph", "covid-faq")
 CONFIDENCE_SETS = {
     "squad2-a": {"answerable": 1.0, "unanswerable": 0.5, "taken out": 0.5},
     "handbook-sourcegraph": {"answerable": 1.0, "unanswerable": 1.0},
@@ -153,7 +155,7 @@ class Remembering:
         np.savez(self.path, texts=np.array(list(self.known)), vectors=np.stack(list(self.known.values())))
 
 
-def ask(folder: Path, work: Path, limit: int | None, train: bool) -> tuple[list[Asked], list[float]]:
+def ask(folder: Path, work: Path, limit: int | None, taken_out: bool) -> tuple[list[Asked], list[float]]:
     """Every question of a set, and the milliseconds that choosing the quotes took where nothing was remembered."""
     asked: list[Asked] = []
     ms: list[float] = []
@@ -161,13 +163,13 @@ def ask(folder: Path, work: Path, limit: int | None, train: bool) -> tuple[list[
         kb.add(folder / "corpus.jsonl")
         embedder = Remembering(kb.embedder, work / f"{folder.name}.npz")
         for question in read(folder)[:limit]:
-            hits = kb.search(question.text, 30 if train else 10, record=False).hits
+            hits = kb.search(question.text, 30 if taken_out else 10, record=False).hits
             if len(ms) < 50:
                 start = time.perf_counter()
                 extractive.weigh(question.text, hits[:10], kb.embedder)
                 ms.append((time.perf_counter() - start) * 1000)
             asked += filter(None, [weighed(question, hits[:10], embedder, False)])
-            if train and question.gold:
+            if taken_out and question.gold:
                 others = [hit for hit in hits if hit.source not in question.gold][:10]
                 asked += filter(None, [weighed(question, others, embedder, True)])
         embedder.save()
@@ -246,7 +248,7 @@ def train_ranking(sets: dict[str, list[Asked]], l2: float = 10.0) -> Floats:
     A plain logistic regression over all units learns which *question* is easy instead (SQuAD: 85 % of the dev half
     against 88 %, handbook 50 % against 86 %).
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     rows: list[Floats] = []
     right: list[npt.NDArray[np.bool_]] = []
@@ -298,15 +300,8 @@ def train_confidence(sets: dict[str, list[Asked]], l2: float = 3.0) -> Floats:
 
     bounds = [(None, None)] + [(0, None)] * x.shape[1]
     v = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
-    return np.r_[v[0] - (v[1:] / scale * mean).sum(), v[1:] / scale, list(extractive.CONFIDENCE.values())[-1]]
-
-
-def train(sets: dict[str, list[Asked]]) -> None:
-    print("RANKING", {k: round(float(v), 3) for k, v in zip(extractive.RANKING, train_ranking(sets), strict=True)})
-    weights = train_confidence(sets)
-    print("CONFIDENCE", {k: round(float(v), 3) for k, v in zip(extractive.CONFIDENCE, weights, strict=True)})
-    print("(the confidence's features depend on the ranking: put RANKING in, then train once more)")
-    thresholds(sets, lambda a: float(1 / (1 + np.exp(-(weights[0] + weights[1:] @ np.array(a.summary))))))
+    found: Floats = np.r_[v[0] - (v[1:] / scale * mean).sum(), v[1:] / scale, list(extractive.CONFIDENCE.values())[-1]]
+    return found
 
 
 def main() -> None:
@@ -316,18 +311,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, help="keeps databases and vectors for the next run (else thrown away)")
     parser.add_argument("--limit", type=int, help="the first N questions of each set")
-    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--train", choices=("ranking", "confidence"))
     options = parser.parse_args()
+    if options.train == "ranking":
+        extractive.MAX_UNITS = 10_000  # which units are embedded depends on the ranking: it learns from all of them
     with tempfile.TemporaryDirectory() as scratch:
         work = options.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
         sets: dict[str, list[Asked]] = {}
         for name in options.sets:
-            sets[name], ms = ask(options.data / name, work, options.limit, options.train)
+            sets[name], ms = ask(options.data / name, work, options.limit, options.train == "confidence")
             report(name, sets[name], ms)
         thresholds(sets, lambda a: a.confidence, dev=False)
-        if options.train:
-            train(sets)
+        if options.train == "ranking":
+            ranking = train_ranking(sets)
+            print({k: round(float(v), 3) for k, v in zip(extractive.RANKING, ranking, strict=True)})
+        elif options.train == "confidence":
+            bias, *rest = train_confidence(sets)
+            print({k: round(float(v), 3) for k, v in zip(extractive.CONFIDENCE, (bias, *rest), strict=True)})
+            thresholds(sets, lambda a: float(1 / (1 + np.exp(-(bias + np.array(rest) @ np.array(a.summary))))))
 
 
 if __name__ == "__main__":
