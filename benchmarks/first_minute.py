@@ -76,7 +76,9 @@ def cold(db: Path, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("OPENBOOK_DATA", HERE.parent.parent / "shared/data")))
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("OPENBOOK_DATA", HERE.parent.parent / "shared/data"))
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -53,7 +53,7 @@ def test_most_example_questions_are_answered_and_most_without_an_answer_are_refu
     assert refused >= REFUSED
 
 
-RIGHT, REFUSED = 0, 0
+RIGHT, REFUSED = 11, 9  # measured 12 of 30 and 10 of 10
 
 
 def squeezed(text: str) -> str:

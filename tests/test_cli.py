@@ -117,6 +117,7 @@ def test_a_skipped_file_is_told_and_fails_the_command(openbook: Run, handbook: P
         (["evaluate", ".", "--split", "train"], 2, "dev, test or all"),
         (["nonsense"], 2, "nonsense"),
         (["add", ".", "--recipe", "none.toml"], 2, "none.toml"),
+        (["add", "\udcff"], 1, "no such file or folder"),  # a byte that is no UTF-8
         (["ask", "x", "--llm", "gpt"], 2, "openai:"),
     ],
 )
@@ -130,6 +131,50 @@ def test_what_goes_wrong_is_one_line(openbook: Run, arguments: list[str], status
     as_json = openbook(*arguments, "--json")
     assert as_json.returncode == status
     assert parsed(as_json)["error"].keys() == {"what", "where", "do"}
+
+
+def test_what_a_terminal_would_obey_is_not_printed(openbook: Run, tmp_path: Path) -> None:
+    """``show`` printed documents as they are."""
+    text = "# Red\n\n\x1b[31mred\x1b[0m \x9b31m\tx\n"
+    (tmp_path / "red.md").write_text(text)
+    openbook("add", "red.md", "--access", "a\x1b", "--meta", "k\x1b=v\x1b")
+    shown = openbook("show", "red.md").stdout
+    assert not set(shown) & {"\x1b", "\x9b"}
+    assert shown.endswith("# Red\n\n\ufffd[31mred\ufffd[0m \ufffd31m\tx\n\n")
+    assert parsed(openbook("show", "red.md", "--json"))["text"] == text
+    assert "\x1b" not in openbook("list").stdout
+
+
+def test_a_document_is_named_by_the_end_of_its_path(openbook: Run, handbook: Path) -> None:
+    """A name with a space was not found: its source is percent-encoded."""
+    (handbook / "my page.md").write_text("# Page\n\nText.\n")
+    openbook("add", "handbook")
+    assert openbook("show", "my page.md").returncode == 0
+    assert openbook("show", "handbook/my page.md").returncode == 0
+    assert "no such document" in openbook("show", "page.md").stderr
+
+
+def test_output_that_is_not_utf8_is_escaped(openbook: Run, handbook: Path) -> None:
+    """It was a traceback."""
+    openbook("add", "handbook")
+    ascii = {"PYTHONIOENCODING": "ascii"}
+    assert "leave.md" in openbook("search", "sick leave", env=ascii).stdout
+    assert parsed(openbook("search", "sick leave", "--json", env=ascii))["hits"]
+
+
+def test_words_that_python_takes_for_numbers_stay_words(openbook: Run, handbook: Path) -> None:
+    """The database refused them."""
+    assert openbook("add", "handbook", "--meta", "team=nan", "--meta", "n=1e999", "--meta", "year=2025").returncode == 0
+    metadata = parsed(openbook("show", "vpn.txt", "--json"))["metadata"]
+    assert (metadata["team"], metadata["n"], metadata["year"]) == ("nan", "1e999", 2025)
+
+
+def test_the_verbs_are_listed_and_the_version_told(openbook: Run) -> None:
+    """The list was one line of an error; version had no --json."""
+    nothing = openbook()
+    assert nothing.returncode == 2
+    assert "\n  ask " in nothing.stdout
+    assert parsed(openbook("version", "--json")).keys() == {"version"}
 
 
 def test_a_recipe_decides_how_a_new_knowledge_base_reads(openbook: Run, handbook: Path, tmp_path: Path) -> None:

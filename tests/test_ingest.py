@@ -6,11 +6,15 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from openbook.errors import SourceError
 from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
+from openbook.store.documents import FileState, Write, Written
+from openbook.store.index import Index
+from openbook.types import Document, Heading
 
 
 @pytest.fixture
@@ -141,7 +145,9 @@ def test_a_removed_document_comes_back_with_the_next_add(kb: KnowledgeBase, fold
 
 
 def test_what_had_to_be_guessed_is_told(kb: KnowledgeBase, tmp_path: Path) -> None:
-    (tmp_path / "old.txt").write_bytes("Das Café in Köln öffnet täglich, außer an Feiertagen für Gäste.".encode("cp1252"))
+    (tmp_path / "old.txt").write_bytes(
+        "Das Café in Köln öffnet täglich, außer an Feiertagen für Gäste.".encode("cp1252")
+    )
     done = kb.add(tmp_path / "old.txt")
     assert done.added == 1
     assert [note.note.startswith("is not UTF-8; it was read as ") for note in done.notes] == [True]
@@ -151,3 +157,128 @@ def test_what_had_to_be_guessed_is_told(kb: KnowledgeBase, tmp_path: Path) -> No
 def test_a_file_over_the_limit_is_told_and_can_be_added_all_the_same(kb: KnowledgeBase, folder: Path) -> None:
     assert "--max-bytes" in kb.add(folder / "part-0" / "page-0.md", max_bytes=10).skipped[0].reason
     assert kb.add(folder / "part-0" / "page-0.md").added == 1
+
+
+def test_what_left_a_collection_is_dropped_once_confirmed(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """The file was remembered as read though what left it was kept, and --yes then found nothing to drop."""
+    corpus = tmp_path / "corpus.jsonl"
+    lines = [f'{{"_id": "d{n}", "title": "T{n}", "text": "about subject{n}"}}' for n in range(10)]
+    corpus.write_text("\n".join(lines))
+    age(corpus)
+    kb.add(corpus)
+    corpus.write_text("\n".join(lines[:5]))
+    age(corpus)
+    assert len(kb.add(corpus).skipped) == 1
+    assert counts(kb.add(corpus, yes=True)) == (0, 0, 5, 5)
+
+
+def test_a_run_that_stops_before_it_drops_leaves_that_to_the_next(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was remembered as read with the commit before the one that drops what left it."""
+    corpus = tmp_path / "corpus.jsonl"
+    lines = [f'{{"_id": "d{n}", "title": "T{n}", "text": "about subject{n}"}}' for n in range(10)]
+    corpus.write_text("\n".join(lines))
+    age(corpus)
+    kb.add(corpus)
+    corpus.write_text("\n".join([*lines[:8], lines[8].replace("about", "on")]))
+    age(corpus)
+
+    def stop(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kb.documents, "remove", stop)
+    with pytest.raises(KeyboardInterrupt):
+        kb.add(corpus)
+    monkeypatch.undo()
+    assert counts(kb.add(corpus)) == (0, 0, 9, 1)
+
+
+class TestRootsThatOverlap:
+    """A document belonged to the root that added it last: the other one no longer dropped it when its file was gone,
+    and believed that its own access rules still held."""
+
+    def test_a_file_that_is_gone_is_dropped_by_either(self, kb: KnowledgeBase, folder: Path) -> None:
+        kb.add(folder)
+        kb.add(folder / "part-0")
+        (folder / "part-0" / "page-4.md").unlink()
+        assert counts(kb.add(folder)) == (0, 0, 9, 1)
+
+    def test_what_one_finds_unchanged_the_other_counts_as_well(self, kb: KnowledgeBase, folder: Path) -> None:
+        kb.add(folder)
+        assert counts(kb.add(folder / "part-0")) == (0, 0, 5, 0)
+        assert counts(kb.add(folder)) == (0, 0, 10, 0)
+
+    def test_the_access_that_is_asked_for_is_set(self, kb: KnowledgeBase, folder: Path) -> None:
+        kb.add(folder, access=["group:hr"])
+        kb.add(folder / "part-0")
+        assert len(kb.list(as_=[])) == 5
+        assert counts(kb.add(folder, access=["group:hr"])) == (0, 5, 5, 0)
+        assert kb.list(as_=[]) == []
+
+    def test_what_was_removed_comes_back_with_either(self, kb: KnowledgeBase, folder: Path) -> None:
+        kb.add(folder)
+        kb.add(folder / "part-0")
+        kb.remove("part-0/page-4.md")
+        assert counts(kb.add(folder)) == (1, 0, 9, 0)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_added(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """It was a traceback."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "page.md").write_text("# Page\n\nText.\n")
+    assert kb.add(folder).added == 1
+
+
+def test_a_root_that_links_to_itself_is_one_line(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """It was a traceback."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(SourceError, match="loop"):
+        kb.add(tmp_path / "loop")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, {}, 1j], ids=repr)
+def test_metadata_that_cannot_be_kept_are_one_line(kb: KnowledgeBase, folder: Path, value: object) -> None:
+    """They were the database's error, or a traceback."""
+    with pytest.raises(SourceError, match="metadata 'x'"):
+        kb.add(Document("a", "text", metadata={"x": value}))  # type: ignore[dict-item]
+    with pytest.raises(SourceError, match="metadata 'x'"):
+        kb.add(folder, metadata={"x": value})  # type: ignore[dict-item]
+    assert kb.status()["documents"] == 0
+
+
+def test_a_half_character_in_any_name_is_replaced(kb: KnowledgeBase) -> None:
+    """They were tracebacks, or the database's errors."""
+    access = ("g\udcff",)
+    kb.add(Document("a\udcff", "text", access=access, headings=(Heading(0, 4, 1, "b\0"),), metadata={"k\0": "v\0"}))
+    assert kb.show("a\udcff", as_=access).source == "a\ufffd"
+    assert kb.search("text", as_=access).hits[0].chunk.headings == ("b\ufffd",)
+
+
+def test_a_document_that_another_process_changed_meanwhile_is_whole(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file was remembered as read one transaction before the document was written."""
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"_id": "d1", "text": "about zebras"}')
+    age(corpus)
+    kb.add(corpus)
+    write, finished = kb.documents.write, []
+
+    def meanwhile(writes: list[Write], index: Index, done: list[tuple[int, FileState]]) -> Written:
+        if not finished:
+            write([Write(Document("d1", "giraffes"), None, [], np.zeros((0, 384), np.float32))], index)
+        finished.append(done)
+        written = write(writes, index, done)
+        states = {state for _, state in kb.documents.files(kb.documents.root(corpus.as_uri(), "[[], []]")).values()}
+        assert not (written.again and {state for _, state in done} & states)
+        return written
+
+    monkeypatch.setattr(kb.documents, "write", meanwhile)
+    kb.add(corpus, metadata={"team": "hr"})
+    monkeypatch.undo()
+    assert [len(done) for done in finished] == [1, 1]
+    assert kb.show("d1").text == "about zebras"
+    assert kb.search("zebras", filter='team = "hr"').hits
+    assert counts(kb.add(corpus, metadata={"team": "hr"})) == (0, 0, 1, 0)

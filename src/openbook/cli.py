@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json as json_
+import logging
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import typer
@@ -18,10 +21,12 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.types import PUBLIC, Answer, Citation, Hit, Scalar
 
+if TYPE_CHECKING:
+    from openbook.evaluate import Report
+
 app = typer.Typer(
     name="openbook",
     help="Answers from your own documents, with citations a reader can check.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,9 +41,12 @@ Where = Annotated[str | None, typer.Option("--filter", "-f", help='Such as: lang
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file; decides how a new knowledge base reads.")]
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(context: typer.Context, db: Db = None, kb: Kb = None) -> None:
     context.obj = {"db": db, "kb": kb}
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -145,12 +153,12 @@ def ask(
         _print_json(_answer(answer))
         return
     if answer.abstained:
-        print(f"I don't know: {answer.reason}.")
+        print(f"I don't know: {_line(str(answer.reason))}.")
     elif model is None and base.recipe.query.generate.kind == "extractive":
         for number, citation in enumerate(answer.citations, 1):
             print(f"{_shortened(citation.quote, 2000)} [{number}]")
     else:
-        print(answer.text)
+        print(_lines(answer.text))
     if answer.citations:
         print()
     for number, citation in enumerate(answer.citations, 1):
@@ -170,7 +178,7 @@ def list_(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None, 
         return
     for d in documents:
         path = d["metadata"].get("path", d["source"])
-        print(f"{_line(str(path)):<48} {_line(d['title']):<40.40} v{d['version']:<3} {' '.join(d['access'])}")
+        print(f"{_line(str(path)):<48} {_line(d['title']):<40.40} v{d['version']:<3} {_line(' '.join(d['access']))}")
 
 
 @app.command()
@@ -196,12 +204,10 @@ def show(
     if json:
         _print_json({**asdict(document), "hash": document.hash})
         return
-    print(
-        f"source    {_line(document.source)}\ntitle     {_line(document.title)}\naccess    {' '.join(document.access)}"
-    )
-    for key, value in document.metadata.items():
-        print(f"{key:<9} {_line(str(value))}")
-    print(f"\n{document.text}")
+    facts = {"source": document.source, "title": document.title, "access": " ".join(document.access)}
+    for key, value in [*facts.items(), *document.metadata.items()]:
+        print(f"{_line(key):<9} {_line(str(value))}")
+    print(f"\n{_lines(document.text)}")
 
 
 @app.command()
@@ -257,21 +263,18 @@ def evaluate(
         report = room.evaluate(base, dataset, split=split, limit=limit, as_=as_, progress=advance)  # type: ignore[arg-type]
     if json:
         _print_json(room.as_json(report))
-        return
-    print(f"{report.dataset}, split {report.split}, release {report.release}")
-    for name, measure in report.measures.items():
-        print(f"  {name:<12} {measure.value:.4f}   [{measure.low:.4f}, {measure.high:.4f}]   n = {measure.n}")
-    print(f"  ms           p50 {report.ms['p50']:.1f}, p95 {report.ms['p95']:.1f}, p99 {report.ms['p99']:.1f}")
+    else:
+        _print_report(report)
     if report.failed:
-        _say(f"{len(report.failed)} questions failed and count 0: {', '.join(report.failed[:5])}")
+        raise typer.Exit(1)
 
 
 @app.command()
-def version() -> None:
+def version(json: Json = False) -> None:
     """Print the version."""
     from openbook import __version__
 
-    print(__version__)
+    _print_json({"version": __version__}) if json else print(__version__)
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -308,7 +311,9 @@ def _evaluated(
         return
     with open_corpus(dataset, Recipe_.load(recipe) if recipe else Recipe_(), say=_say) as base:
         with _progress() as progress:
-            base.add(dataset.corpus, progress=progress)
+            done = base.add(dataset.corpus, progress=progress)
+        for skipped in done.skipped:
+            _say(f"skipped {skipped.source}: {skipped.reason}")
         yield base
 
 
@@ -379,10 +384,10 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print(f"question  {_line(trace['question'])}\nasked     {trace['created']}, release {trace['release']}")
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
-        print(f"filter    {trace['filter']}")
+        print(f"filter    {_line(trace['filter'])}")
     if "answer" in trace:
         answer = trace["answer"]
-        print(f"answer    {'abstained: ' + answer['reason'] if answer['abstained'] else 'given'}")
+        print(f"answer    {'abstained: ' + _line(answer['reason']) if answer['abstained'] else 'given'}")
         for span in answer["citations"]:
             text = _shortened(span["text"] or "(gone)", 160)
             print(f"  cited   {_line(str(span['source']))} {span['start']}-{span['end']}: {text}")
@@ -392,8 +397,22 @@ def _print_trace(trace: dict[str, Any]) -> None:
         print(f"    {_shortened(span['text'] or '(gone)', 160)}")
 
 
+def _print_report(report: Report) -> None:
+    print(f"{report.dataset}, split {report.split}, release {report.release}")
+    for name, measure in report.measures.items():
+        print(f"  {name:<12} {measure.value:.4f}   [{measure.low:.4f}, {measure.high:.4f}]   n = {measure.n}")
+    print(f"  ms           p50 {report.ms['p50']:.1f}, p95 {report.ms['p95']:.1f}, p99 {report.ms['p99']:.1f}")
+    if report.failed:
+        _say(f"{len(report.failed)} questions failed and count 0: {', '.join(report.failed[:5])}")
+
+
 def _print_json(value: dict[str, Any]) -> None:
-    print(json_.dumps(value, ensure_ascii=False, default=str))
+    line = json_.dumps(value, ensure_ascii=False, default=str)
+    try:
+        line.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # half a surrogate pair out of a file name, or an output that is not UTF-8
+        line = json_.dumps(value, default=str)
+    print(line)
 
 
 def _shortened(text: str, length: int) -> str:
@@ -406,12 +425,20 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
+def _lines(text: str) -> str:
+    """As it stands, but for the control characters that a terminal would obey; ``--json`` has them all."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def _stream(text: str) -> None:
-    print(text, end="", file=sys.stderr, flush=True)
+    print(_lines(text), end="", file=sys.stderr, flush=True)
 
 
 def _metadata(pairs: list[str]) -> dict[str, Scalar | tuple[Scalar, ...]]:
@@ -427,9 +454,10 @@ def _metadata(pairs: list[str]) -> dict[str, Scalar | tuple[Scalar, ...]]:
         else:
             for number in (int, float):
                 try:
-                    value = number(text)
+                    if math.isfinite(read := number(text)):  # "nan" and "inf" are words
+                        value = read
                     break
-                except ValueError:
+                except (ValueError, OverflowError):
                     continue
         found[key.strip()] = (*found.get(key.strip(), ()), value)
     return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
@@ -465,6 +493,9 @@ _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 def main() -> NoReturn:
     """Run the command line; every failure is one line and an exit status."""
     json = "--json" in sys.argv
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what fails is told once, by us
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does
     try:
         code = app(standalone_mode=False) or 0  # the status of a typer.Exit is returned, and 130 for Ctrl-C
         if code == _INTERRUPTED:

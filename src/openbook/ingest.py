@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,11 +16,12 @@ from urllib.parse import unquote_to_bytes
 from openbook.chunk import embedded_text, open_chunker
 from openbook.errors import SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
+from openbook.load.files import shown
 from openbook.recipe import IndexHalf
 from openbook.store.documents import Documents, FileState, Write
 from openbook.store.index import Index
 from openbook.store.vectors import embed_cached
-from openbook.types import PUBLIC, Document, Metadata, Skipped, storable
+from openbook.types import PUBLIC, Document, Metadata, Scalar, Skipped, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -29,6 +31,9 @@ BATCH_CHUNKS = 1024
 
 VANISHED_SHARE = 0.30
 """More than this share of a root gone at once is more often an unmounted disk than a clean-up."""
+
+READ_TOGETHER = 256
+"""Documents that are looked up and cut into chunks together."""
 
 LOADERS = 1
 """Raised when a loader reads a format differently: files are then read again though they have not changed."""
@@ -95,6 +100,7 @@ class Ingest:
         self.chunker = open_chunker(part.chunk, embedder)
         self._tell = progress or (lambda _: None)
         self._batch = _Batch()
+        self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
         self._skipped: list[Skipped] = []
         self._notes: list[Note] = []
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
@@ -114,9 +120,10 @@ class Ingest:
     ) -> Added:
         start = time.perf_counter()
         require([source for source in sources if not isinstance(source, Document)])
-        for source in sources:
-            if isinstance(source, Document):
-                self._take([_storable(source)], None)
+        metadata, access = _storable_metadata(metadata, "metadata"), _storable_access(access)
+        documents = [_storable(source) for source in sources if isinstance(source, Document)]
+        for first in range(0, len(documents), READ_TOGETHER):
+            self._take(documents[first : first + READ_TOGETHER], None)
         options = _options(metadata, access)
         for source in sources:
             if not isinstance(source, Document):
@@ -155,10 +162,11 @@ class Ingest:
         keep_missing: bool,
         yes: bool,
     ) -> None:
-        root = self.documents.root(str(path.resolve()), json.dumps([list(include), list(exclude)]))
+        listing = scan(path, include=include, exclude=exclude)
+        root = self.documents.root(path.resolve().as_uri(), json.dumps([list(include), list(exclude)]))
         known = self.documents.files(root)
         found: list[SourceFile] = []
-        for file in scan(path, include=include, exclude=exclude):
+        for file in listing:
             if isinstance(file, Skipped):
                 self._skipped.append(file)
             else:
@@ -166,7 +174,8 @@ class Ingest:
         self._of_files += len(found)
         states = {file.uri: _state(file, options) for file in found}
         fresh = [number for uri, (number, state) in known.items() if states.get(uri) == state]
-        self._unchanged += sum(self.documents.counts(fresh).values())
+        self._unchanged += len(self.documents.sources(fresh))
+        self._held = []
         vanished: set[str] = set()
         for file in found:
             state = states[file.uri]
@@ -202,15 +211,17 @@ class Ingest:
             kept.add(document.source)
             batch.append(document)
             self._notes += _notes(document)
-            if len(batch) >= 256:
+            if len(batch) >= READ_TOGETHER:
                 self._take(batch, number)
                 batch = []
         self._take(batch, number)
         if not clean:
             return set()  # what could not be read may be what seems to be gone
+        vanished = before - kept
         if state.mtime_ns < started - _RACY_NS:
-            self._batch.finished.append((number, state))
-        return before - kept
+            # Whoever is stopped, or not allowed to drop what left a file, must meet it again in the next run.
+            (self._held if vanished else self._batch.finished).append((number, state))
+        return vanished
 
     def _take(self, documents: Sequence[Document], file: int | None) -> None:
         """Cut what changed into chunks and put it into the batch."""
@@ -258,6 +269,8 @@ class Ingest:
         for write in written.again:
             self._put(Write(write.document, write.file, tuple(self.chunker.chunk(write.document))))
         if written.again:
+            halves = {write.file for write in written.again}
+            self._batch.finished += [(number, state) for number, state in batch.finished if number in halves]
             self._flush()
 
     def _drop(
@@ -269,13 +282,13 @@ class Ingest:
         if len(vanished) > VANISHED_SHARE * all and not yes:
             self._skipped.append(
                 Skipped(
-                    str(root),
+                    shown(root),
                     f"{len(vanished)} of its {all} documents are gone; they were kept: run again with --yes to drop"
                     " them, or with --keep-missing to keep them without this line",
                 )
             )
             return
-        self._removed += self.documents.remove(sorted(vanished), self.index, gone)
+        self._removed += self.documents.remove(sorted(vanished), self.index, gone=gone, finished=self._held)
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""
@@ -298,7 +311,7 @@ def _storable(document: Document) -> Document:
     """A document of a user's own making, with nothing in it that cannot be kept.
 
     Raises:
-        SourceError: its text has carriage returns, and offsets that count them.
+        SourceError: its text has carriage returns, and offsets that count them; or its metadata cannot be kept.
     """
     text = storable(document.text)
     if "\r" in text:
@@ -307,17 +320,35 @@ def _storable(document: Document) -> Document:
                 "the text has carriage returns", where=document.source, do="make them \\n before counting offsets"
             )
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    metadata = {
-        storable(key): tuple(storable(v) if isinstance(v, str) else v for v in value)
-        if isinstance(value, tuple | list)
-        else storable(value)
-        if isinstance(value, str)
-        else value
-        for key, value in document.metadata.items()
-    }
     return replace(
-        document, source=storable(document.source), text=text, title=storable(document.title), metadata=metadata
+        document,
+        source=storable(document.source),
+        text=text,
+        title=storable(document.title),
+        metadata=_storable_metadata(document.metadata, document.source),
+        access=_storable_access(document.access),
+        headings=tuple(replace(heading, title=storable(heading.title)) for heading in document.headings),
     )
+
+
+def _storable_access(access: Sequence[str]) -> tuple[str, ...]:
+    return tuple(storable(principal) for principal in ([access] if isinstance(access, str) else access))
+
+
+def _storable_metadata(metadata: Metadata, where: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
+    def kept(key: str, value: Scalar) -> Scalar:
+        if isinstance(value, str):
+            return storable(value)
+        if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
+            what = f"metadata {key!r} is {str(value)[:40]!r}, a {type(value).__name__}"
+            do = "give text, finite numbers, true and false, or a tuple of them"
+            raise SourceError(what, where=where, do=do)
+        return value
+
+    return {
+        storable(key): tuple(kept(key, one) for one in value) if isinstance(value, tuple | list) else kept(key, value)
+        for key, value in metadata.items()
+    }
 
 
 def _notes(document: Document) -> Iterator[Note]:

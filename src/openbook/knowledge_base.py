@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 DEFAULT_DB = ".openbook"
 
+MOST_HITS = 10_000
+"""Of one question: each comes with its text, and more is an export."""
+
 PROBE = "A model is known by what it makes of this sentence."
 PROBE_COSINE = 0.999
 """Processors and servers round differently; below this cosine it is not the same model."""
@@ -54,7 +57,8 @@ def open(
         StoreError: the database does not start, answer or fit.
     """
     db = db or os.environ.get("OPENBOOK_DB") or DEFAULT_DB
-    if not create and not str(db).startswith("postgres") and not Path(db).is_dir():
+    # A folder that is no database yet is not made one by a question.
+    if not create and not str(db).startswith(("postgresql://", "postgres://")) and not _is_database(db):
         raise NotFound("no knowledge base here", where=str(db), do="add documents first: openbook add FOLDER")
     database = Database.open(db, say=say)
     try:
@@ -62,6 +66,10 @@ def open(
     except BaseException:
         database.close()
         raise
+
+
+def _is_database(folder: str | Path) -> bool:
+    return os.path.isdir(os.path.join(folder, "postgres"))
 
 
 class KnowledgeBase:
@@ -77,7 +85,7 @@ class KnowledgeBase:
 
     def __init__(self, database: Database, name: str, *, recipe: Recipe | None = None, create: bool = True) -> None:
         self.database = database
-        self.name = name
+        self.name = name = storable(name)
         row = self._row()
         if row is None:
             if not create:
@@ -114,7 +122,7 @@ class KnowledgeBase:
     def close(self) -> None:
         """Write waiting traces and give the database back."""
         if "_retriever" in self.__dict__:
-            self._retriever.close()
+            self.__dict__.pop("_retriever").close()
         self.traces.close()
         self.database.close()
 
@@ -174,7 +182,7 @@ class KnowledgeBase:
         id, source = self._one(name, _principals(as_))
         document = self.documents.get(id, _principals(as_), version)
         if document is None:
-            raise NotFound(f"no version {version} of it", where=source, do="see its versions")
+            raise NotFound(f"no version {version} of it", where=source, do="openbook list tells its newest")
         return document
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
@@ -208,7 +216,7 @@ class KnowledgeBase:
         is kept unless ``record`` is false.
 
         Raises:
-            QueryError: the question is empty, ``k`` is not positive or the filter cannot be read.
+            QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.
         """
         trace = self._search(question, k, filter, as_)
         if record:
@@ -298,8 +306,8 @@ class KnowledgeBase:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _search(self, question: str, k: int, filter: str | Filter | None, as_: Sequence[str] | None) -> Trace:
-        if k < 1:
-            raise QueryError(f"k is {k}", do="ask for one hit or more")
+        if not 1 <= k <= MOST_HITS:
+            raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
         start = time.perf_counter()
         question = storable(question)
         principals = _principals(as_)
@@ -317,7 +325,7 @@ class KnowledgeBase:
         )
 
     def _one(self, name: str, principals: Sequence[str] | None) -> tuple[str, str]:
-        found = self.documents.find(name, principals)
+        found = self.documents.find(storable(name), principals)
         if not found:
             raise NotFound("no such document", where=name, do="openbook list shows the sources")
         if len(found) > 1:
@@ -377,7 +385,7 @@ def _probe(embedder: Embedder) -> list[float]:
 
 def _principals(as_: Sequence[str] | None) -> tuple[str, ...] | None:
     """Whoever calls in another's name is also the public."""
-    return None if as_ is None else tuple(sorted({*map(storable, as_), PUBLIC}))
+    return None if as_ is None else tuple(sorted({*map(storable, [as_] if isinstance(as_, str) else as_), PUBLIC}))
 
 
 def _ms(start: float) -> float:

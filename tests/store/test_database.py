@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 import uuid
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import openbook
-from openbook.errors import OpenbookError, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+from openbook.errors import NotFound, OpenbookError, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
 from openbook.types import Document
 
@@ -66,8 +69,32 @@ def test_a_reader_that_bypasses_the_rules_is_not_served(url: str) -> None:
         with kb.database.transaction("owner") as connection:
             reader = kb.database.roles(connection)["reader"]
     execute(url, f'ALTER ROLE "{reader}" BYPASSRLS')
+    with openbook.open(url) as kb:
+        for _ in range(2):  # the pool outlived the refusal, and the second question was served
+            with pytest.raises(StoreRefused, match="row-level security does not hold"):
+                kb.search("text", as_=[])
+
+
+def test_a_reader_that_bypasses_the_rules_of_an_empty_database_is_not_served(url: str) -> None:
+    """Nothing to see was taken for rules that hold."""
+    with openbook.open(url) as kb, kb.database.transaction("owner") as connection:
+        reader = kb.database.roles(connection)["reader"]
+    execute(url, f'ALTER ROLE "{reader}" BYPASSRLS')
     with openbook.open(url) as kb, pytest.raises(StoreRefused, match="row-level security does not hold"):
-        kb.search("text", as_=[])
+        kb.list(as_=[])
+
+
+def test_an_owner_need_not_be_a_superuser(url: str) -> None:
+    user = f"owner_{uuid.uuid4().hex[:8]}"
+    database = url.split("@/")[1].split("?")[0]
+    execute(url, f"CREATE ROLE {user} LOGIN CREATEROLE", "CREATE EXTENSION IF NOT EXISTS vector")
+    execute(url, f"ALTER DATABASE {database} OWNER TO {user}")
+    with openbook.open(url.replace("postgres@", f"{user}@")) as kb:
+        kb.add(Document("a", "The parrot is blue."), Document("b", "The secret is green.", access=("group:x",)))
+        assert {hit.source for hit in kb.search("secret").hits} == {"a", "b"}
+        assert [hit.source for hit in kb.search("secret", as_=[]).hits] == ["a"]
+        assert kb.trace(kb.search("secret").id)["hits"][0]["text"]
+        assert (kb.remove("b"), kb.status()["documents"]) == (1, 1)
 
 
 def test_a_user_without_rights_is_told_which(url: str) -> None:
@@ -118,3 +145,76 @@ def test_a_failed_opening_gives_the_server_back(tmp_path: Path) -> None:
         postmaster = tmp_path / "db" / "postgres" / "postmaster.pid"
         assert postmaster.exists()
     assert not postmaster.exists(), "the last user stopped it"
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:hidden@[::1/x", "postgresql://me:hidden@host:54x32/x"])
+def test_a_url_that_cannot_be_read_is_one_line_without_its_password(url: str) -> None:
+    """It was a traceback."""
+    with pytest.raises(StoreUnreachable) as told:
+        openbook.open(url)
+    assert "hidden" not in str(told.value)
+
+
+def test_a_question_makes_no_database_of_a_folder_that_is_none(tmp_path: Path) -> None:
+    """A PostgreSQL was set up in it, to find nothing there."""
+    (tmp_path / "postgres-notes").mkdir()
+    for folder in (tmp_path, tmp_path / "postgres-notes", tmp_path / "none"):
+        with pytest.raises(NotFound, match="no knowledge base here"):
+            openbook.open(folder, create=False)
+    assert [path.name for path in tmp_path.rglob("*")] == ["postgres-notes"]
+
+
+def test_what_was_closed_says_so(tmp_path: Path) -> None:
+    """It connected again, to a server that it had stopped."""
+    with openbook.open(tmp_path / "db") as kb:
+        kb.search("anything")
+    with pytest.raises(StoreError, match="it was closed; open it again"):
+        kb.search("anything")
+
+
+def test_connections_that_died_with_the_server_are_not_used_again(tmp_path: Path) -> None:
+    """After a crash, which PostgreSQL mends itself, as many questions failed as there were connections."""
+    with Database.open(tmp_path / "db") as database:
+        assert database.server is not None
+        held = threading.Barrier(4)
+
+        def hold() -> None:
+            with database.transaction("owner") as connection:
+                connection.execute("SELECT 1")
+                held.wait(30)
+
+        threads = [threading.Thread(target=hold) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend'"
+            )
+        for _ in range(4):
+            with database.transaction("owner") as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def _ask_and_close(kb: KnowledgeBase, told: multiprocessing.Queue[str]) -> None:
+    try:
+        kb.list()
+    except OpenbookError as error:
+        told.put(str(error))
+    kb.close()
+
+
+def test_a_forked_process_opens_its_own_and_leaves_its_parents_alone(tmp_path: Path) -> None:
+    """Both spoke through one connection, and the child hung up for the parent."""
+    with openbook.open(tmp_path / "db") as kb:
+        kb.add(Document("a", "text"))
+        context = multiprocessing.get_context("fork")
+        told: multiprocessing.Queue[str] = context.Queue()
+        child = context.Process(target=_ask_and_close, args=(kb, told))
+        child.start()
+        assert "forked" in told.get(timeout=30)
+        child.join(30)
+        assert child.exitcode == 0
+        assert len(kb.list()) == 1

@@ -193,3 +193,28 @@ class TestAccess:
 
     def test_public_is_what_everybody_has(self, closed: KnowledgeBase) -> None:
         assert sources(closed, "topic1", as_=[]) == sources(closed, "topic1", as_=[PUBLIC])
+
+    def test_an_attribute_of_a_removed_document_is_nobodys(self, closed: KnowledgeBase, database: Database) -> None:
+        """They stayed, open to whoever had been allowed to see the document."""
+        id = closed.list()[0]["document"]
+        with database.snapshot([PUBLIC]) as connection:
+            count = "SELECT count(*) FROM openbook.attribute WHERE document = %s"
+            assert connection.execute(count, [id]).fetchone() != (0,)
+        closed.remove("note-1")
+        with database.snapshot([PUBLIC]) as connection:
+            assert connection.execute(count, [id]).fetchone() == (0,)
+
+
+def test_metadata_change_without_writing_vectors(kb: KnowledgeBase, database: Database) -> None:
+    """Every chunk was written and indexed anew."""
+    kb.add(note(1))
+
+    def rows() -> list[tuple[object, ...]]:
+        with database.snapshot(None) as connection:
+            return connection.execute(f"SELECT ctid::text, access FROM openbook.chunk_{kb.index.id}").fetchall()
+
+    before = rows()
+    assert kb.add(note(1, metadata={"year": 2021})).updated == 1
+    assert rows() == before
+    kb.add(note(1, access=("group:hr",)))
+    assert rows() != before

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["f32", "bf16"]
 
-FEW = 16
+FEW = 32
 """Up to so many texts are encoded one batch after another on all cores; above, the graph is compiled for throughput."""
 
 BATCH_TOKENS = {"f32": 512, "bf16": 2048}

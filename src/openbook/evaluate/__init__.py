@@ -69,6 +69,8 @@ def read_beir(folder: Path, qrels: str = "test") -> Dataset:
     path = folder / "qrels" / f"{qrels}.tsv"
     with _opened(path) as lines:
         for number, row in enumerate(csv.reader(lines, delimiter="\t"), 1):
+            if not row:
+                continue
             try:
                 question, document, grade = row
                 if number > 1 or grade.lstrip("-").isdigit():
@@ -123,6 +125,7 @@ def evaluate(
     """
     import numpy as np
 
+    _ = kb.embedder  # a model that is missing or another one is told, not counted as questions that failed
     asked = [question for question in dataset.questions if in_split(question, split)][:limit]
     if not asked:
         raise DatasetError("no question is left to ask", where=dataset.name, do="widen the split or the limit")
@@ -233,11 +236,14 @@ def _ir_name(name: str) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    """A data set's file as text; one that is not there is a DatasetError."""
+    """A data set's file as text; one that is not there, or no text, is a DatasetError."""
     try:
         file = path.open(encoding="utf-8", newline="")
     except OSError as error:
         do = "a BEIR folder has queries.jsonl and qrels/test.tsv"
         raise DatasetError(f"cannot be read ({error.strerror})", where=str(path), do=do) from None
     with file:
-        yield file
+        try:
+            yield file
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(f"cannot be read ({error})", where=str(path), do="save it as UTF-8 text") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -31,6 +32,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Role = Literal["owner", "writer", "reader"]
 
 MIGRATIONS = ("0001_initial",)
+_AS_PRINCIPALS = "SELECT set_config('openbook.principals', %s::text[]::text, true)"
 _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
 
 
@@ -43,6 +45,8 @@ class Database:
         self.server = server
         self._conninfo: dict[Role, str] = {"owner": owner}
         self._pools: dict[Role, ConnectionPool[Connection]] = {}
+        self._opening = threading.RLock()
+        self._pid: int | None = os.getpid()  # None: closed
         self.epoch = ""  # of the data; another one (restored, imported) makes derived files worthless
 
     @classmethod
@@ -53,9 +57,14 @@ class Database:
             StoreUnreachable, StoreTooNew, StoreRefused: one line each, with what to do.
         """
         if isinstance(db, str) and db.startswith(("postgresql://", "postgres://")):
-            split = urlsplit(db)
-            where = f"{split.scheme}://{split.hostname or ''}{split.path}"
-            database = cls(make_conninfo(db, connect_timeout=10), where=where, cache=user_cache())
+            try:
+                split = urlsplit(db)
+                where = f"{split.scheme}://{split.hostname or ''}{split.path}"
+                owner = make_conninfo(db, connect_timeout=10)
+            except (psycopg.Error, ValueError):  # their messages quote the URL, and with it the password
+                do = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, other characters as %XX"
+                raise StoreUnreachable("the URL cannot be read", where="--db", do=do) from None
+            database = cls(owner, where=where, cache=user_cache())
         else:
             from openbook.store.server import SUPERUSER, Server
 
@@ -77,9 +86,12 @@ class Database:
 
     def close(self) -> None:
         """Give every connection back; the last user of an embedded server stops it."""
-        for pool in self._pools.values():
-            pool.close()
-        self._pools.clear()
+        mine, self._pid = self._pid == os.getpid(), None
+        if mine:  # a forked child would hang up its parent's connections
+            with self._opening:
+                for pool in self._pools.values():
+                    pool.close()
+                self._pools.clear()
         if self.server is not None:
             self.server.close()
             self.server = None
@@ -91,15 +103,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def snapshot(self, principals: Sequence[str] | None) -> Iterator[Connection]:
-        """One unchanging view of the data, as the principals may see it (``None``: as the owner)."""
-        role: Role = "owner" if principals is None else "reader"
-        with self._connection(role) as connection, connection.transaction():
+    def snapshot(self, principals: Sequence[str] | None, *, role: Role = "owner") -> Iterator[Connection]:
+        """One unchanging view of the data, as the principals may see it (``None``: as ``role`` does, all of it)."""
+        with self._connection(role if principals is None else "reader") as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             if principals is not None:
-                connection.execute(
-                    "SELECT set_config('openbook.principals', %s::text[]::text, true)", [sorted(set(principals))]
-                )
+                connection.execute(_AS_PRINCIPALS, [sorted(set(principals))])
             yield connection
 
     @contextmanager
@@ -120,26 +129,38 @@ class Database:
             yield connection
 
     def _pool(self, role: Role) -> ConnectionPool[Connection]:
+        if self._pid != os.getpid():
+            what = "it was closed" if self._pid is None else "it was opened before this process was forked"
+            raise StoreError(what, where=self.where, do="open it again, here")
         if role not in self._pools:
-            from pgvector.psycopg import register_vector
-            from psycopg_pool import ConnectionPool
-
-            if role not in self._conninfo:
-                self._conninfo[role] = self._login(role)
-            pool: ConnectionPool[Connection] = ConnectionPool(
-                self._conninfo[role],
-                min_size=0,
-                max_size=16,
-                max_idle=60,
-                configure=register_vector,
-                check=None if self.server else ConnectionPool.check_connection,
-                name=role,
-                open=True,
-            )
-            self._pools[role] = pool
-            if role == "reader":
-                self._refuse_leaks()
+            with self._opening:
+                if role not in self._pools:
+                    self._pools[role] = self._open_pool(role)
         return self._pools[role]
+
+    def _open_pool(self, role: Role) -> ConnectionPool[Connection]:
+        from pgvector.psycopg import register_vector
+        from psycopg_pool import ConnectionPool
+
+        if role not in self._conninfo:
+            self._conninfo[role] = self._login(role)
+        pool: ConnectionPool[Connection] = ConnectionPool(
+            self._conninfo[role],
+            min_size=0,
+            max_size=16,
+            max_idle=60,
+            configure=register_vector,
+            check=ConnectionPool.check_connection,  # 0.1 ms; after a crash every connection in a pool is dead
+            name=role,
+            open=True,
+        )
+        if role == "reader":
+            try:
+                self._refuse_leaks(pool)
+            except BaseException:
+                pool.close()
+                raise
+        return pool
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -152,6 +173,8 @@ class Database:
             raise StoreError(
                 _line(error), where=self.where, do="free some and run it again; nothing was half-written"
             ) from error
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+            raise StoreError(_line(error), where=self.where, do="run it again; nothing was half-written") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             do = (
                 "run it again; what was acknowledged is kept"
@@ -240,12 +263,17 @@ class Database:
             name, password = self.roles(connection)[role], self._setting(connection, f"{role}_password")
         return make_conninfo(self._conninfo["owner"], user=name, password=password)
 
-    def _refuse_leaks(self) -> None:
+    def _refuse_leaks(self, pool: ConnectionPool[Connection]) -> None:
         """The self-test: a principal that does not exist sees nothing, or this process does not serve."""
-        with self.snapshot([f"nobody:{secrets.token_hex(8)}"]) as connection:
+        with pool.connection(timeout=30) as connection, connection.transaction():
+            connection.execute(_AS_PRINCIPALS, [[f"nobody:{secrets.token_hex(8)}"]])
+            # Of an empty database only the second half tells anything.
             row = connection.execute(
                 "SELECT EXISTS (SELECT FROM openbook.document) OR EXISTS (SELECT FROM openbook.version)"
                 " OR EXISTS (SELECT FROM openbook.attribute) OR EXISTS (SELECT FROM openbook.access_set)"
+                " OR EXISTS (SELECT FROM pg_class WHERE relnamespace = 'openbook'::regnamespace AND relkind = 'r'"
+                " AND has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)"
+                " AND relname NOT IN ('knowledge_base', 'index', 'release'))"
             ).fetchone()
         if row != (False,):
             raise StoreRefused(

@@ -52,12 +52,13 @@ class Current:
         return not self.removed and self.hash == document.hash
 
     def same(self, document: Document) -> bool:
-        """Whether nothing would change. A file that was only touched still says when its content was modified."""
-        return (
-            self.same_content(document)
-            and self.access == normal_access(document.access)
-            and {**self.metadata, "modified": ""} == {**_plain(document.metadata), "modified": ""}
-        )
+        """Whether nothing would change. A file that was only touched still says when its content was modified, and one
+        that another root holds as well keeps the path that it was first shown by."""
+        mine, its = dict(self.metadata), dict(_plain(document.metadata))
+        if _end_alike(str(mine.get("path", "")), str(its.get("path", ""))):
+            mine["path"] = its["path"] = ""
+        mine["modified"] = its["modified"] = ""
+        return self.same_content(document) and self.access == normal_access(document.access) and mine == its
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,8 @@ class Documents:
             for condition, value in (
                 ("d.key = %s", _key(name)),
                 ("d.id::text = %s", name),
-                ("right(d.source, length(%s) + 1) = '/' || %s OR d.metadata ->> 'path' = %s", name),
+                ("right(d.source, length(%s) + 1) = '/' || %s", name),
+                ("right('/' || (d.metadata ->> 'path'), length(%s) + 1) = '/' || %s", name),  # not percent-encoded
             ):
                 rows = connection.execute(
                     "SELECT d.id::text, d.source FROM openbook.document d"
@@ -257,27 +259,29 @@ class Documents:
         assert row is not None
         return int(row[0])
 
-    def counts(self, files: Sequence[int]) -> dict[int, int]:
-        """Documents that each file holds."""
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT file, count(*) FROM openbook.document WHERE file = ANY(%s) AND removed IS NULL GROUP BY file",
-                [list(files)],
-            ).fetchall()
-        return dict(rows)
-
     def sources(self, files: Sequence[int]) -> set[str]:
-        """Sources of the documents that came from these files and are there."""
+        """Sources of the documents that came from these files, by whichever root, and are there."""
         with self.database.transaction() as connection:
             rows = connection.execute(
-                "SELECT source FROM openbook.document WHERE file = ANY(%s) AND removed IS NULL", [list(files)]
+                "SELECT source FROM openbook.document WHERE removed IS NULL AND file = ANY(%s)",
+                [self._same_files(connection, files)],
             ).fetchall()
         return {row[0] for row in rows}
+
+    def _same_files(self, connection: Connection, files: Sequence[int]) -> list[int]:
+        """Every number of these files, in order: roots may overlap, and each numbers what it holds."""
+        rows = connection.execute(
+            "SELECT DISTINCT other.id FROM openbook.file f JOIN openbook.root r ON r.kb = %s"
+            " JOIN openbook.file other ON other.root = r.id AND other.path = f.path WHERE f.id = ANY(%s) ORDER BY 1",
+            [self.kb, list(files)],
+        ).fetchall()
+        return [row[0] for row in rows]
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
     def write(self, writes: Sequence[Write], index: Index, finished: Iterable[tuple[int, FileState]] = ()) -> Written:
-        """Write a batch in one transaction; ``finished`` files are whole with it and are remembered as read."""
+        """Write a batch in one transaction; ``finished`` files are whole with it and are remembered as read, but for
+        those of which something is to be written ``again``."""
         by_source = {write.document.source: write for write in writes}  # the last of a source wins
         again: list[Write] = []
         plans: list[_Plan] = []
@@ -301,11 +305,11 @@ class Documents:
                 [(p.id, p.version, p.access, p.write.chunks or (), p.write.vectors) for p in rechunked],
             )
             index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "UPDATE openbook.file SET size = %s, mtime_ns = %s, inode = %s, options = %s WHERE id = %s",
-                    [(state.size, state.mtime_ns, state.inode, state.options, id) for id, state in finished],
-                )
+            # What another root read from the same file is not what is there now.
+            moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
+            self._unread(connection, [id for id in self._same_files(connection, [*moved]) if id not in moved])
+            halves = {write.file for write in again}
+            self._finish(connection, [(id, state) for id, state in finished if id not in halves])
             self._feed(connection, [plan.id for plan in changed])
         added = sum(plan.new for plan in changed)
         return Written(added, len(changed) - added, len(plans) - len(changed), tuple(again))
@@ -342,9 +346,13 @@ class Documents:
                 [
                     (plan.version, plan.access, json.dumps(_lists(d.metadata)), plan.write.file, plan.id)
                     for plan in plans
-                    if plan.changed or plan.moved
+                    if plan.changed
                     for d in [plan.write.document]
                 ],
+            )
+            cursor.executemany(
+                "UPDATE openbook.document SET file = %s WHERE id = %s",
+                [(plan.write.file, plan.id) for plan in plans if plan.moved and not plan.changed],
             )
 
     @staticmethod
@@ -365,23 +373,46 @@ class Documents:
                 ],
             )
 
-    def remove(self, sources: Sequence[str], index: Index, files: Sequence[int] = ()) -> int:
-        """Hide documents: gone from every search with the commit. ``files`` are forgotten as read. Returns how many."""
+    def remove(
+        self,
+        sources: Sequence[str],
+        index: Index,
+        *,
+        gone: Sequence[int] = (),
+        finished: Iterable[tuple[int, FileState]] = (),
+    ) -> int:
+        """Hide documents: out of every search with the commit. Files that are ``gone`` are forgotten, ``finished`` ones
+        are whole without the documents, and the rest of their files are read again by the next add. Returns how many.
+        """
         with self.database.transaction() as connection:
             ids = [current.id for _, current in self._rows(connection, sources, lock=True) if not current.removed]
             connection.execute(
                 "UPDATE openbook.document SET removed = now(), changed = now() WHERE id = ANY(%s::uuid[])", [ids]
             )
-            # A file whose document was taken away is read again by the next add.
-            connection.execute(
-                "UPDATE openbook.file f SET size = -1 FROM openbook.document d"
-                " WHERE d.id = ANY(%s::uuid[]) AND f.id = d.file",
-                [ids],
-            )
-            connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [list(files)])
+            connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [ids])
+            files = connection.execute(
+                "SELECT DISTINCT file FROM openbook.document WHERE id = ANY(%s::uuid[]) AND file IS NOT NULL", [ids]
+            ).fetchall()
+            self._unread(connection, self._same_files(connection, [row[0] for row in files]))
+            self._finish(connection, finished)
+            forgotten = self._same_files(connection, gone)
+            connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [forgotten])
             index.delete(connection, ids)
             self._feed(connection, ids)
         return len(ids)
+
+    @staticmethod
+    def _unread(connection: Connection, files: Sequence[int]) -> None:
+        if files:
+            connection.execute("UPDATE openbook.file SET size = -1 WHERE id = ANY(%s)", [list(files)])
+
+    @staticmethod
+    def _finish(connection: Connection, files: Iterable[tuple[int, FileState]]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "UPDATE openbook.file SET size = %s, mtime_ns = %s, inode = %s, options = %s WHERE id = %s",
+                [(s.size, s.mtime_ns, s.inode, s.options, id) for id, s in sorted(files, key=lambda file: file[0])],
+            )
 
     def _intern(self, connection: Connection, sets: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         for principals in sorted(sets):
@@ -422,6 +453,10 @@ def filterable(source: str, title: str, metadata: Metadata) -> Metadata:
 def tuples(metadata: Mapping[str, Any]) -> Metadata:
     """Metadata as the types have it, from JSON, whose arrays are lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
+
+
+def _end_alike(a: str, b: str) -> bool:
+    return f"/{a}".endswith(f"/{b}") or f"/{b}".endswith(f"/{a}")
 
 
 def _plain(metadata: Metadata) -> Metadata:

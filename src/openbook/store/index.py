@@ -122,8 +122,9 @@ class Index:
     def set_access(self, connection: Connection, rows: Sequence[tuple[str, int]]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(
-                sql.SQL("UPDATE {} SET access = %s WHERE document = %s").format(self.table),
-                [(access, document) for document, access in rows],
+                # A row that is written anew goes into the HNSW index anew, too.
+                sql.SQL("UPDATE {} SET access = %s WHERE document = %s AND access <> %s").format(self.table),
+                [(access, document, access) for document, access in rows],
             )
 
     # --- reading, inside one snapshot ---------------------------------------------------------------------------------
@@ -192,11 +193,11 @@ class Index:
     def keyword(self, view: View, question: str, k: int) -> list[tuple[int, float]]:
         """The k chunks that BM25 ranks highest: (chunk, score), best first. Catches the keyword view up first."""
         if self._is_behind(self._view.position(), view.position):
-            self._view.catch_up(self._feed)
+            self._catch_up()
         try:
             return self._view.search(question, k, filter=view.filter, access=view.access)
         except StoreError:  # damaged, or deleted meanwhile: it is derived, so make it anew
-            self._view.catch_up(self._feed)
+            self._catch_up()
             return self._view.search(question, k, filter=view.filter, access=view.access)
 
     def is_ahead(self, view: View) -> bool:
@@ -245,18 +246,22 @@ class Index:
 
     # --- the keyword view's food --------------------------------------------------------------------------------------
 
-    def _feed(self, seen: Position) -> Changes:
-        """Everything that changed after ``seen``; all there is, where that is of another epoch."""
+    def _catch_up(self) -> None:
+        # Not from the pool of those who ask: each of them holds a connection while it waits for this one.
+        with self.database.snapshot(None, role="writer") as connection:
+            self._view.catch_up(lambda seen: self._feed(connection, seen))
+
+    def _feed(self, connection: Connection, seen: Position) -> Changes:
+        """Everything that changed after ``seen``, read as it is taken; all there is, where that is of another epoch.
+
+        The snapshot begins here, with its first query: after the view was locked, so that it never goes back."""
         rebuild = seen.epoch != self.database.epoch or self._view.needs_rebuild()
-        with self.database.snapshot(None) as connection:
-            now = self.position(connection)
-            changed = connection.execute(
-                "SELECT document FROM openbook.change WHERE kb = %s AND position > %s ORDER BY position, document",
-                [self.kb, 0 if rebuild else seen.number],
-            ).fetchall()
-            documents = [row[0] for row in changed]
-            changes = list(self._changes(connection, documents))
-        return Changes(now, changes, rebuild)
+        now = self.position(connection)
+        changed = connection.execute(
+            "SELECT document FROM openbook.change WHERE kb = %s AND position > %s ORDER BY position, document",
+            [self.kb, 0 if rebuild else seen.number],
+        ).fetchall()
+        return Changes(now, self._changes(connection, [row[0] for row in changed]), rebuild)
 
     def _changes(self, connection: Connection, documents: Sequence[Any]) -> Iterator[Change]:
         for first in range(0, len(documents), 500):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import queue
 import threading
@@ -12,6 +13,9 @@ from typing import Any
 from openbook.errors import OpenbookError
 from openbook.store.database import Database
 from openbook.types import Answer, Hit, Trace
+
+WAITING = 10_000
+"""Traces that wait to be written, at most: where the database takes none, later ones are dropped, not the questions."""
 
 
 class Traces:
@@ -48,21 +52,22 @@ class Traces:
                 },
             }
         principals = None if trace.principals is None else list(trace.principals)
-        self._queue.put(
-            (trace.id, self.kb, trace.created, principals, trace.question, json.dumps(body))
-        )
         with self._lock:
+            if self._queue.qsize() < WAITING:
+                self._queue.put((trace.id, self.kb, trace.created, principals, trace.question, json.dumps(body)))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, name="traces", daemon=True)
                 self._thread.start()
+                atexit.register(self.close)  # a script that never closes keeps its traces, too
 
     def close(self) -> None:
         """Write what is waiting."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self._queue.put(None)
-            thread.join()
+        with self._lock:  # one thread at a time takes from the queue, or it would take the other's stop
+            if self._thread is not None:
+                self._queue.put(None)
+                self._thread.join()
+                self._thread = None
+                atexit.unregister(self.close)
 
     def get(self, id: str, principals: Sequence[str] | None) -> dict[str, Any] | None:
         """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none."""

@@ -159,8 +159,8 @@ CREATE POLICY everything ON openbook.attribute  TO CURRENT_USER, {writer} USING 
 CREATE POLICY everything ON openbook.trace      TO CURRENT_USER, {writer} USING (true);
 
 -- An unset caller has no principals, overlaps nothing and sees nothing. The subqueries below see access_set through
--- this policy and are evaluated once per query.
-CREATE POLICY permitted ON openbook.access_set FOR SELECT TO {reader} USING (principals && openbook.principals());
+-- this policy; they and the caller's principals are evaluated once per query, not per row.
+CREATE POLICY permitted ON openbook.access_set FOR SELECT TO {reader} USING (principals && (SELECT openbook.principals()));
 CREATE POLICY permitted ON openbook.document   FOR SELECT TO {reader}
     USING (removed IS NULL AND access IN (SELECT id FROM openbook.access_set));
 CREATE POLICY permitted ON openbook.version    FOR SELECT TO {reader}
@@ -168,4 +168,4 @@ CREATE POLICY permitted ON openbook.version    FOR SELECT TO {reader}
 CREATE POLICY permitted ON openbook.attribute  FOR SELECT TO {reader}
     USING (access IN (SELECT id FROM openbook.access_set));
 CREATE POLICY permitted ON openbook.trace      FOR SELECT TO {reader}
-    USING (principals <@ openbook.principals());
+    USING (principals <@ (SELECT openbook.principals()));
