@@ -12,6 +12,7 @@ import pytest
 from openbook.errors import SourceError
 from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
+from openbook.store.database import Database
 from openbook.store.documents import FileState, Write, Written
 from openbook.store.index import Index
 from openbook.types import Document, Heading
@@ -282,3 +283,28 @@ def test_a_document_that_another_process_changed_meanwhile_is_whole(
     assert kb.show("d1").text == "about zebras"
     assert kb.search("zebras", filter='team = "hr"').hits
     assert counts(kb.add(corpus, metadata={"team": "hr"})) == (0, 0, 1, 0)
+
+
+def test_one_id_in_two_files_is_told_and_stays_what_it_was(kb: KnowledgeBase, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    first.write_text('{"_id": "x", "text": "from the first file"}')
+    second.write_text('{"_id": "x", "text": "from the second file"}\n{"_id": "y", "text": "another"}')
+    kb.add(first)
+    done = kb.add(second)
+    assert (done.added, len(done.skipped)) == (1, 1)
+    assert "a.jsonl already" in done.skipped[0].reason
+    assert kb.show("x").text == "from the first file"
+    first.unlink()
+    second.write_text(second.read_text() + "\n")
+    assert kb.add(second).updated == 1
+    assert kb.show("x").text == "from the second file"
+
+
+def test_an_unchanged_folder_waits_for_no_model(
+    kb: KnowledgeBase, folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kb.add(folder)
+    import openbook.embed
+
+    monkeypatch.setattr(openbook.embed, "open_embedder", lambda *_: pytest.fail("the model was opened"))
+    assert KnowledgeBase(database, kb.name).add(folder).unchanged == 10

@@ -9,11 +9,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from openbook.chunk import embedded_text, open_chunker
+from openbook.chunk import Chunker, embedded_text, open_chunker
 from openbook.errors import SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
@@ -89,15 +91,15 @@ class Ingest:
         self,
         documents: Documents,
         index: Index,
-        embedder: Embedder,
+        embedder: Callable[[], Embedder],
         part: IndexHalf,
         *,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.documents = documents
         self.index = index
-        self.embedder = embedder
-        self.chunker = open_chunker(part.chunk, embedder)
+        self.part = part
+        self._open_embedder = embedder
         self._tell = progress or (lambda _: None)
         self._batch = _Batch()
         self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
@@ -105,6 +107,15 @@ class Ingest:
         self._notes: list[Note] = []
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
         self._files = self._of_files = self._in_hand = self._cut_chunks = 0
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Opened when the first text is new: a folder in which nothing changed waits for no model."""
+        return self._open_embedder()
+
+    @cached_property
+    def chunker(self) -> Chunker:
+        return open_chunker(self.part.chunk, self.embedder)
 
     def add(
         self,
@@ -227,16 +238,27 @@ class Ingest:
         """Cut what changed into chunks and put it into the batch."""
         current = self.documents.current([document.source for document in documents]) if documents else {}
         rechunk: list[Document] = []
+        owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
+        mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
             now = current.get(document.source)
-            if now is None or not now.same_content(document):
+            owner = owners.get(now.file) if now is not None and not now.removed else None
+            if now is not None and owner is not None and owner != mine and not _is_gone(owner):
+                # Two files that hold one id would else overwrite each other with every add.
+                if now.same_content(document):
+                    self._unchanged += 1
+                else:
+                    do = "give it an id of its own, or take it out there"
+                    self._skipped.append(Skipped(document.source, f"stands in {shown_uri(owner)} already; {do}"))
+            elif now is None or not now.same_content(document):
                 rechunk.append(document)
             elif not now.same(document) or now.file != file:
                 self._put(Write(document, file))
             else:
                 self._unchanged += 1
-        for document, chunks in zip(rechunk, self.chunker.chunk_all(rechunk), strict=True):
-            self._put(Write(document, file, tuple(chunks)))
+        if rechunk:
+            for document, chunks in zip(rechunk, self.chunker.chunk_all(rechunk), strict=True):
+                self._put(Write(document, file, tuple(chunks)))
 
     def _put(self, write: Write) -> None:
         self._batch.writes.append(write)
@@ -250,14 +272,16 @@ class Ingest:
         batch, self._batch = self._batch, _Batch()
         if not batch.writes and not batch.finished:
             return
-        room = self.chunker.max_tokens
-        texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
-        vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedding)
-        writes, at = [], 0
-        for write in batch.writes:
-            n = len(write.chunks or ())
-            writes.append(Write(write.document, write.file, write.chunks, vectors[at : at + n]))
-            at += n
+        writes, texts, embedded = list(batch.writes), [], 0
+        if batch.chunks:
+            room = self.chunker.max_tokens
+            texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
+            vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedding)
+            ends = list(accumulate(len(write.chunks or ()) for write in batch.writes))
+            writes = [
+                replace(write, vectors=vectors[end - len(write.chunks or ()) : end])
+                for write, end in zip(batch.writes, ends, strict=True)
+            ]
         written = self.documents.write(writes, self.index, batch.finished)
         self._added += written.added
         self._updated += written.updated
@@ -367,6 +391,11 @@ def _state(file: SourceFile, options: str) -> FileState:
 def _options(metadata: Metadata, access: Sequence[str]) -> str:
     rules = [LOADERS, sorted((k, list(v) if isinstance(v, tuple) else v) for k, v in metadata.items()), sorted(access)]
     return hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:16]
+
+
+def shown_uri(uri: str) -> str:
+    """The path of a ``file://`` URI, on one line."""
+    return shown(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
 
 
 def _is_gone(uri: str) -> bool:

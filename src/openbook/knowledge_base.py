@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from openbook.errors import NotFound, QueryError, RecipeError, StoreError
+from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
 from openbook.recipe import LanguageModel, Recipe
 from openbook.store.database import Connection, Database
 from openbook.store.documents import Documents
@@ -152,7 +152,7 @@ class KnowledgeBase:
         """
         from openbook.ingest import Ingest
 
-        ingest = Ingest(self.documents, self.index, self.embedder, self.recipe.index, progress=progress)
+        ingest = Ingest(self.documents, self.index, lambda: self.embedder, self.recipe.index, progress=progress)
         return ingest.add(
             sources,
             include=include,
@@ -243,7 +243,11 @@ class KnowledgeBase:
         """
         trace = self._search(question, self.recipe.query.context, filter, as_)
         start = time.perf_counter()
-        answer = self._generator(llm).generate(question, trace.hits, on_text)
+        try:
+            answer = self._generator(llm).generate(question, trace.hits, on_text)
+        except OpenbookError as error:
+            self.traces.record(replace(trace, details={"error": str(error)}))
+            raise
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
         cited = [

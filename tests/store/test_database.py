@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 import uuid
 from pathlib import Path
@@ -218,3 +220,12 @@ def test_a_forked_process_opens_its_own_and_leaves_its_parents_alone(tmp_path: P
         child.join(30)
         assert child.exitcode == 0
         assert len(kb.list()) == 1
+
+
+def test_a_killed_server_is_started_again_by_the_next_question(tmp_path: Path) -> None:
+    with openbook.open(tmp_path / "db") as kb:
+        kb.add(Document("a", "The parrot is blue."))
+        postmaster = int((tmp_path / "db" / "postgres" / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        assert kb.search("parrot", 1).hits[0].source == "a"
+        assert kb.add(Document("b", "The owl is grey.")).added == 1

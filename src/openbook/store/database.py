@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +33,7 @@ Role = Literal["owner", "writer", "reader"]
 
 MIGRATIONS = ("0001_initial",)
 _AS_PRINCIPALS = "SELECT set_config('openbook.principals', %s::text[]::text, true)"
+_WAIT = 30.0  # seconds for a connection
 _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
 
 
@@ -125,8 +126,27 @@ class Database:
 
     @contextmanager
     def _connection(self, role: Role) -> Iterator[Connection]:
-        with self._told(), self._pool(role).connection(timeout=30) as connection:
+        from psycopg_pool import PoolTimeout
+
+        with self._told(), ExitStack() as stack:
+            pool = self._pool(role)
+            try:
+                connection = stack.enter_context(pool.connection(timeout=_WAIT if self.server is None else _WAIT / 10))
+            except PoolTimeout:
+                if self.server is None:
+                    raise
+                self._rejoin()
+                connection = stack.enter_context(pool.connection(timeout=_WAIT))
             yield connection
+
+    def _rejoin(self) -> None:
+        """The embedded server may have been killed: whoever needs it next starts it again."""
+        from openbook.store.server import Server
+
+        with self._opening:
+            if self.server is not None:
+                former, self.server = self.server, Server.open(self.server.folder)
+                former.close()
 
     def _pool(self, role: Role) -> ConnectionPool[Connection]:
         if self._pid != os.getpid():

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openbook.store.database import Connection, Database
-from openbook.store.filter import attributes
-from openbook.types import Chunk, Document, Heading, Metadata, Scalar
+from openbook.store.filter import attributes, filterable, tuples
+from openbook.types import Chunk, Document, Heading, Metadata
 
 if TYPE_CHECKING:
     from openbook.embed import FloatArray
     from openbook.store.index import Index
-
-ATTRIBUTE_LENGTH = 500
-"""Longer text values are kept with the document but cannot be filtered on: they are prose, not attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +256,15 @@ class Documents:
         assert row is not None
         return int(row[0])
 
+    def paths(self, files: Iterable[int | None]) -> dict[int | None, str]:
+        """The URI of each of these files."""
+        numbers = [number for number in files if number is not None]
+        if not numbers:
+            return {}
+        with self.database.transaction() as connection:
+            rows = connection.execute("SELECT id, path FROM openbook.file WHERE id = ANY(%s)", [numbers]).fetchall()
+        return dict(rows)
+
     def sources(self, files: Sequence[int]) -> set[str]:
         """Sources of the documents that came from these files, by whichever root, and are there."""
         with self.database.transaction() as connection:
@@ -439,20 +445,6 @@ class Documents:
 def normal_access(access: Iterable[str]) -> tuple[str, ...]:
     """Principals sorted and distinct: equal rules are one row."""
     return tuple(sorted(set(access)))
-
-
-def filterable(source: str, title: str, metadata: Metadata) -> Metadata:
-    """What filters can read of a document: its metadata, and ``source`` and ``title``; long prose is left out."""
-    fields: dict[str, Scalar | tuple[Scalar, ...]] = {}
-    for name, value in {"source": source, "title": title, **metadata}.items():
-        values = value if isinstance(value, tuple) else (value,)
-        fields[name] = tuple(one for one in values if not isinstance(one, str) or len(one) <= ATTRIBUTE_LENGTH)
-    return fields
-
-
-def tuples(metadata: Mapping[str, Any]) -> Metadata:
-    """Metadata as the types have it, from JSON, whose arrays are lists."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
 
 
 def _end_alike(a: str, b: str) -> bool:

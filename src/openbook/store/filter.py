@@ -25,7 +25,7 @@ import math
 import operator
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -346,6 +346,24 @@ class _Parser:
 
 
 # --- metadata become attributes ---------------------------------------------------------------------------------------
+
+
+ATTRIBUTE_LENGTH = 500
+"""Longer text values are kept with the document but cannot be filtered on: they are prose, not attributes."""
+
+
+def filterable(source: str, title: str, metadata: Metadata) -> Metadata:
+    """What filters can read of a document: its metadata, and ``source`` and ``title``; long prose is left out."""
+    fields: dict[str, Scalar | tuple[Scalar, ...]] = {}
+    for name, value in {"source": source, "title": title, **metadata}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        fields[name] = tuple(one for one in values if not isinstance(one, str) or len(one) <= ATTRIBUTE_LENGTH)
+    return fields
+
+
+def tuples(metadata: Mapping[str, Any]) -> Metadata:
+    """Metadata as the types have it, from JSON, whose arrays are lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
 
 
 class Attribute(NamedTuple):

@@ -15,8 +15,7 @@ from psycopg import sql
 
 from openbook.errors import StoreError
 from openbook.store.database import Connection, Database
-from openbook.store.documents import filterable, tuples
-from openbook.store.filter import Filter, to_sql
+from openbook.store.filter import Filter, filterable, to_sql, tuples
 from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position
 from openbook.types import Chunk, Hit
 
