@@ -34,7 +34,7 @@ def save(folder: Path, model: Any, pooling: str, length: int, **extra: Any) -> P
 
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copy(read_folder("default").path / name, folder / name)
     kinds = ["sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling"]
     places = ["", "1_Pooling"]
