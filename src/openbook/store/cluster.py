@@ -28,6 +28,8 @@ _PORT = "5432"  # names the socket file only: nothing listens on TCP
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un.sun_path less the final NUL: 107 on Linux, 103 on macOS
 _ANSWER_LIMIT = 10  # seconds for a connection to answer
 _STOP_LIMIT = 60.0  # a fast shutdown writes at most shared_buffers; after this the server goes on stopping by itself
+_HUNG_ASKED = 45.0  # seconds without a sign of life
+_HUNG_KILLED = 75.0
 _ORPHANS_ASKED, _ORPHANS_KILLED = 5.0, 10.0  # seconds that backends without their postmaster get to notice it
 
 # What a user of the folder may change, in postgresql.conf.
@@ -139,6 +141,7 @@ class Cluster:
             if running := processes(self.tag):
                 # Another openbook was killed while it started or stopped this server, or the server itself was.
                 self._hurry_orphans(running, watch.waited)
+                self._hurry_hung(running, watch.stalled)
                 watch.wait(running, self.refusal)
             else:
                 self._start(watch)
@@ -279,6 +282,14 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if waited > _ORPHANS_KILLED else signal.SIGQUIT)
 
+    def _hurry_hung(self, running: list[int], stalled: float) -> None:
+        """A server that neither answers nor moves, while nobody else may start or stop it: seen once when a session had
+        been killed just before the stop. An immediate shutdown loses nothing that was committed."""
+        if stalled > _HUNG_ASKED:
+            for pid in running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL if stalled > _HUNG_KILLED else signal.SIGQUIT)
+
     def _is_postmaster(self, pid: int) -> bool:
         return f"cluster_name={self.tag}" in command_line(pid)
 
@@ -327,6 +338,9 @@ class Cluster:
                 if self._is_postmaster(pid):
                     os.kill(pid, signal.SIGINT)
                     ending.wait(_STOP_LIMIT)
+                    if self._is_postmaster(pid):  # hangs: let go of it at once, and recover at the next start
+                        os.kill(pid, signal.SIGQUIT)
+                        ending.wait(_HUNG_ASKED)
         if self._is_ours(self.socket):
             with contextlib.suppress(OSError):  # a private folder goes when the server has left it
                 self.socket.rmdir()

@@ -72,6 +72,11 @@ class Watch:
     def waited(self) -> float:
         return time.monotonic() - self.began
 
+    @property
+    def stalled(self) -> float:
+        """Seconds since anything was seen to move."""
+        return self.looked - self.moved
+
     def begin(self) -> None:
         """Another server starts: read the log from here."""
         self.offset, self.pause, self.moved = self.log.size(), 0.002, time.monotonic()
