@@ -119,6 +119,7 @@ def test_a_skipped_file_is_told_and_fails_the_command(openbook: Run, handbook: P
         (["add", ".", "--recipe", "none.toml"], 2, "none.toml"),
         (["add", "\udcff"], 1, "no such file or folder"),  # a byte that is no UTF-8
         (["ask", "x", "--llm", "gpt"], 2, "openai:"),
+        (["status", "--db", "http://elsewhere"], 2, "postgresql://"),
     ],
 )
 def test_what_goes_wrong_is_one_line(openbook: Run, arguments: list[str], status: int, message: str) -> None:
@@ -240,3 +241,10 @@ def test_asking_imports_no_training_library(handbook: Path, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_question_can_bring_its_own_query_half(openbook: Run, handbook: Path, tmp_path: Path) -> None:
+    openbook("add", "handbook")
+    (tmp_path / "sure.toml").write_text("[query.generate]\nthreshold = 1.0\n")
+    assert parsed(openbook("ask", "How many sick days do I get?", "--recipe", "sure.toml", "--json"))["abstained"]
+    assert not parsed(openbook("ask", "How many sick days do I get?", "--json"))["abstained"]

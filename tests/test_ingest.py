@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openbook.errors import SourceError
+from openbook.errors import QueryError, SourceError
 from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
@@ -212,7 +212,7 @@ class TestRootsThatOverlap:
 
     def test_the_access_that_is_asked_for_is_set(self, kb: KnowledgeBase, folder: Path) -> None:
         kb.add(folder, access=["group:hr"])
-        kb.add(folder / "part-0")
+        kb.add(folder / "part-0", access=["public"])
         assert len(kb.list(as_=[])) == 5
         assert counts(kb.add(folder, access=["group:hr"])) == (0, 5, 5, 0)
         assert kb.list(as_=[]) == []
@@ -272,7 +272,9 @@ def test_a_document_that_another_process_changed_meanwhile_is_whole(
             write([Write(Document("d1", "giraffes"), None, [], np.zeros((0, 384), np.float32))], index)
         finished.append(done)
         written = write(writes, index, done)
-        states = {state for _, state in kb.documents.files(kb.documents.root(corpus.as_uri(), "[[], []]")).values()}
+        states = {
+            state for _, state in kb.documents.files(kb.documents.root(corpus.as_uri(), "[[], []]", None)).values()
+        }
         assert not (written.again and {state for _, state in done} & states)
         return written
 
@@ -308,3 +310,24 @@ def test_an_unchanged_folder_waits_for_no_model(
 
     monkeypatch.setattr(openbook.embed, "open_embedder", lambda *_: pytest.fail("the model was opened"))
     assert KnowledgeBase(database, kb.name).add(folder).unchanged == 10
+
+
+def test_a_rule_of_access_is_not_lost_by_not_repeating_it(kb: KnowledgeBase, folder: Path) -> None:
+    kb.add(folder / "part-0", access=["group:hr"])
+    kb.add(folder)
+    assert {row["source"].rsplit("/", 2)[-2] for row in kb.list(as_=[])} == {"part-1"}
+    (folder / "part-0" / "page-0.md").write_text("# Page 0\n\nAn edit keeps its readers.\n")
+    (folder / "part-0" / "new.md").write_text("# New\n\nWhat is new in a closed folder is closed.\n")
+    (folder / "part-1" / "new.md").write_text("# New\n\nWhat is new elsewhere is open.\n")
+    assert kb.add(folder).added == 2
+    assert [hit.source.rsplit("/", 2)[-2] for hit in kb.search("edit new", 50, as_=[]).hits].count("part-0") == 0
+    assert len(kb.list(as_=[])) == 6
+    kb.add(folder, access=["public"])
+    assert len(kb.list(as_=[])) == 12, "said explicitly, it holds for all"
+
+
+def test_a_principal_has_a_name(kb: KnowledgeBase, folder: Path) -> None:
+    with pytest.raises(QueryError, match="principal without a name"):
+        kb.add(folder, access=[""])
+    with pytest.raises(QueryError, match="principal without a name"):
+        kb.search("x", as_=[" "])

@@ -19,7 +19,7 @@ import typer
 from openbook.errors import OpenbookError, QueryError, RecipeError
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
-from openbook.types import PUBLIC, Answer, Citation, Hit, Scalar
+from openbook.types import Answer, Citation, Hit, Scalar
 
 if TYPE_CHECKING:
     from openbook.evaluate import Report
@@ -39,6 +39,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 As = Annotated[list[str] | None, typer.Option("--as", help="Ask as this principal (repeatable); else as the owner.")]
 Where = Annotated[str | None, typer.Option("--filter", "-f", help='Such as: lang = "en" and year >= 2020')]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file; decides how a new knowledge base reads.")]
+Query = Annotated[Path | None, typer.Option("--recipe", help="TOML file; its query half answers this question.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -56,7 +57,7 @@ def add(
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this pattern.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this pattern.")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="key=value for every document (repeatable).")] = None,
-    access: Annotated[list[str] | None, typer.Option(help="Principal that may read them (repeatable).")] = None,
+    access: Annotated[list[str] | None, typer.Option(help="Principal that may read them; else as before.")] = None,
     keep_missing: Annotated[bool, typer.Option("--keep-missing", help="Keep documents whose file is gone.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Drop even more than 30 % that is gone.")] = False,
     max_bytes: Annotated[int | None, typer.Option(help="Skip larger files; 50 MiB if not said.", min=1)] = None,
@@ -76,7 +77,7 @@ def add(
             include=include or (),
             exclude=exclude or (),
             metadata=metadata,
-            access=access or (PUBLIC,),
+            access=access or None,
             keep_missing=keep_missing,
             yes=yes,
             max_bytes=max_bytes,
@@ -104,12 +105,13 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 10,
     filter: Where = None,
     as_: As = None,
+    recipe: Query = None,
     db: Db = None,
     kb: Kb = None,
     json: Json = False,
 ) -> None:
     """Find the passages that are nearest to a question."""
-    with _opened(context, db, kb) as base:
+    with _opened(context, db, kb, query=recipe) as base:
         trace = base.search(question, k, filter=filter, as_=as_)
     if json:
         hits = [_hit(hit) for hit in trace.hits]
@@ -121,6 +123,7 @@ def search(
         print(f"    {_shortened(hit.chunk.text, 240)}\n")
     if not trace.hits:
         print("nothing found")
+    _say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
 
 
 @app.command()
@@ -135,6 +138,7 @@ def ask(
     ] = None,
     filter: Where = None,
     as_: As = None,
+    recipe: Query = None,
     db: Db = None,
     kb: Kb = None,
     json: Json = False,
@@ -143,7 +147,7 @@ def ask(
     from openbook.generate import parse_llm
 
     model = parse_llm(llm, base_url=base_url) if llm else None
-    with _opened(context, db, kb) as base:
+    with _opened(context, db, kb, query=recipe) as base:
         streamed = model is not None and not json and sys.stderr.isatty()
         answer = base.ask(question, filter=filter, as_=as_, llm=model, on_text=_stream if streamed else None)
         if streamed:
@@ -282,10 +286,17 @@ def version(json: Json = False) -> None:
 
 @contextmanager
 def _opened(
-    context: typer.Context, db: str | None, kb: str | None, *, create: bool = False, recipe: Path | None = None
+    context: typer.Context,
+    db: str | None,
+    kb: str | None,
+    *,
+    create: bool = False,
+    recipe: Path | None = None,
+    query: Path | None = None,
 ) -> Iterator[KnowledgeBase]:
     from openbook.recipe import Recipe as Recipe_
 
+    chosen = Recipe_.load(query) if query else None
     base = open_(
         db or context.obj["db"],
         kb or context.obj["kb"] or "default",
@@ -294,6 +305,8 @@ def _opened(
         say=_say,
     )
     with base:
+        if chosen is not None:
+            base.recipe = base.recipe.model_copy(update={"query": chosen.query})
         yield base
 
 
@@ -512,7 +525,7 @@ def main() -> NoReturn:
         sys.stderr.close()
     except _ClickError as error:
         code = 2
-        _fail(error.format_message(), "", "openbook --help shows the verbs and their options", json)  # type: ignore[attr-defined]
+        _fail(error.format_message().rstrip(".?"), "", "openbook --help shows the verbs and their options", json)  # type: ignore[attr-defined]
     sys.exit(code)
 
 

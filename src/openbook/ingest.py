@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from openbook.chunk import Chunker, embedded_text, open_chunker
-from openbook.errors import SourceError
+from openbook.errors import QueryError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.recipe import IndexHalf
-from openbook.store.documents import Documents, FileState, Write
+from openbook.store.documents import Current, Documents, FileState, Write
 from openbook.store.index import Index
 from openbook.store.vectors import embed_cached
 from openbook.types import PUBLIC, Document, Metadata, Scalar, Skipped, storable
@@ -77,6 +77,18 @@ class Progress:
     of_chunks: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """Who may read what a file holds: as said now; else as before, so that a rule is never lost by not repeating it;
+    else, for what is new, as it was last said for the nearest folder."""
+
+    said: tuple[str, ...] | None
+    ruled: tuple[str, ...]
+
+    def of(self, now: Current | None) -> tuple[str, ...]:
+        return self.said if self.said is not None else self.ruled if now is None else now.access
+
+
 @dataclass(slots=True)
 class _Batch:
     writes: list[Write] = field(default_factory=list)
@@ -124,14 +136,15 @@ class Ingest:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         metadata: Metadata,
-        access: Sequence[str] = (PUBLIC,),
+        access: Sequence[str] | None = None,
         keep_missing: bool = False,
         yes: bool = False,
         max_bytes: int | None = None,
     ) -> Added:
         start = time.perf_counter()
         require([source for source in sources if not isinstance(source, Document)])
-        metadata, access = _storable_metadata(metadata, "metadata"), _storable_access(access)
+        metadata = _storable_metadata(metadata, "metadata")
+        access = None if access is None else _storable_access(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
         for first in range(0, len(documents), READ_TOGETHER):
             self._take(documents[first : first + READ_TOGETHER], None)
@@ -142,9 +155,8 @@ class Ingest:
                     Path(source),
                     include=include,
                     exclude=exclude,
-                    read_file=lambda file: read(
-                        file, metadata=metadata, access=access, max_bytes=max_bytes or MAX_BYTES
-                    ),
+                    read_file=lambda file: read(file, metadata=metadata, max_bytes=max_bytes or MAX_BYTES),
+                    access=access,
                     options=options,
                     keep_missing=keep_missing,
                     yes=yes,
@@ -169,12 +181,14 @@ class Ingest:
         include: Sequence[str],
         exclude: Sequence[str],
         read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
+        access: tuple[str, ...] | None,
         options: str,
         keep_missing: bool,
         yes: bool,
     ) -> None:
         listing = scan(path, include=include, exclude=exclude)
-        root = self.documents.root(path.resolve().as_uri(), json.dumps([list(include), list(exclude)]))
+        root = self.documents.root(path.resolve().as_uri(), json.dumps([list(include), list(exclude)]), access)
+        rules = self.documents.access_rules()
         known = self.documents.files(root)
         found: list[SourceFile] = []
         for file in listing:
@@ -191,7 +205,8 @@ class Ingest:
         for file in found:
             state = states[file.uri]
             if file.uri not in known or known[file.uri][1] != state:
-                vanished |= self._file(root, file, state, read_file, known.get(file.uri))
+                ruled = _Access(access, _ruled(file.uri, rules))
+                vanished |= self._file(root, file, state, read_file, ruled, known.get(file.uri))
             self._files += 1
             self._progress()
         self._flush()
@@ -205,6 +220,7 @@ class Ingest:
         file: SourceFile,
         state: FileState,
         read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
+        access: _Access,
         known: tuple[int, FileState] | None,
     ) -> set[str]:
         """Take what a file holds; returns the sources that it held before and holds no more."""
@@ -223,9 +239,9 @@ class Ingest:
             batch.append(document)
             self._notes += _notes(document)
             if len(batch) >= READ_TOGETHER:
-                self._take(batch, number)
+                self._take(batch, number, access)
                 batch = []
-        self._take(batch, number)
+        self._take(batch, number, access)
         if not clean:
             return set()  # what could not be read may be what seems to be gone
         vanished = before - kept
@@ -234,14 +250,16 @@ class Ingest:
             (self._held if vanished else self._batch.finished).append((number, state))
         return vanished
 
-    def _take(self, documents: Sequence[Document], file: int | None) -> None:
-        """Cut what changed into chunks and put it into the batch."""
+    def _take(self, documents: Sequence[Document], file: int | None, access: _Access | None = None) -> None:
+        """Cut what changed into chunks and put it into the batch. Without ``access``, documents bring their own."""
         current = self.documents.current([document.source for document in documents]) if documents else {}
         rechunk: list[Document] = []
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
         mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
             now = current.get(document.source)
+            if access is not None:
+                document = replace(document, access=access.of(now))
             owner = owners.get(now.file) if now is not None and not now.removed else None
             if now is not None and owner is not None and owner != mine and not _is_gone(owner):
                 # Two files that hold one id would else overwrite each other with every add.
@@ -356,7 +374,11 @@ def _storable(document: Document) -> Document:
 
 
 def _storable_access(access: Sequence[str]) -> tuple[str, ...]:
-    return tuple(storable(principal) for principal in ([access] if isinstance(access, str) else access))
+    """Raises: QueryError: a principal without a name."""
+    principals = tuple(storable(principal) for principal in ([access] if isinstance(access, str) else access))
+    if not principals or not all(principal.strip() for principal in principals):
+        raise QueryError("a principal without a name", where="access", do="name who may read: public, group:hr, …")
+    return principals
 
 
 def _storable_metadata(metadata: Metadata, where: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
@@ -388,8 +410,18 @@ def _state(file: SourceFile, options: str) -> FileState:
     return FileState(file.uri, file.size, file.mtime_ns, file.inode, options)
 
 
-def _options(metadata: Metadata, access: Sequence[str]) -> str:
-    rules = [LOADERS, sorted((k, list(v) if isinstance(v, tuple) else v) for k, v in metadata.items()), sorted(access)]
+def _ruled(uri: str, rules: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The access that was last said for the nearest root that holds the file."""
+    holding = [root for root in rules if uri == root or uri.startswith(root.rstrip("/") + "/")]
+    return rules[max(holding, key=len)] if holding else (PUBLIC,)
+
+
+def _options(metadata: Metadata, access: Sequence[str] | None) -> str:
+    rules = [
+        LOADERS,
+        sorted((k, list(v) if isinstance(v, tuple) else v) for k, v in metadata.items()),
+        sorted(access or ()),
+    ]
     return hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:16]
 
 

@@ -57,6 +57,10 @@ def open(
         StoreError: the database does not start, answer or fit.
     """
     db = db or os.environ.get("OPENBOOK_DB") or DEFAULT_DB
+    if "://" in str(db) and not str(db).startswith(("postgresql://", "postgres://")):
+        raise QueryError(
+            "not a database", where=str(db).partition("://")[0] + "://…", do="name a folder or postgresql://…"
+        )
     # A folder that is no database yet is not made one by a question.
     if not create and not str(db).startswith(("postgresql://", "postgres://")) and not _is_database(db):
         raise NotFound("no knowledge base here", where=str(db), do="add documents first: openbook add FOLDER")
@@ -134,13 +138,16 @@ class KnowledgeBase:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         metadata: Metadata | None = None,
-        access: Sequence[str] = (PUBLIC,),
+        access: Sequence[str] | None = None,
         keep_missing: bool = False,
         yes: bool = False,
         max_bytes: int | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Added:
         """Add files, folders or documents, or bring them up to date: only what changed is embedded.
+
+        ``access`` names who may read; without it documents stay open to whom they were, and what is new to whom the
+        nearest folder was last opened (``public`` where nothing was ever said).
 
         A folder that was added before under the same rules also drops what is gone from it, unless ``keep_missing``;
         more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason; the rest is
@@ -388,7 +395,9 @@ def _probe(embedder: Embedder) -> list[float]:
 
 
 def _principals(as_: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Whoever calls in another's name is also the public."""
+    """Whoever calls in another's name is also the public. Raises: QueryError: a principal without a name."""
+    if as_ is not None and not all(principal.strip() for principal in ([as_] if isinstance(as_, str) else as_)):
+        raise QueryError("a principal without a name", where="as", do="name one, such as group:hr")
     return None if as_ is None else tuple(sorted({*map(storable, [as_] if isinstance(as_, str) else as_), PUBLIC}))
 
 

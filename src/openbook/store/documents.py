@@ -218,8 +218,8 @@ class Documents:
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def root(self, path: str, rules: str) -> int:
-        """The number of a root that is added under these rules."""
+    def root(self, path: str, rules: str, access: Sequence[str] | None) -> int:
+        """The number of a root that is added under these rules; ``access`` is remembered for what will be new in it."""
         with self.database.transaction() as connection:
             connection.execute(
                 "INSERT INTO openbook.root (kb, path, rules) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
@@ -228,8 +228,21 @@ class Documents:
             row = connection.execute(
                 "SELECT id FROM openbook.root WHERE kb = %s AND path = %s AND rules = %s", [self.kb, path, rules]
             ).fetchone()
+            if access is not None:
+                connection.execute(
+                    "UPDATE openbook.root SET access = %s WHERE kb = %s AND path = %s",
+                    [list(normal_access(access)), self.kb, path],
+                )
         assert row is not None
         return int(row[0])
+
+    def access_rules(self) -> dict[str, tuple[str, ...]]:
+        """URI of a root → the access that was last said for it."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT path, access FROM openbook.root WHERE kb = %s AND access IS NOT NULL", [self.kb]
+            ).fetchall()
+        return {path: tuple(access) for path, access in rows}
 
     def files(self, root: int) -> dict[str, tuple[int, FileState]]:
         """path → (number, state when it was last read whole), of one root."""

@@ -26,6 +26,7 @@ CREATE TABLE openbook.root (
     kb    int NOT NULL REFERENCES openbook.knowledge_base ON DELETE CASCADE,
     path  text COLLATE "C" NOT NULL,
     rules text COLLATE "C" NOT NULL,
+    access text[] COLLATE "C",   -- what was last said for it; NULL: nothing
     UNIQUE (kb, path, rules)
 );
 
