@@ -112,16 +112,6 @@ class Database:
                 connection.execute(_AS_PRINCIPALS, [sorted(set(principals))])
             yield connection
 
-    @contextmanager
-    def autocommit(self) -> Iterator[Connection]:
-        """A connection of the owner outside any transaction, for what PostgreSQL refuses inside one."""
-        with self._connection("owner") as connection:
-            connection.autocommit = True
-            try:
-                yield connection
-            finally:
-                connection.autocommit = False
-
     # --- inside -------------------------------------------------------------------------------------------------------
 
     @contextmanager
