@@ -2,10 +2,11 @@
 # make test    the whole test suite
 PYTHON ?= python3.11
 VENV   ?= .venv
+DATA   := $(or $(OPENBOOK_DATA),../shared/data)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test long quality bench lint clean
+.PHONY: demo test quality bench lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -13,17 +14,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-# Minutes rather than seconds: run it before a release.
-long: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m long
-
 # Every public-data score that openbook promises; needs OPENBOOK_DATA (default ../shared/data).
 quality: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m quality -s
+	$(BIN)/python -m pytest tests/quality -m '' -s
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/embed.py
-	$(BIN)/python benchmarks/first_minute.py
+	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
+	$(BIN)/python benchmarks/first_minute.py --data $(DATA)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -82,10 +82,6 @@ class Document:
         content = [self.text, self.title, [(h.start, h.end, h.level, h.title) for h in self.headings], self.pages]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def headings_at(self, offset: int) -> tuple[str, ...]:
-        """The titles of the headings above the character at ``offset``, outermost first."""
-        return heading_path(self.headings, offset)
-
     def page_at(self, offset: int) -> int | None:
         """The page on which the character at ``offset`` stands; ``None`` where the source has no pages."""
         from bisect import bisect_right
