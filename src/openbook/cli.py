@@ -262,11 +262,11 @@ def evaluate(
 
     if split not in ("dev", "test", "all"):
         raise QueryError(f"unknown split {split!r}", do="choose dev, test or all")
-    dataset = room.read_beir(folder)
+    dataset = room.read(folder)
     with _evaluated(context, dataset, db, kb, recipe) as base, _bar("asking") as advance:
         report = room.evaluate(base, dataset, split=split, limit=limit, as_=as_, progress=advance)  # type: ignore[arg-type]
     if json:
-        _print_json(room.as_json(report))
+        _print_json(report.as_json())
     else:
         _print_report(report)
     if report.failed:

@@ -249,24 +249,38 @@ class KnowledgeBase:
             ModelError: the language model is missing, refused or did not answer.
         """
         trace = self._search(question, self.recipe.query.context, filter, as_)
-        start = time.perf_counter()
         try:
-            answer = self._generator(llm).generate(question, trace.hits, on_text)
+            answer = self.answer(trace, llm=llm, on_text=on_text)
         except OpenbookError as error:
             self.traces.record(replace(trace, details={"error": str(error)}))
             raise
+        assert answer.trace is not None
+        self.traces.record(answer.trace, answer)
+        return answer
+
+    def answer(
+        self,
+        trace: Trace,
+        *,
+        llm: str | LanguageModel | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
+        """Answer a trace's question from its hits, as many of them as the recipe hands to a generator; not recorded.
+
+        Raises:
+            ModelError: as ``ask``.
+        """
+        start = time.perf_counter()
+        answer = self._generator(llm).generate(trace.question, trace.hits[: self.recipe.query.context], on_text)
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
         cited = [
             replace(c, headings=heading_path(headings.get((c.document, c.version), ()), c.start))
             for c in answer.citations
         ]
-        answer = replace(answer, citations=tuple(cited))
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
-        trace = replace(trace, ms=ms)
-        self.traces.record(trace, answer)
-        return replace(answer, trace=trace)
+        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms))
 
     def trace(self, id: str, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """A recorded trace. Raises: NotFound."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from openbook.evaluate import evaluate, open_corpus, read_beir
+from openbook.evaluate import evaluate, open_corpus, read
 from openbook.recipe import Recipe
 
 WITHIN = 0.006
@@ -38,7 +38,7 @@ QUICK = ("squad2-a", "covid-faq", "multihoprag-evidence")
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.quality) for name in PINNED]
 )
 def test_default_search(name: str, data: Path) -> None:
-    dataset = read_beir(data / name)
+    dataset = read(data / name)
     with open_corpus(dataset, Recipe()) as kb:
         assert dataset.corpus is not None
         assert kb.add(dataset.corpus).skipped == ()
