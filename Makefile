@@ -6,7 +6,7 @@ DATA   := $(or $(OPENBOOK_DATA),../shared/data)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quality bench lint clean
+.PHONY: demo test quality bench peers lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -21,6 +21,11 @@ quality: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
 	$(BIN)/python benchmarks/first_minute.py --data $(DATA)
+
+# openbook beside five other libraries, each in a venv of its own in the user's cache (2.7 GB), for some hours where the
+# machine is slow: make peers ARGS="--peers openbook --sets cranfield --limit 200".
+peers: $(VENV)/.installed
+	OPENBOOK_DATA=$(DATA) $(BIN)/python benchmarks/peers/run.py $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

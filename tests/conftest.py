@@ -65,7 +65,7 @@ def data() -> Path:
 def openbook(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in a folder of its own, as a user would."""
 
-    def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, env: dict[str, str] | None = None, typed: str = "") -> subprocess.CompletedProcess[str]:
         clean = {
             key: value
             for key, value in os.environ.items()
@@ -75,6 +75,7 @@ def openbook(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             [sys.executable, "-m", "openbook", *arguments],
             cwd=tmp_path,
             env={**clean, **(env or {})},
+            input=typed,
             capture_output=True,
             text=True,
             timeout=120,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from openbook.errors import RecipeError
 from openbook.recipe import (
+    EvidenceFusion,
     Extractive,
     IndexHalf,
     Keyword,
@@ -34,7 +35,9 @@ recipes = st.builds(
     ),
     query=st.builds(
         QueryHalf,
-        fusion=st.builds(WeightedFusion, dense=st.floats(0, 1)) | st.builds(ReciprocalRankFusion),
+        fusion=st.builds(EvidenceFusion, cosine=st.floats(0, 99), familiarity=st.booleans())
+        | st.builds(WeightedFusion, dense=st.floats(0, 1))
+        | st.builds(ReciprocalRankFusion),
         generate=st.builds(Extractive, threshold=st.none() | st.floats(0, 1))
         | st.builds(LanguageModel, kind=st.sampled_from(["openai", "anthropic"]), model=text, instructions=text),
     ),
@@ -63,7 +66,8 @@ def test_the_index_half_does_not_know_the_query_half() -> None:
     [
         ("[index.chunk]\nsize = 3", "index.chunk.structure.size"),
         ("[nonsense]", "nonsense"),
-        ("[query.fusion]\ndense = 1.5", "query.fusion.weighted.dense"),
+        ("[query.fusion]\nkind = 'weighted'\ndense = 1.5", "query.fusion.weighted.dense"),
+        ("[query.fusion]\ndense = 0.5", "query.fusion.evidence.dense"),
         ("[query.fusion]\nkind = 'magic'", "query.fusion"),
         ("[index.chunk]\nkind = 'recursive'\nsize = 10\noverlap = 10", "overlap"),
         ("not toml", "not TOML"),

@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import typer
 
-from openbook.errors import OpenbookError, QueryError, RecipeError
+from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.types import Answer, Citation, Hit, Scalar
-
-if TYPE_CHECKING:
-    from openbook.evaluate import Report
 
 app = typer.Typer(
     name="openbook",
@@ -90,6 +87,8 @@ def add(
             _say(f"skipped {skipped.source}: {skipped.reason}")
         for note in done.notes:
             _say(f"note: {_file(note.source)} {note.note}")
+        if done.unfamiliar is not None:
+            _say(f"note: {done.unfamiliar}")
         print(
             f"{done.added} added, {done.updated} updated, {done.unchanged} unchanged, {done.removed} removed,"
             f" {len(done.skipped)} skipped: {done.chunks} chunks, {done.embedded} embedded, in {done.seconds:.1f} s"
@@ -242,34 +241,249 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
     print(f"chunks          {found['chunks']}")
     print(f"release         {found['release']} (recipe {found['recipe']})")
     print(f"embedder        {model['hash']}, {model['dimension']} dimensions")
+    for script, count in found["unfamiliar"].items():
+        print(f"                does not know the language of {count} in {script} script: keyword search carries them")
     print(f"generator       {found['generator']}")
 
 
 @app.command()
 def evaluate(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="BEIR folder: queries.jsonl, qrels/test.tsv, corpus.jsonl.")],
-    limit: Annotated[int | None, typer.Option(help="Ask the first N judged questions only.", min=1)] = None,
+    data: Annotated[Path, typer.Argument(help="BEIR folder, JSONL, CSV, SQuAD, ragas or TREC file of questions.")],
+    release: Annotated[str, typer.Option(help="The release that answers.")] = "live",
     split: Annotated[str, typer.Option(help="dev, test or all.")] = "all",
+    limit: Annotated[int | None, typer.Option(help="Ask the first N judged questions only.", min=1)] = None,
+    k: Annotated[list[int] | None, typer.Option("-k", "--k", help="Measure at this rank (repeatable).", min=1)] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements beside DATA, or the name of a folder's own.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Measure this TREC run; nothing is asked.")] = None,
+    answers: Annotated[bool | None, typer.Option(help="Have the questions answered; where answers are known.")] = None,
+    llm: Annotated[
+        str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes the answers.", envvar="OPENBOOK_LLM")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="openai:MODEL or anthropic:MODEL judges faithfulness.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Server that speaks the judge's protocol.")] = None,
+    style: Annotated[Path | None, typer.Option(help="JSONL of text and in_style: examples of the style.")] = None,
+    attacks: Annotated[int | None, typer.Option(help="How many orders are planted; 0: none.", min=0)] = None,
+    operations: Annotated[bool, typer.Option("--operations", help="Cold start and freshness, too.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the report: for compare, prefer and check.")] = None,
     recipe: Recipe = None,
     as_: As = None,
     db: Db = None,
     kb: Kb = None,
     json: Json = False,
 ) -> None:
-    """Measure retrieval on a data set; a corpus of its own is indexed apart from your documents."""
+    """Measure retrieval and answers on a data set; a corpus of its own is indexed apart from your documents."""
     from openbook import evaluate as room
+    from openbook.evaluate import adherence, ranking, sides
+    from openbook.evaluate import html as pages
+    from openbook.evaluate.dataset import SPLITS
+    from openbook.generate import parse_llm
 
-    if split not in ("dev", "test", "all"):
+    if split not in SPLITS:
         raise QueryError(f"unknown split {split!r}", do="choose dev, test or all")
-    dataset = room.read(folder)
-    with _evaluated(context, dataset, db, kb, recipe) as base, _bar("asking") as advance:
-        report = room.evaluate(base, dataset, split=split, limit=limit, as_=as_, progress=advance)  # type: ignore[arg-type]
-    if json:
-        _print_json(report.as_json())
+    if release != "live" and recipe is not None:
+        raise QueryError("a release and a recipe", do="name one of them")
+    _require_folder(html, out)
+    dataset = room.read(data, qrels=qrels)
+    examples = adherence.StyleClassifier.train(adherence.read_examples(style), where=str(style)) if style else None
+    measures = ranking.names_at(k) if k else ranking.MEASURES
+    if run is not None:
+        asked = measures if k else ()
+        report = sides.of_run(run, dataset.select(split, limit), measures, asked=asked, split=split, limit=limit)
     else:
-        _print_report(report)
+        side = str(recipe) if recipe else sides.LIVE if dataset.corpus is None else sides.DEFAULT
+        where = {"db": db or context.obj["db"], "kb": kb or context.obj["kb"] or "default"}
+        with (
+            _bar("indexing") as indexed,
+            sides.opened(side, sides.read(side), dataset, **where, say=_say, progress=indexed) as base,
+            _bar("asking") as advance,
+        ):
+            if release not in ("live", base.release):
+                raise NotFound("no such release", where=release, do="openbook status tells the live one")
+            report = room.evaluate(
+                base,
+                dataset,
+                split=split,
+                limit=limit,
+                measures=measures,
+                answered=answers,
+                llm=parse_llm(llm, base_url=base_url) if llm else None,
+                judge=room.Judge(parse_llm(judge, base_url=judge_url)) if judge else None,
+                style=examples,
+                cold=operations,
+                freshness=operations,
+                as_=as_,
+                progress=advance,
+                **({} if attacks is None else {"attacks": attacks}),
+            )
+    if out is not None:
+        report.write(out)
+    if html is not None:
+        pages.write(html, pages.report_page(report))
+    _print_json(report.as_json()) if json else print(_lines(report.text()))
     if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prices(json: Json = False) -> None:
+    """Print the prices that costs are counted by, with the day and the file of each."""
+    from openbook.prices import prices as read
+    from openbook.prices import usual_file
+
+    known = read()
+    if json:
+        _print_json(known.as_json())
+        return
+    print("US dollars per million tokens          read   written   as of        said by")
+    for model in known.models.values():
+        print(f"{model.model:<34} {model.input:>8.2f}  {model.output:>8.2f}   {model.as_of}   {_line(model.source)}")
+    print("\nUS dollars per unit")
+    for rate in known.rates.values():
+        span = f"{rate.low:,.2f}" if rate.low == rate.high else f"{rate.low:,.2f} to {rate.high:,.2f}"
+        print(f"{rate.name:<16} {span:>20}   {rate.as_of}   {_line(rate.unit)}")
+    own = known.files[1] if len(known.files) > 1 else f"none; write {usual_file()}"
+    print(f"\npackaged  {known.files[0]}\nyour own  {own}")
+    for note in known.notes():
+        _say(f"note: {note}")
+
+
+@app.command()
+def prefer(
+    a: Annotated[Path, typer.Argument(help="Report that openbook evaluate --json printed.", metavar="REPORT_A")],
+    b: Annotated[Path, typer.Argument(help="Another one, of the same questions.", metavar="REPORT_B")],
+    judge_name: Annotated[str | None, typer.Option(help="Who judges; else the name of this account.")] = None,
+    out: Annotated[Path, typer.Option(help="Judgements are appended to this file.")] = Path("preferences.jsonl"),
+    others: Annotated[list[Path] | None, typer.Option("--with", help="Count this file, too (repeatable).")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Judge N questions, drawn by the seed.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Decides which questions, and which answer is shown first.")] = 0,
+    judge: Annotated[str | None, typer.Option(help="openai:MODEL or anthropic:MODEL judges instead.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Server that speaks the judge's protocol.")] = None,
+    json: Json = False,
+) -> None:
+    """Judge the answers of two reports side by side, without knowing whose they are."""
+    from openbook.evaluate import judge as judging
+    from openbook.evaluate import preference, read_report
+
+    first, second = read_report(a), read_report(b)
+    pairs, file = preference.pairs(first, second, n, seed), preference.Judgements(out)
+    measured = None
+    if judge is not None:
+        from openbook.generate import parse_llm
+
+        model = judging.Judge(parse_llm(judge, judge_url))
+        model.ready()
+        with _bar("judging") as advance:
+            measured = judging.prefer_reports(pairs, first, second, model, file, advance)
+    elif left := preference.judge_in_terminal(pairs, file, judge_name or _account(), lines=sys.stdin, seed=seed):
+        _say(f"{left} left; the same command goes on there")
+    read = [judgement for other in others or () for judgement in preference.Judgements(other).read(new=False)]
+    done = preference.summary(pairs, [*file.read(), *read], seed=seed)
+    if json:
+        model_said = None if measured is None else measured.details["preference"]
+        _print_json({"a": str(a), "b": str(b), "file": str(out), **done.as_json(), "judge": model_said})
+        return
+    print(f"A  {a}\nB  {b}")
+    for line in (*done.lines(), *(() if measured is None else judging.lines(measured))):
+        print(_line(line))
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(help="live, default, a recipe (.toml), a report (JSON) or a TREC run.")],
+    b: Annotated[str, typer.Argument(help="The candidate: any of these, too.")],
+    data: Annotated[Path | None, typer.Argument(help="Data set; not needed for two reports.")] = None,
+    split: Annotated[str | None, typer.Option(help="dev, test or all.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Ask the first N questions only.", min=1)] = None,
+    k: Annotated[list[int] | None, typer.Option("-k", "--k", help="Measure at this rank (repeatable).", min=1)] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="Compare this measure only (repeatable).")] = None,
+    primary: Annotated[str | None, typer.Option(help="The measure that decides; ndcg@10 if not said.")] = None,
+    guard: Annotated[list[str] | None, typer.Option(help="Only this measure may stop a ship (repeatable).")] = None,
+    worth: Annotated[float, typer.Option(help="The smallest gain of the primary measure worth having.", min=0)] = 0.0,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements beside DATA, or the name of a folder's own.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as a page, too.")] = None,
+    as_: As = None,
+    seed: Annotated[int, typer.Option(help="Decides which resamples are drawn.", min=0)] = 0,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Compare two pipelines on the same questions: ship, don't ship, or insufficient evidence."""
+    from openbook import evaluate as room
+    from openbook.evaluate import comparison, sides
+
+    _require_folder(html)
+    dataset = None if data is None else room.read(data, qrels=qrels)
+    with _bar("comparing") as advance:
+        reports = sides.measured(
+            (a, b),
+            dataset,
+            split=split,  # type: ignore[arg-type]
+            limit=limit,
+            cuts=k or (),
+            measures=[*(measure or ()), *([primary] if primary else ()), *(guard or ())],
+            as_=as_,
+            db=db or context.obj["db"],
+            kb=kb or context.obj["kb"] or "default",
+            say=_say,
+            progress=advance,
+        )
+    found = comparison.compare(
+        *reports, names=(a, b), measures=measure, primary=primary, guards=guard, worth=worth, seed=seed
+    )
+    if html is not None:
+        from openbook.evaluate import html as pages
+
+        pages.write(html, pages.comparison_page(found))
+    _print_json(found.as_json()) if json else print(_lines(found.text()))
+    if any(report.failed for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(help="The data set that the baseline was measured on.")],
+    baseline: Annotated[Path, typer.Option(help="Report that openbook evaluate --json printed.")],
+    measure: Annotated[list[str] | None, typer.Option(help="Watch this measure only (repeatable).")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="measure=drop that may be (repeatable).")] = None,
+    slower: Annotated[float | None, typer.Option(help="Fail where p95 is more than so many times the former.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements beside DATA, or the name of a folder's own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep this run's report; it can be the next baseline.")] = None,
+    recipe: Recipe = None,
+    seed: Annotated[int, typer.Option(help="Decides which resamples are drawn.", min=0)] = 0,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Fail, with what became worse, where a pipeline answers worse than its baseline did."""
+    from openbook import evaluate as room
+    from openbook.evaluate import gate, sides
+
+    _require_folder(out)
+    former, dataset = room.read_report(baseline), room.read(data, qrels=qrels)
+    watched: dict[str, Any] = {"measures": measure, "allow": gate.allowed(allow or []), "slower": slower, "seed": seed}
+    gate.check(former, former, **watched)  # what makes no sense is refused before anything is asked
+    with _bar("checking") as advance:
+        now = sides.again(
+            former,
+            dataset,
+            None if recipe is None else str(recipe),
+            db=db or context.obj["db"],
+            kb=kb or context.obj["kb"] or "default",
+            say=_say,
+            progress=advance,
+        )
+    if out is not None:
+        now.write(out)
+    found = gate.check(now, former, **watched)
+    _print_json(found.as_json()) if json else print(_lines(found.text()))
+    if not found.ok:
         raise typer.Exit(1)
 
 
@@ -310,24 +524,11 @@ def _opened(
         yield base
 
 
-@contextmanager
-def _evaluated(
-    context: typer.Context, dataset: Any, db: str | None, kb: str | None, recipe: Path | None
-) -> Iterator[KnowledgeBase]:
-    """The user's documents, or a knowledge base of the data set's own corpus, kept for the next time."""
-    from openbook.evaluate import open_corpus
-    from openbook.recipe import Recipe as Recipe_
-
-    if dataset.corpus is None:
-        with _opened(context, db, kb, recipe=recipe) as base:
-            yield base
-        return
-    with open_corpus(dataset, Recipe_.load(recipe) if recipe else Recipe_(), say=_say) as base:
-        with _progress() as progress:
-            done = base.add(dataset.corpus, progress=progress)
-        for skipped in done.skipped:
-            _say(f"skipped {skipped.source}: {skipped.reason}")
-        yield base
+def _require_folder(*paths: Path | None) -> None:
+    """Before the work is done for nothing. Raises: QueryError: there is no folder for one of these files."""
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise QueryError("no such folder", where=str(path.absolute().parent), do="make it, or name another")
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
@@ -410,15 +611,6 @@ def _print_trace(trace: dict[str, Any]) -> None:
         print(f"    {_shortened(span['text'] or '(gone)', 160)}")
 
 
-def _print_report(report: Report) -> None:
-    print(f"{report.dataset}, split {report.split}, release {report.release}")
-    for name, measure in report.measures.items():
-        print(f"  {name:<12} {measure.value:.4f}   [{measure.low:.4f}, {measure.high:.4f}]   n = {measure.n}")
-    print(f"  ms           p50 {report.ms['p50']:.1f}, p95 {report.ms['p95']:.1f}, p99 {report.ms['p99']:.1f}")
-    if report.failed:
-        _say(f"{len(report.failed)} questions failed and count 0: {', '.join(report.failed[:5])}")
-
-
 def _print_json(value: dict[str, Any]) -> None:
     line = json_.dumps(value, ensure_ascii=False, default=str)
     try:
@@ -448,6 +640,15 @@ _CONTROLS = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) n
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _account() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "somebody"
 
 
 def _stream(text: str) -> None:

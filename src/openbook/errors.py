@@ -5,6 +5,7 @@ OpenbookError
 ├── RecipeError        a recipe that cannot be run
 ├── QueryError         a question, filter or option that makes no sense
 ├── DatasetError       a data set that cannot be evaluated
+├── PriceError         a price file that cannot be read
 ├── NotFound           a document, trace or release that does not exist, or that the caller may not see
 ├── ModelError         an embedding or language model that is missing, refused or broken
 │   └── ModelUnavailable   a remote model that did not answer; trying again later may help
@@ -46,6 +47,10 @@ class QueryError(OpenbookError):
 
 class DatasetError(OpenbookError):
     """A data set that cannot be evaluated."""
+
+
+class PriceError(OpenbookError):
+    """A price file that cannot be read."""
 
 
 class NotFound(OpenbookError):

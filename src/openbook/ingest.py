@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from openbook.errors import QueryError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.recipe import IndexHalf
+from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
 from openbook.store.documents import Current, Documents, FileState, Write
 from openbook.store.index import Index
 from openbook.store.vectors import embed_cached
@@ -52,6 +54,22 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfamiliar:
+    """Documents of one run in languages that the model does not know: how many, by script, and one of them."""
+
+    documents: int
+    scripts: Mapping[str, int]
+    example: str
+
+    def __str__(self) -> str:
+        what = "1 document" if self.documents == 1 else f"{self.documents} documents"
+        return (
+            f"the embedding model does not know the language of {what} ({', '.join(self.scripts)} script; such as"
+            f" {shown_uri(self.example)}): keyword search carries them"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Added:
     """What ``add`` did: numbers of documents, what was skipped and why, chunks written, texts embedded, seconds."""
 
@@ -61,6 +79,7 @@ class Added:
     removed: int = 0
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[Note, ...] = ()
+    unfamiliar: Unfamiliar | None = None
     chunks: int = 0
     embedded: int = 0
     seconds: float = 0.0
@@ -117,6 +136,7 @@ class Ingest:
         self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
         self._skipped: list[Skipped] = []
         self._notes: list[Note] = []
+        self._unfamiliar: list[tuple[str, str]] = []  # (source, script)
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
         self._files = self._of_files = self._in_hand = self._cut_chunks = 0
 
@@ -169,6 +189,7 @@ class Ingest:
             removed=self._removed,
             skipped=tuple(self._skipped),
             notes=tuple(self._notes),
+            unfamiliar=_told(self._unfamiliar),
             chunks=self._chunks,
             embedded=self._embedded,
             seconds=round(time.perf_counter() - start, 3),
@@ -296,10 +317,19 @@ class Ingest:
             texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
             vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedding)
             ends = list(accumulate(len(write.chunks or ()) for write in batch.writes))
+            cut = [write.document for write in batch.writes if write.chunks]
+            known = iter(familiarity([sample(document.text) for document in cut], self.embedder))
             writes = [
-                replace(write, vectors=vectors[end - len(write.chunks or ()) : end])
+                replace(
+                    write,
+                    vectors=vectors[end - len(write.chunks or ()) : end],
+                    unfamiliar=script(sample(write.document.text))
+                    if write.chunks and next(known) < UNFAMILIAR
+                    else None,
+                )
                 for write, end in zip(batch.writes, ends, strict=True)
             ]
+            self._unfamiliar += [(write.document.source, write.unfamiliar) for write in writes if write.unfamiliar]
         written = self.documents.write(writes, self.index, batch.finished)
         self._added += written.added
         self._updated += written.updated
@@ -404,6 +434,14 @@ def _notes(document: Document) -> Iterator[Note]:
     if blank is not None:
         pages = ", ".join(map(str, blank)) if isinstance(blank, tuple) else str(blank)
         yield Note(document.source, f"has no text layer on page {pages}; run OCR to have it found")
+
+
+def _told(unfamiliar: Sequence[tuple[str, str]]) -> Unfamiliar | None:
+    by_source = dict(unfamiliar)
+    if not by_source:
+        return None
+    scripts = dict(Counter(by_source.values()).most_common())
+    return Unfamiliar(len(by_source), scripts, next(iter(by_source)))
 
 
 def _state(file: SourceFile, options: str) -> FileState:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,11 @@ from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, St
 from openbook.recipe import LanguageModel, Recipe
 from openbook.store.database import Connection, Database
 from openbook.store.documents import Documents
+from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
 from openbook.store.traces import Traces
-from openbook.types import PUBLIC, Answer, Document, Metadata, Trace, heading_path, storable
+from openbook.types import PUBLIC, Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -116,6 +117,7 @@ class KnowledgeBase:
         )
         self.documents = Documents(database, self.kb)
         self.traces = Traces(database, self.kb)
+        self.feedbacks = Feedbacks(database, self.kb)
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -192,6 +194,14 @@ class KnowledgeBase:
             raise NotFound(f"no version {version} of it", where=source, do="openbook list tells its newest")
         return document
 
+    def texts(self, documents: Sequence[str], *, as_: Sequence[str] | None = None) -> Mapping[str, str]:
+        """The texts of several documents, by id; one that is gone, or that may not be seen, is left out."""
+        return self.documents.texts(documents, _principals(as_))
+
+    def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
+        """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
+        return self.index.chunks(self._one(name, _principals(as_))[0], _principals(as_))
+
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
         principals = _principals(as_)
@@ -203,6 +213,7 @@ class KnowledgeBase:
             "release": self.release,
             "recipe": self.recipe.hash,
             "embedder": {"hash": self.index.embedder, "dimension": self.index.dimension},
+            "unfamiliar": self.index.unfamiliar(principals),
             "generator": self.recipe.query.generate.kind,
         }
 
@@ -283,12 +294,39 @@ class KnowledgeBase:
         return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms))
 
     def trace(self, id: str, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
-        """A recorded trace. Raises: NotFound."""
+        """A recorded trace, with what was said of it. Raises: NotFound."""
         self.traces.close()  # what this process has asked is written first
-        found = self.traces.get(id, _principals(as_))
+        principals = _principals(as_)
+        found = self.traces.get(id, principals)
         if found is None:
             raise NotFound("no such trace", where=id, do="take the id that ask or search printed")
-        return found
+        return {**found, "feedback": [asdict(said) for said in self.feedbacks.of(id, principals)]}
+
+    def feedback(
+        self, trace: str, verdict: str, *, hit: int | None = None, as_: Sequence[str] | None = None
+    ) -> Feedback:
+        """Say how good an answer was: ``"up"``, ``"down"``, or a better answer in its own words.
+
+        With ``hit``, the rank of a passage from 1, "up" and "down" are said of that passage, and a better answer stands
+        in it. Of the same principals, the last word on the same thing counts.
+
+        Raises:
+            NotFound: there is no such trace, or the caller may not see it.
+            QueryError: nothing is said, or no hit has that rank.
+        """
+        found = self.trace(trace, as_=as_)
+        said = storable(verdict).strip()
+        if not said:
+            raise QueryError("says nothing", where="feedback", do="write up, down or a better answer")
+        if hit is not None and not 1 <= hit <= len(found["hits"]):
+            raise QueryError(f"hit {hit} of {len(found['hits'])}", where=trace, do="count the hits from 1")
+        kind: Verdict = "up" if said.lower() == "up" else "down" if said.lower() == "down" else "better"
+        answer = said if kind == "better" else None
+        return self.feedbacks.record(Feedback(found["trace"], kind, answer, hit, _principals(as_)))
+
+    def reviewed(self, *, as_: Sequence[str] | None = None) -> Sequence[Reviewed]:
+        """Every trace that somebody gave feedback on, oldest first, with the passages that the caller may see."""
+        return self.feedbacks.all(_principals(as_))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,22 @@ class IndexHalf(Part):
 # --- the query half ---------------------------------------------------------------------------------------------------
 
 
+class EvidenceFusion(Part):
+    """``cosine`` · familiarity · cosine + ``chunk`` · BM25 of the chunk + ``document`` · BM25 of its document.
+
+    What each side says in one unit, log-odds, so that neither is stretched to a fixed share of every question.
+
+    ``familiarity`` is how far the model's tokenizer knows the question's words (1: always taken for known). See
+    docs/concepts/retrieval.md.
+    """
+
+    kind: Literal["evidence"] = "evidence"
+    cosine: float = Field(default=20.0, ge=0.0)
+    chunk: float = Field(default=0.2, ge=0.0)
+    document: float = Field(default=0.4, ge=0.0)
+    familiarity: bool = True
+
+
 class WeightedFusion(Part):
     """``dense`` · cosine + (1 - ``dense``) · BM25 / the best BM25: what the two stages say, not only in which order."""
 
@@ -150,7 +166,9 @@ class LanguageModel(Part):
 
 class QueryHalf(Part):
     candidates: int = Field(default=300, ge=1, le=10_000)  # of each stage; fused and cut to what was asked for
-    fusion: Annotated[WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = WeightedFusion()
+    fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
+        EvidenceFusion()
+    )
     context: int = Field(default=10, ge=1)  # hits handed to the generator
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 

@@ -201,7 +201,9 @@ class Answer:
 
     ``confidence`` in [0, 1] is the generator's own estimate that the answer is right (``None``: it has none); an
     extractive answer abstains where it falls below the recipe's threshold. ``invented`` counts citation numbers of
-    a language model that did not exist and were dropped. ``trace`` is filled in by ``KnowledgeBase.ask``.
+    a language model that did not exist and were dropped. ``withheld`` is what an extractive abstention would have
+    quoted: read by evaluation, which asks what another threshold would do, and shown to nobody. ``trace`` is filled in
+    by ``KnowledgeBase.ask``.
     """
 
     text: str
@@ -211,6 +213,7 @@ class Answer:
     confidence: float | None = None
     usage: Usage = Usage()
     invented: int = 0
+    withheld: str = ""
     trace: Trace | None = None
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -63,6 +63,8 @@ class Silence:
 
 
 Reply = Say | Fail | Raw | Silence
+Answering = Callable[["Request"], Reply]
+"""A server that reads what it is asked."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class ModelServer:
         self.protocol = protocol
         self.requests: list[Request] = []
         self.left = threading.Event()  # set when a client went away before the end
-        self._replies: list[Reply] = []
+        self._replies: list[Reply | Answering] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
         outer = self
@@ -110,7 +112,7 @@ class ModelServer:
         host = f"http://127.0.0.1:{self._http.server_port}"
         return f"{host}/v1" if self.protocol == "openai" else host
 
-    def will(self, *replies: Reply) -> None:
+    def will(self, *replies: Reply | Answering) -> None:
         """Give these replies, one a request; the last one again and again."""
         self._replies = list(replies)
 
@@ -126,8 +128,11 @@ class ModelServer:
     def _answer(self, http: BaseHTTPRequestHandler) -> None:
         body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
         with self._lock:
-            self.requests.append(Request(http.path, {k.lower(): v for k, v in http.headers.items()}, body))
+            request = Request(http.path, {k.lower(): v for k, v in http.headers.items()}, body)
+            self.requests.append(request)
             reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if not isinstance(reply, Reply):
+            reply = reply(request)
         expected = "/v1/chat/completions" if self.protocol == "openai" else "/v1/messages"
         if http.path != expected:
             reply = Fail(404, f"no route {http.path}", kind="not_found_error")

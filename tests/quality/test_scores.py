@@ -1,13 +1,17 @@
 """Document-level nDCG@10 of the default search on public data, pinned: first 400 judged questions.
 
-Scores move by some thousandths between processors (bf16 with AMX, f32 without); ``WITHIN`` allows for that and for
-nothing else. Raise a pin when search became better; a lower one needs a reason in the changelog. The three quickest
-sets run in the ordinary suite, all of them in ``make quality``.
+A pin is the mean over all of them; dev and test halves (first byte of SHA-256 of the question's id even or odd) are
+printed apart. Every constant of the default was chosen on dev halves; docs/concepts/retrieval.md has both. Scores move
+by some thousandths between processors (bf16 with AMX, f32 without); ``WITHIN`` allows for that and for nothing else.
+Raise a pin when search became better; a lower one needs a reason in the changelog. The three quickest sets run in the
+ordinary suite, all of them in ``make quality``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -17,20 +21,21 @@ from openbook.recipe import Recipe
 WITHIN = 0.006
 
 PINNED = {
-    "squad2-a": 0.910,
-    "covid-faq": 0.752,
-    "multihoprag-evidence": 0.795,
-    "scifact": 0.735,
-    "cranfield": 0.414,
-    "hotpotqa-300": 0.834,
-    "handbook-sourcegraph": 0.822,
-    "docs-etcd": 0.413,
-    "chroma-chunking": 0.832,
-    "cuad-contracts-a": 0.437,
-    "dbpedia-entity-mini": 0.492,
-    "arcd-arabic": 0.490,
+    "squad2-a": 0.911,
+    "covid-faq": 0.791,
+    "multihoprag-evidence": 0.821,
+    "scifact": 0.738,
+    "cranfield": 0.413,
+    "hotpotqa-300": 0.866,
+    "handbook-sourcegraph": 0.859,
+    "docs-etcd": 0.618,
+    "chroma-chunking": 0.842,
+    "cuad-contracts-a": 0.692,
+    "dbpedia-entity-mini": 0.499,
+    "arcd-arabic": 0.811,
 }
 PROMISED = {"scifact": 0.73, "cranfield": 0.40, "squad2-a": 0.90, "hotpotqa-300": 0.83, "handbook-sourcegraph": 0.80}
+PROMISED_MEAN = 0.71
 QUICK = ("squad2-a", "covid-faq", "multihoprag-evidence")
 
 
@@ -42,9 +47,19 @@ def test_default_search(name: str, data: Path) -> None:
     with open_corpus(dataset, Recipe()) as kb:
         assert dataset.corpus is not None
         assert kb.add(dataset.corpus).skipped == ()
-        report = evaluate(kb, dataset, limit=400)
+        report = evaluate(kb, dataset, limit=400, answered=False)
     ndcg, recall = (report.measures[name] for name in ("ndcg@10", "recall@100"))
-    print(f"{name}: ndcg@10 {ndcg.value:.4f} [{ndcg.low:.4f}, {ndcg.high:.4f}], recall@100 {recall.value:.4f}")
+    halves: tuple[list[float], list[float]] = [], []
+    for question, value in report.per_question["ndcg@10"].items():
+        halves[hashlib.sha256(question.encode()).digest()[0] % 2].append(value)
+    print(
+        f"{name}: ndcg@10 {ndcg.value:.4f} [{ndcg.low:.4f}, {ndcg.high:.4f}], dev {fmean(halves[0]):.4f},"
+        f" test {fmean(halves[1]):.4f}, recall@100 {recall.value:.4f}"
+    )
     assert report.failed == ()
     assert ndcg.value >= PROMISED.get(name, 0.0)
     assert ndcg.value == pytest.approx(PINNED[name], abs=WITHIN)
+
+
+def test_the_pins_keep_the_promise() -> None:
+    assert fmean(PINNED.values()) >= PROMISED_MEAN + WITHIN

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.retrieve.fusion import reciprocal_rank, weighted
+from openbook.retrieve.fusion import evidence, reciprocal_rank, weighted
+from openbook.store.keyword import Weighed
 
 scores = st.dictionaries(st.integers(0, 30), st.floats(0, 1), max_size=20)
 
@@ -33,3 +34,39 @@ def test_weighted_keeps_every_candidate_in_falling_order(dense: dict, keyword: d
 def test_one_side_alone_keeps_its_order(dense: dict) -> None:
     alone = [chunk for chunk, _ in weighted(dense, {}, 1.0)]
     assert alone == sorted(dense, key=lambda chunk: (-dense[chunk], chunk))
+
+
+def test_evidence_by_hand() -> None:
+    keyword = {2: Weighed(20.0, 10.0), 3: Weighed(0.0, 10.0)}
+    fused = evidence({1: 0.5, 2: 0.25, 3: -0.5}, keyword, weight=20, chunk=0.2, document=0.4)
+    assert fused == [(2, pytest.approx(13.0)), (1, pytest.approx(10.0)), (3, pytest.approx(4.0))]
+
+
+weighed = st.dictionaries(st.integers(0, 30), st.builds(Weighed, st.floats(0, 50), st.floats(0, 50)), max_size=20)
+
+
+@given(scores, weighed, st.floats(0, 40))
+def test_evidence_keeps_every_candidate_and_more_of_it_never_hurts(dense: dict, keyword: dict, weight: float) -> None:
+    def fuse() -> list[tuple[int, float]]:
+        return evidence(dense, keyword, weight=weight, chunk=0.2, document=0.4)
+
+    before = fuse()
+    assert {chunk for chunk, _ in before} == dense.keys() | keyword.keys()
+    assert before == sorted(before, key=lambda pair: (-pair[1], pair[0]))
+    assert all(score >= 0 for _, score in before)
+    for chunk in keyword:
+        place = [id for id, _ in before].index(chunk)
+        more = keyword | {chunk: Weighed(keyword[chunk].chunk + 1.0, keyword[chunk].document)}
+        after = evidence(dense, more, weight=weight, chunk=0.2, document=0.4)
+        assert [id for id, _ in after].index(chunk) <= place
+
+
+@given(scores, weighed)
+def test_a_side_that_is_not_trusted_has_no_say(dense: dict, keyword: dict) -> None:
+    words = evidence(dense, keyword, weight=0.0, chunk=0.2, document=0.4)
+    assert dict(words) == pytest.approx(
+        {
+            id: 0.2 * keyword[id].chunk + 0.4 * keyword[id].document if id in keyword else 0.0
+            for id in {**dense, **keyword}
+        }
+    )

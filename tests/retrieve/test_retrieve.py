@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from openbook.errors import QueryError
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import QueryHalf, Recipe, ReciprocalRankFusion
+from openbook.recipe import EvidenceFusion, QueryHalf, Recipe, ReciprocalRankFusion, WeightedFusion
 from openbook.types import Document
 
 TEXTS = {
@@ -52,7 +52,90 @@ def test_a_hit_tells_what_every_stage_said(filled: KnowledgeBase) -> None:
     assert hit.stages.keys() == {"dense", "keyword", "fused"}
     assert all(stage.rank == 1 for stage in hit.stages.values())
     assert hit.score == hit.stages["fused"].score
+    # 20 · cosine, and the words of the chunk and of its document, which here are nearly the same.
+    words = hit.score - 20 * hit.stages["dense"].score
+    assert 0.5 * hit.stages["keyword"].score < words < 0.7 * hit.stages["keyword"].score
+
+
+def test_weighted_fusion_is_a_recipe_away(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb(Recipe(query=QueryHalf(fusion=WeightedFusion())))
+    kb.add(*(Document(source=name, text=text) for name, text in TEXTS.items()))
+    hit = kb.search("expired VPN certificate", 3).hits[0]
     assert 0.7 * hit.stages["dense"].score + 0.3 == pytest.approx(hit.score, abs=1e-3)
+
+
+def test_the_model_has_no_say_in_a_language_that_it_does_not_know(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb()
+    for number in range(40):  # all of it near to any Arabic question, as the model sees it
+        kb.add(Document(source=f"d{number}", text=f"نص رقم {number} عن موضوع آخر لا علاقة له بالسؤال"))
+    kb.add(Document(source="leave", text="يحصل كل موظف على عشرين يوما من الإجازة السنوية، ويمكن نقل خمسة أيام منها."))
+    hit = kb.search("كم يوما من الإجازات السنوية؟", 1).hits[0]
+    assert hit.source == "leave"
+    # All that counts are the words: each side of the sum but the cosine.
+    assert hit.score == pytest.approx(0.6 * hit.stages["keyword"].score, rel=0.15)
+
+
+VERSIONS = ("v3.4", "v3.5", "v3.6")
+
+
+@pytest.fixture
+def versions(new_kb: Callable[..., KnowledgeBase]) -> KnowledgeBase:
+    """The same page in three versions, its version nowhere in its text, among others."""
+    kb = new_kb()
+    text = "The flag --snapshot-count sets how many transactions trigger a snapshot. Its default is {}."
+    kb.add(
+        *(
+            Document(source=f"{version}/flags", text=text.format(n), metadata={"version": version}, access=(f"g:{n}",))
+            for n, version in enumerate(VERSIONS)
+        ),
+        *(Document(source=f"other{n}", text=f"Note {n} on backups and members.") for n in range(30)),
+    )
+    return kb
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_version_that_is_named_is_the_one_that_is_found(versions: KnowledgeBase, version: str) -> None:
+    found = versions.search(f"What is the default of --snapshot-count in {version}?", 3).hits
+    assert [hit.source.partition("/")[2] for hit in found] == ["flags"] * 3
+    assert found[0].source == f"{version}/flags"
+
+
+def test_nothing_is_mentioned_that_may_not_be_seen(versions: KnowledgeBase) -> None:
+    def mentioned(*principals: str) -> list[str]:
+        with versions.database.snapshot(principals) as connection:
+            view = versions.index.view(connection, principals, None)
+            return [mention.value for mention in versions.index.read(view, "flags of v3.4 and v3.5").mentions]
+
+    assert mentioned("g:0", "g:1") == ["v3 4", "v3 5"]
+    assert mentioned("g:1") == ["v3 5"]
+    assert mentioned("g:2") == mentioned() == []
+
+
+def test_a_mention_among_what_the_filter_leaves(versions: KnowledgeBase) -> None:
+    found = versions.search("snapshot count in v3.5", 3, filter="version != 'v3.5' and exists(version)").hits
+    assert {hit.source for hit in found} == {"v3.4/flags", "v3.6/flags"}
+
+
+def test_a_document_that_is_about_it_lifts_its_passages(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb(Recipe(query=QueryHalf(fusion=EvidenceFusion(cosine=0.0))))
+    section = "# {}\n\n" + "Filler stands here so that sections stay apart from each other. " * 25
+    about = "".join(section.format(name) + f"Kiln rule {n}: glaze. \n\n" for n, name in enumerate(("A", "B", "C", "D")))
+    kb.add(Document(source="kiln", text=about + section.format("E") + "Opening hours: nine to five."))
+    kb.add(Document(source="pool", text=section.format("F") + "Opening hours: nine to five."))
+    hits = kb.search("kiln opening hours", 2).hits
+    assert hits[0].source == "kiln"
+    assert "Opening hours" in hits[0].chunk.text
+
+
+def test_an_edit_changes_what_the_document_says(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb()
+    kb.add(Document(source="a", text="alpha alpha"), Document(source="b", text="beta"))
+    before = kb.search("alpha", 2).hits
+    kb.add(Document(source="a", text="gamma"), Document(source="b", text="alpha alpha"))
+    after = kb.search("alpha", 2).hits
+    assert (before[0].source, after[0].source) == ("a", "b")
+    kb.remove("b")
+    assert [hit.source for hit in kb.search("alpha", 2).hits] == ["a"]
 
 
 def test_k_hits_come_when_k_match(filled: KnowledgeBase) -> None:

@@ -71,3 +71,45 @@ def test_vectors_of_another_length_are_refused(kb: KnowledgeBase) -> None:
     with pytest.raises(Exception, match="dimensions"):
         kb.documents.write([Write(document, None, [Chunk(0, 4, "text")], np.ones((1, 5), np.float32))], kb.index)
     assert kb.status()["documents"] == 0
+
+
+ARABIC = "يحصل كل موظف على عشرين يوما من الإجازة السنوية."
+RUSSIAN = "Каждый сотрудник получает двадцать дней отпуска."
+
+
+def test_documents_that_the_model_cannot_read_are_counted_with_their_rights(kb: KnowledgeBase) -> None:
+    added = kb.add(
+        Document(source="a", text=ARABIC),
+        Document(source="r", text=RUSSIAN, access=("g:hr",)),
+        Document(source="s", text=f"{RUSSIAN} {RUSSIAN}"),
+        Document(source="e", text="Everyone receives twenty days of holiday."),
+    )
+    assert added.unfamiliar is not None
+    assert (added.unfamiliar.documents, added.unfamiliar.example) == (3, "a")
+    assert dict(added.unfamiliar.scripts) == {"Cyrillic": 2, "Arabic": 1}
+    assert "does not know the language of 3 documents (Cyrillic, Arabic script; such as a)" in str(added.unfamiliar)
+    assert kb.status()["unfamiliar"] == {"Cyrillic": 2, "Arabic": 1}
+    assert kb.status(as_=["g:none"])["unfamiliar"] == {"Arabic": 1, "Cyrillic": 1}
+    assert kb.status(as_=["g:hr"])["unfamiliar"] == {"Cyrillic": 2, "Arabic": 1}
+
+
+def test_the_count_follows_edits_and_removals(kb: KnowledgeBase) -> None:
+    kb.add(Document(source="a", text=ARABIC), Document(source="r", text=RUSSIAN))
+    assert kb.add(Document(source="a", text=ARABIC)).unfamiliar is None  # nothing was read anew
+    kb.add(Document(source="a", text="Twenty days of holiday."))
+    assert kb.status()["unfamiliar"] == {"Cyrillic": 1}
+    kb.add(Document(source="a", text=ARABIC, metadata={"moved": True}))
+    kb.add(Document(source="a", text=ARABIC, metadata={"moved": False}))  # metadata alone: no chunk is written
+    assert kb.status()["unfamiliar"] == {"Arabic": 1, "Cyrillic": 1}
+    kb.remove("r")
+    assert kb.status()["unfamiliar"] == {"Arabic": 1}
+
+
+def test_words_of_metadata_name_a_document_but_its_source_does_not(kb: KnowledgeBase) -> None:
+    kb.add(
+        Document(source="alpha centauri", text="one", metadata={"author": ("Ada Byron", "Bo"), "year": 1843}),
+        *(Document(source=f"d{n}", text=f"other {n}") for n in range(20)),
+    )
+    with kb.database.snapshot(None) as connection:
+        read = kb.index.read(kb.index.view(connection, None, None), "alpha centauri by Ada Byron and Bo in 1843")
+    assert [mention.value for mention in read.mentions] == ["ada byron", "bo"]

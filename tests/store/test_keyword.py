@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,12 +25,32 @@ from hypothesis import strategies as st
 from openbook.errors import RecipeError, StoreError
 from openbook.store import keyword
 from openbook.store.filter import matches, parse
-from openbook.store.keyword import LANGUAGES, NOWHERE, Change, Changes, KeywordChunk, KeywordView, Position
+from openbook.store.keyword import (
+    LANGUAGES,
+    MENTION_WEIGHT,
+    MENTIONED_IN,
+    NOWHERE,
+    Change,
+    Changes,
+    KeywordChunk,
+    KeywordView,
+    Position,
+    Weighed,
+)
 from openbook.types import Metadata
 
 
-def chunk(id: int, text: str, *, title: str = "", headings: str = "", access: int = 0, **metadata: Any) -> KeywordChunk:
-    return KeywordChunk(id, text, title, headings, access, metadata)
+def chunk(
+    id: int,
+    text: str,
+    *,
+    title: str = "",
+    headings: str = "",
+    access: int = 0,
+    names: Sequence[str] = (),
+    **metadata: Any,
+) -> KeywordChunk:
+    return KeywordChunk(id, text, title, headings, access, metadata, names)
 
 
 def everything(*chunks: KeywordChunk, position: int = 1) -> Callable[[Position], Changes]:
@@ -125,6 +147,12 @@ def test_every_language_finds_its_words(tmp_path: Path, language: str) -> None:
         assert found(view, word) == [1], word
 
 
+def test_languages_with_a_script_of_their_own_are_stemmed_beside_english(view: KeywordView) -> None:
+    view.catch_up(everything(chunk(1, "الإجازةُ السنوية"), chunk(2, "двадцать дней отпуска"), chunk(3, "running late")))
+    for query, id in (("اجازة", 1), ("سنوي", 1), ("день отпуск", 2), ("отпусков", 2), ("runs", 3)):
+        assert found(view, query) == [id], query
+
+
 def test_an_unknown_language_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown keyword language 'klingon'; choose one of arabic, .*, none"):
         KeywordView(tmp_path, "klingon")
@@ -202,6 +230,170 @@ def test_ties_across_the_last_place_go_to_the_smaller_ids(view: KeywordView) -> 
     random.Random(1).shuffle(numbers)
     view.catch_up(everything(*(chunk(number, "the same words") for number in numbers)))
     assert found(view, "same words", 7) == list(range(7))
+
+
+# --- a chunk and its document -----------------------------------------------------------------------------------------
+
+
+def weighed(view: KeywordView, question: str, *ids: int) -> dict[int, Weighed]:
+    return view.weigh(view.read(question), ids)
+
+
+def test_a_document_is_weighed_as_a_whole(view: KeywordView) -> None:
+    split = Change("a", [chunk(1, "alpha"), chunk(2, "beta"), chunk(3, "gamma")])
+    view.catch_up(change(1, split, Change("b", [chunk(4, "alpha beta delta")]), Change("c", [chunk(5, "delta")])))
+    found = weighed(view, "alpha beta", 1, 2, 3, 4, 5)
+    assert found[1].document == found[2].document == found[3].document
+    assert found[1].document == pytest.approx(found[4].document)  # as many words, as many of those asked for
+    assert found[1].chunk > found[3].chunk == 0.0
+    assert found[5] == Weighed(0.0, 0.0)
+    assert found[4].chunk > found[1].chunk
+
+
+def test_of_documents_of_one_chunk_both_say_the_same(view: KeywordView) -> None:
+    view.catch_up(everything(chunk(1, "red green"), chunk(2, "red"), chunk(3, "blue")))
+    for each in weighed(view, "red --snapshot-count", 1, 2, 3).values():
+        assert each.chunk == pytest.approx(each.document)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(texts, min_size=1, max_size=4), min_size=1, max_size=12), texts)
+def test_weights_are_the_scores_that_are_searched_by(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[list[str]], query: str
+) -> None:
+    view = KeywordView(tmp_path_factory.mktemp("view"), "english")
+    changes, ids = [], 0
+    for number, bodies in enumerate(documents):
+        changes.append(Change(str(number), [chunk(ids + i, body) for i, body in enumerate(bodies)]))
+        ids += len(bodies)
+    view.catch_up(change(1, *changes))
+    question = view.read(query)
+    searched = dict(view.search(question, ids))
+    found = view.weigh(question, range(ids))
+    assert found.keys() == set(range(ids))
+    for id, each in found.items():
+        assert each.chunk == pytest.approx(searched.get(id, 0.0), rel=1e-5)
+    assert view.weigh(question, [0]) == {0: found[0]}
+    assert view.weigh(question, []) == view.weigh(question, [ids + 7]) == {}
+
+
+def test_edits_and_deletions_reach_the_document_too(view: KeywordView) -> None:
+    view.catch_up(change(1, Change("a", [chunk(1, "red"), chunk(2, "green")]), Change("b", [chunk(3, "blue")])))
+    assert weighed(view, "green", 1)[1].document > 0
+    view.catch_up(change(2, Change("a", [chunk(4, "red"), chunk(5, "yellow")])))
+    assert weighed(view, "green", 4) == {4: Weighed(0.0, 0.0)}
+    assert weighed(view, "yellow", 4)[4].document > 0
+    view.catch_up(change(3, Change("a", None)))
+    assert weighed(view, "red blue", 3, 4, 5).keys() == {3}
+    view.catch_up(everything(chunk(6, "red"), position=4))
+    assert weighed(view, "red", 3, 4, 6).keys() == {6}
+
+
+# --- what a question mentions -----------------------------------------------------------------------------------------
+
+PAPERS = ("The Morning Star", "Gazette", "Evening Post")
+
+
+@pytest.fixture
+def papers(view: KeywordView) -> KeywordView:
+    """Sixty articles of three papers; that each is in access set 0, 1 or 2 follows its paper."""
+    view.catch_up(
+        everything(
+            *(
+                chunk(n, f"The council met on item {n}.", names=[PAPERS[n % 3], "news"], access=n % 3)
+                for n in range(60)
+            ),
+            chunk(60, "The star of the evening was the mayor.", title="A gala"),
+        )
+    )
+    return view
+
+
+def mentioned(view: KeywordView, question: str, **limits: Any) -> list[str]:
+    return [mention.value for mention in view.read(question, **limits).mentions]
+
+
+def test_a_whole_value_is_mentioned_and_no_part_of_one(papers: KeywordView) -> None:
+    assert mentioned(papers, "What did THE MORNING-STAR say of the council?") == ["the morn star"]
+    assert mentioned(papers, "Gazette or Evening Post: which one?") == ["gazett", "evening post"]
+    assert mentioned(papers, "the morning after, a star was seen") == []
+    assert mentioned(papers, "was it a gala?") == ["a gala"]
+    assert mentioned(papers, "") == mentioned(papers, "the") == []
+
+
+def test_a_mention_speaks_for_the_documents_that_have_it_and_is_not_looked_for_twice(papers: KeywordView) -> None:
+    question = papers.read("Gazette: item 7 and item 8")
+    assert [word for (_, word), _ in question.terms] == ["item", "7", "8"]
+    best = papers.search(question, 60)
+    assert {id % 3 for id, _ in best[:20]} == {1}
+    assert best[0][0] == 7
+    (mention,) = question.mentions
+    assert best[0][1] == pytest.approx(papers.search("item 7 item 8", 60)[0][1] + MENTION_WEIGHT * mention.evidence)
+
+
+def test_a_question_that_is_nothing_but_a_mention_looks_for_its_words(papers: KeywordView) -> None:
+    assert [word for (_, word), _ in papers.read("Evening Post").terms] == ["evening", "post"]
+    assert papers.search(papers.read("Evening Post?"), 1)[0][0] % 3 == 2
+
+
+def test_what_many_others_say_is_no_mention(view: KeywordView) -> None:
+    def fill(others: int) -> None:
+        chunks = [chunk(n, "a policy" if n < others else "a note") for n in range(79)]
+        view.catch_up(everything(*chunks, chunk(80, "whatever", title="Policy"), position=others + 1))
+
+    for others in (0, 8):  # one in ten
+        fill(others)
+        (mention,) = view.read("which policy?").mentions
+        assert mention.evidence == pytest.approx(math.log(80 / (others + 1)))
+    fill(80 // MENTIONED_IN + 1)
+    assert view.read("which policy?").mentions == ()
+    assert view.search(view.read("which policy?"), 80) == view.search("which policy?", 80)
+
+
+def test_what_every_document_has_tells_nothing(view: KeywordView) -> None:
+    view.catch_up(everything(*(chunk(n, f"note {n}", names=["acme"]) for n in range(50))))
+    assert mentioned(view, "acme note") == []
+
+
+def test_only_what_may_be_seen_is_mentioned(papers: KeywordView) -> None:
+    question = "Gazette, Evening Post"
+    assert mentioned(papers, question, access=[0, 1]) == ["gazett"]
+    assert mentioned(papers, question, access=[0]) == mentioned(papers, question, access=[]) == []
+    assert mentioned(papers, question, filter=parse("nothing = 1")) == []
+
+
+def test_a_deleted_document_is_mentioned_no_more(papers: KeywordView) -> None:
+    papers.catch_up(change(2, Change("document-60", None)))
+    assert mentioned(papers, "a gala") == []
+
+
+@pytest.mark.parametrize("query", ODD, ids=range(len(ODD)))
+def test_any_text_is_read(view: KeywordView, query: str) -> None:
+    view.catch_up(
+        everything(chunk(1, "word", title=query[:100], names=[query]), *(chunk(n, "x") for n in range(2, 30)))
+    )
+    question = view.read(query)
+    assert {id for id, _ in view.search(question, 50)} <= set(range(1, 30))
+    assert view.weigh(question, [1]).keys() == {1}
+
+
+def test_a_long_question_is_read_quickly(view: KeywordView) -> None:
+    view.catch_up(everything(*(chunk(n, f"text {n}", names=[f"name {n} of many words"]) for n in range(200))))
+    start = time.perf_counter()
+    assert len(view.read("name 7 of many words " + "name 8 of many " * 500).mentions) == 1
+    assert time.perf_counter() - start < 1.0
+
+
+@pytest.mark.parametrize("damage", ["chunk", "document"])
+def test_damage_that_is_met_while_weighing_is_told(papers: KeywordView, damage: str) -> None:
+    question = papers.read("council")
+    for path in papers.folder.glob(f"*/{damage}/*.*"):
+        path.unlink()
+    fresh = KeywordView(papers.folder, "english")
+    with pytest.raises(StoreError, match="there is no keyword index"):
+        fresh.weigh(question, [1])
+    fresh.catch_up(everything(chunk(1, "council")))
+    assert fresh.weigh(question, [1])[1].document > 0
 
 
 # --- filters and access -----------------------------------------------------------------------------------------------
@@ -354,21 +546,23 @@ def test_a_feed_that_fails_leaves_the_view_as_it_was(view: KeywordView, rebuild:
 
 
 def _tantivy_files(view: KeywordView) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in sorted(view.folder.glob("*/*")) if ".lock" not in path.name}
+    return {
+        str(path): path.stat().st_mtime_ns for path in sorted(view.folder.glob("*/*/*")) if ".lock" not in path.name
+    }
 
 
 def _remove_a_segment(view: KeywordView) -> None:
-    for path in view.folder.glob("*/*.idx"):
+    for path in view.folder.glob("*/*/*.idx"):
         path.unlink()
 
 
 def _cut_the_segments(view: KeywordView) -> None:
-    for path in view.folder.glob("*/*.*"):
+    for path in view.folder.glob("*/*/*.*"):
         os.truncate(path, path.stat().st_size // 2)
 
 
 def _remove_the_index(view: KeywordView) -> None:
-    for path in view.folder.glob("*/*"):
+    for path in view.folder.glob("*/*/*"):
         path.unlink()
 
 
@@ -390,8 +584,8 @@ def _spoil(name: str, content: bytes) -> Callable[[KeywordView], None]:
         _spoil("view.json", b"[]"),
         _spoil("view.json", b'{"format": 3}'),
         _spoil("view.json", b"\xff\xfe"),
-        _spoil("*/meta.json", b"{}"),
-        _spoil("*/*.term", b"\0" * 10),
+        _spoil("*/*/meta.json", b"{}"),
+        _spoil("*/*/*.term", b"\0" * 10),
     ],
 )
 def test_a_damaged_folder_is_rebuilt_from_nothing(view: KeywordView, damage: Callable[[KeywordView], None]) -> None:
@@ -411,7 +605,7 @@ def test_an_index_that_breaks_while_it_is_open_is_rebuilt_by_the_next_write(view
     view.catch_up(everything(chunk(1, "word"), position=3))
     assert view.position() == ("epoch", 3)
     (generation,) = (path for path in view.folder.iterdir() if path.is_dir())
-    (generation / "meta.json").write_bytes(b"{}")
+    (generation / "chunk" / "meta.json").write_bytes(b"{}")
     asked = []
 
     def feed(position: Position) -> Changes:

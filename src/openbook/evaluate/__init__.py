@@ -1,25 +1,47 @@
 """How good are the answers? A data set's questions are asked, and what was found and said is measured.
 
-dataset.py      Dataset, Question, Evidence, Span
-formats.py      ``read``: data sets as others write them
-report.py       Outcome (what happened to a question), Measured, Report
-ranking.py      retrieval measures: documents, chunks, spans
-evaluation.py   ``evaluate``: asks the questions and puts the families of measures together
+    dataset.py       Dataset, Question, Evidence, Span
+    formats.py       ``read``: data sets as others write them; trec.py: judgements and runs of TREC
+    evidence.py      where the evidence of a question stands in the documents
+    evaluation.py    ``evaluate``: asks the questions and puts the families of measures together
+        ranking.py       documents, chunks and spans that were found
+        answers.py       what was said, and cited
+        abstention.py    what was not said
+        adherence.py     the form: JSON schema, style
+        judge.py         faithfulness and preference by a language model; preference.py: by people
+        safety.py        refusals kept, planted orders not obeyed
+        operations.py    time, tokens, money, size, freshness
+    report.py        Outcome (what happened to a question), Measured (a family's figures), Report
+    significance.py  paired tests; comparison.py: the verdict; gate.py: ``check`` in a user's own CI
+    sides.py         what can be compared: recipes, the live release, kept reports, TREC runs
+    html.py          reports as pages; plots.py
+    making.py        data sets made: from feedback, by sampling, by writing; leakage.py: what must not be in two splits
+
+Nothing here is imported by a question that is only asked.
 """
 
+from openbook.evaluate.adherence import StyleClassifier
+from openbook.evaluate.comparison import Comparison, compare
 from openbook.evaluate.dataset import Dataset, Evidence, Question, Span, Split
 from openbook.evaluate.evaluation import evaluate, open_corpus
 from openbook.evaluate.formats import read
+from openbook.evaluate.gate import check
+from openbook.evaluate.judge import Judge
 from openbook.evaluate.report import Measure, Report, read_report
 
 __all__ = [
+    "Comparison",
     "Dataset",
     "Evidence",
+    "Judge",
     "Measure",
     "Question",
     "Report",
     "Span",
     "Split",
+    "StyleClassifier",
+    "check",
+    "compare",
     "evaluate",
     "open_corpus",
     "read",

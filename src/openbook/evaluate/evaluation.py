@@ -7,16 +7,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from openbook.errors import OpenbookError
-from openbook.evaluate import ranking
+from openbook.evaluate import abstention, adherence, answers, operations, ranking, safety
 from openbook.evaluate.dataset import Dataset, Question, Split
+from openbook.evaluate.evidence import Located, locate
 from openbook.evaluate.report import Asked, Measured, Outcome, Report, mean
+from openbook.types import Hit
 
 if TYPE_CHECKING:
+    from openbook.evaluate.adherence import StyleClassifier
+    from openbook.evaluate.judge import Judge
     from openbook.knowledge_base import KnowledgeBase
-    from openbook.recipe import Recipe
+    from openbook.recipe import LanguageModel, Recipe
 
 KEPT_HITS = 10
 """Hits of each question that its trace and the report remember."""
@@ -29,30 +34,58 @@ def evaluate(
     split: Split = "all",
     limit: int | None = None,
     measures: Sequence[str] = ranking.MEASURES,
-    answers: bool | None = None,
+    answered: bool | None = None,
+    llm: str | LanguageModel | None = None,
+    attacks: int = 2 * len(safety.ATTACKS),
+    judge: Judge | None = None,
+    style: StyleClassifier | None = None,
+    cold: bool = False,
+    freshness: bool = False,
     as_: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Ask the data set's questions (the first ``limit`` of the split) and measure what is found and said.
 
-    ``measures`` are those of documents. ``answers``: have the questions answered, too; by default where the data set
-    knows answers or unanswerable questions.
+    ``measures`` are those of documents; chunks and spans are measured wherever the evidence is found. ``answered``:
+    have the questions answered, too (by ``llm``, else by the recipe's generator); by default where the data set knows
+    answers or unanswerable questions. Answers bring their own measures, ``attacks`` planted orders (0: none), and,
+    where given, those of a ``judge`` and a ``style``. ``cold`` and ``freshness`` measure what takes a second or two.
 
     Raises:
-        DatasetError: no question is left, or a measure is unknown.
+        DatasetError: no question is left, a measure is unknown, or what the data set asks for makes no sense.
+        ModelError: the embedding model or the judge is not there; a question that fails is counted instead.
     """
     _ = kb.embedder  # a model that is missing or another one is told, not counted as questions that failed
     chosen = dataset.select(split, limit)
     questions = chosen.questions
-    if answers is None:
-        answers = any(question.answers or question.answerable is False for question in questions.values())
     depth = max((ranking.cut(name) for name in measures), default=1)
+    if answered is None:
+        answered = any(_has_answer(question) for question in questions.values())
+    adherence.check(questions, style)
+    if judge is not None:
+        judge.ready()
+    located = locate(kb, questions.values(), as_=as_)
     outcomes: dict[str, Outcome] = {}
     for number, question in enumerate(questions.values(), 1):
-        outcomes[question.id] = _ask(kb, question, chosen.name, depth, answers, as_)
+        outcomes[question.id] = _ask(kb, question, chosen.name, depth, answered, llm, as_)
         if progress is not None:
             progress(number, len(questions))
-    families = [_retrieval(questions, outcomes, measures)]
+    families = [_retrieval(kb, located, outcomes, measures, as_)]
+    if answered:
+        context = kb.recipe.query.context
+        # Documents by the names they have here, which are what citations name.
+        named = {id: replace(q, judgements=located.judgements.get(id, {})) for id, q in questions.items()}
+        families += [
+            answers.measure(named, outcomes, located.spans, context=context),
+            abstention.measure(named, outcomes),
+            adherence.measure(questions, outcomes, style),
+            safety.measure(kb, questions, outcomes, n=attacks, llm=llm, as_=as_),
+        ]
+        if judge is not None:
+            from openbook.evaluate.judge import measure as judged
+
+            families.append(judged(questions, outcomes, judge, context=context))
+    families.append(operations.measure(kb, questions, outcomes, llm=llm, cold=cold, freshness=freshness))
     per_question = {name: values for family in families for name, values in family.per_question.items() if values}
     totals = {name: measure for family in families for name, measure in family.totals.items()}
     return Report(
@@ -70,42 +103,72 @@ def evaluate(
         details={name: detail for family in families for name, detail in family.details.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         db=kb.database.where,
+        settings={
+            "limit": limit,
+            "measures": list(measures),
+            "answered": answered,
+            "as": None if as_ is None else list(as_),
+            "kb": kb.name,
+        },
     )
 
 
+def _has_answer(question: Question) -> bool:
+    return bool(question.answers) or question.answerable is False or question.schema is not None
+
+
 def _ask(
-    kb: KnowledgeBase, question: Question, dataset: str, depth: int, answers: bool, as_: Sequence[str] | None
+    kb: KnowledgeBase,
+    question: Question,
+    dataset: str,
+    depth: int,
+    answered: bool,
+    llm: str | LanguageModel | None,
+    as_: Sequence[str] | None,
 ) -> Outcome:
     """One question through the whole pipeline; what fails becomes an outcome, too."""
+    from openbook.knowledge_base import MOST_HITS
+
     start = time.perf_counter()
     try:
-        k = kb.recipe.query.candidates
-        trace = kb.search(question.text, k, as_=as_, record=False)
-        # Long documents crowd a list of chunks: look on, until as many documents are known as are measured.
-        while len(trace.hits) == k < ranking_limit() and len(ranking.documents(trace.hits)) < depth:
-            k = min(4 * k, ranking_limit())
-            trace = replace(kb.search(question.text, k, as_=as_, record=False), ms=trace.ms)
-        answer = kb.answer(trace) if answers else None
+        # Timed as it is asked in earnest: as many hits as a generator reads.
+        trace = kb.search(question.text, kb.recipe.query.context, as_=as_, record=False)
+        answer = kb.answer(trace, llm=llm) if answered else None
+        trace = answer.trace if answer is not None and answer.trace is not None else trace
+        hits: Sequence[Hit] = trace.hits
+        # Looked on, until as many documents are known as are measured: long ones crowd a list of chunks.
+        k = max(len(hits), kb.recipe.query.candidates)
+        while len(hits) < k and len(ranking.documents(hits)) < depth:
+            hits = kb.search(question.text, k, as_=as_, record=False).hits
+            k = min(4 * k, MOST_HITS) if len(hits) == k else 0
     except OpenbookError as error:
         ms = {"total": round((time.perf_counter() - start) * 1000, 3)}
         return Outcome(question.id, ms=ms, error=str(error))
-    if answer is not None and answer.trace is not None:
-        trace = answer.trace
     kept = {"dataset": dataset, "question": question.id}
     kb.traces.record(replace(trace, hits=trace.hits[:KEPT_HITS], details={**trace.details, **kept}), answer)
-    return Outcome(question.id, trace.hits, answer, trace.ms, trace.id)
+    return Outcome(question.id, hits, answer, trace.ms, trace.id)
 
 
-def ranking_limit() -> int:
-    from openbook.knowledge_base import MOST_HITS
+def _retrieval(
+    kb: KnowledgeBase,
+    located: Located,
+    outcomes: Mapping[str, Outcome],
+    measures: Sequence[str],
+    as_: Sequence[str] | None,
+) -> Measured:
+    """Documents against judgements; chunks and spans against the evidence, wherever it was found."""
+    hits = {id: outcome.hits for id, outcome in outcomes.items()}
+    rankings = {id: ranking.documents(hits[id]) for id in located.judgements}
+    values = ranking.measured(measures, located.judgements, rankings)
+    if located.spans:
 
-    return MOST_HITS
+        @cache
+        def chunks(source: str) -> list[tuple[int, int]]:
+            return [(chunk.start, chunk.end) for chunk in kb.chunks(source, as_=as_)]
 
-
-def _retrieval(questions: Mapping[str, Question], outcomes: Mapping[str, Outcome], measures: Sequence[str]) -> Measured:
-    judged = {id: question.judgements for id, question in questions.items() if question.judgements}
-    rankings = {id: ranking.documents(outcomes[id].hits) for id in judged}
-    return Measured(ranking.measured(measures, judged, rankings))
+        values |= ranking.chunk_measures(ranking.CHUNK_MEASURES, located.spans, hits, chunks)
+        values |= ranking.span_measures(ranking.SPAN_CUTS, located.spans, hits)
+    return Measured(values, details={"evidence": located.as_json()})
 
 
 def _asked(question: Question, outcome: Outcome) -> Asked:

@@ -1,13 +1,15 @@
-"""Retrieval measures: of documents and chunks by trec_eval's definitions, of spans by their tokens.
+"""Retrieval measures: of documents and chunks by trec_eval's definitions, of spans by their characters.
 
-Documents and chunks are judged by ir_measures. A ranking is handed over with strictly decreasing scores and under
-invented ids, because trec_eval breaks ties by id, which is nobody's intention.
+Documents and chunks are judged by ir_measures, which hands all but the reciprocal rank to trec_eval itself. A ranking
+is handed over with strictly decreasing scores and under invented ids, because trec_eval breaks ties by id, which is
+nobody's intention.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from openbook.errors import DatasetError
 from openbook.evaluate.dataset import Span
@@ -20,8 +22,14 @@ MEASURES = ("ndcg@10", "recall@10", "recall@100", "precision@5", "mrr@10", "map@
 CHUNK_MEASURES = ("chunk_ndcg@10", "chunk_recall@10", "chunk_precision@5")
 SPAN_CUTS = (5, 10)
 
+HIGHEST_GRADE = 1_000_000
+"""trec_eval keeps a counter for each grade up to the highest one: a larger one costs gigabytes, or overflows to 0."""
+
 Ranking = Sequence[str]
 """Documents, best first, each once."""
+
+Character = tuple[str, int]
+"""One character: the source of its document, and its offset there."""
 
 
 def names_at(cuts: Sequence[int]) -> tuple[str, ...]:
@@ -51,12 +59,15 @@ def measured(
 ) -> dict[str, dict[str, float]]:
     """Each measure for each judged question; one without a ranking, or with an empty one, counts 0.
 
+    A document is relevant from grade 1; a grade below 0 counts as 0 and one above 1 weighs in nDCG only.
+
     Raises:
-        DatasetError: a measure is unknown, or a ranking holds a document twice.
+        DatasetError: a measure is unknown, a ranking holds a document twice, or a grade is above ``HIGHEST_GRADE``.
     """
     import ir_measures
 
-    parsed = {ir_measures.parse_measure(f"{KINDS[name.partition('@')[0]]}@{cut(name)}"): name for name in names}
+    cuts = {name: cut(name) for name in names}
+    parsed = {ir_measures.parse_measure(f"{KINDS[name.partition('@')[0]]}@{k}"): name for name, k in cuts.items()}
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(judgements, 0.0) for name in names}
     questions = {question: f"q{number}" for number, question in enumerate(judgements)}
     qrels, run = [], []
@@ -67,6 +78,9 @@ def measured(
             raise DatasetError("a ranking holds a document twice", where=question, do="rank each document once")
         run += [ir_measures.ScoredDoc(id, d, float(len(ids) - n)) for n, d in enumerate(ids.values())]
         for document, grade in judgements[question].items():
+            if grade > HIGHEST_GRADE:
+                raise DatasetError(f"{document} has the grade {grade}", where=question, do="grade by small numbers")
+            # Below 0 is not relevant to trec_eval either, but pytrec_eval 0.5 then writes where it must not.
             qrels.append(ir_measures.Qrel(id, ids.setdefault(document, f"d{len(ids)}"), max(0, grade)))
     back = {id: question for question, id in questions.items()}
     for metric in ir_measures.iter_calc(list(parsed), qrels, run):
@@ -119,37 +133,58 @@ def _is_relevant(start: int, end: int, span: Span) -> bool:
 def span_measures(
     cuts: Sequence[int], spans: Mapping[str, Sequence[Span]], hits: Mapping[str, Sequence[Hit]]
 ) -> dict[str, dict[str, float]]:
-    """Token-level recall, precision and intersection over union of the first k chunks against the evidence.
+    """Recall, precision and intersection over union of the first k chunks against the evidence, by characters.
 
-    As Smith and Troynikov define them (Evaluating Chunking Strategies for Retrieval, Chroma, 2024): with e the tokens
-    of the evidence and r those of the retrieved chunks, a token in two overlapping chunks counted twice,
-    recall = |e ∩ r| / |e|, precision = |e ∩ r| / |r|, IoU = |e ∩ r| / (|r| + |e \\ r|). A token is a word or a
-    punctuation mark.
+    As Smith and Troynikov define them (Evaluating Chunking Strategies for Retrieval, Chroma, 2024): with e what the
+    evidence holds and r what the retrieved chunks hold, counted twice where two chunks overlap, recall = |e ∩ r| / |e|,
+    precision = |e ∩ r| / |r|, IoU = |e ∩ r| / (|r| + |e \\ r|). They speak of tokens and count characters, and so do
+    these: a word cut by a chunk's border counts as far as it is there, and languages without blanks are no exception.
+    Blanks do not count, because chunkers differ in which ones they keep. Of a passage that stands in several places,
+    the one that was found best is the evidence (``passages``).
     """
     values: dict[str, dict[str, float]] = {
         f"span_{kind}@{k}": {} for k in cuts for kind in ("recall", "precision", "iou")
     }
     for question, found in spans.items():
-        evidence = {(span.source, at) for span in found for at in tokens(span.text, span.start)}
-        if not evidence:
+        places = [[characters(span) for span in passage] for passage in passages(found)]
+        if not places:
             continue
         for k in cuts:
             best = hits.get(question, ())[:k]
-            retrieved = [(hit.source, at) for hit in best for at in tokens(hit.chunk.text, hit.chunk.start)]
-            shared = len(evidence.intersection(retrieved))
+            evidence = set().union(*(max(of_one, key=lambda place: len(held(place, best))) for of_one in places))
+            shared = len(held(evidence, best))
+            retrieved = sum(len("".join(hit.chunk.text.split())) for hit in best)
             values[f"span_recall@{k}"][question] = shared / len(evidence)
-            values[f"span_precision@{k}"][question] = shared / len(retrieved) if retrieved else 0.0
-            values[f"span_iou@{k}"][question] = shared / (len(retrieved) + len(evidence) - shared)
+            values[f"span_precision@{k}"][question] = shared / retrieved if retrieved else 0.0
+            values[f"span_iou@{k}"][question] = shared / (retrieved + len(evidence) - shared)
     return values
 
 
-def tokens(text: str, start: int = 0) -> list[int]:
-    """Where each word and punctuation mark of ``text`` begins, counted from ``start``.
+def passages(spans: Sequence[Span]) -> list[list[Span]]:
+    """``spans`` in groups: each is one passage with all places where it stands; who has found one has found it.
 
-    >>> tokens("No, 42.", 10)
-    [10, 12, 14, 16]
+    Spans are of one passage where their letters and digits are the same; blank ones are of none.
     """
-    return [start + match.start() for match in _TOKEN.finditer(text)]
+    groups: dict[str, list[Span]] = {}
+    for span in spans:
+        if span.text.strip():
+            letters = "".join(c for c in unicodedata.normalize("NFKD", span.text) if c.isalnum()).casefold()
+            groups.setdefault(letters or span.text, []).append(span)
+    return list(groups.values())
 
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
+def characters(span: Span) -> set[Character]:
+    """The characters of a span, blanks left out.
+
+    >>> sorted(characters(Span("a.md", 10, 14, "I do")))
+    [('a.md', 10), ('a.md', 12), ('a.md', 13)]
+    """
+    return {(span.source, at) for at, character in enumerate(span.text, span.start) if not character.isspace()}
+
+
+def held(wanted: Set[Character], hits: Sequence[Hit]) -> set[Character]:
+    """Those of the characters that lie in a chunk of ``hits``."""
+    chunks: dict[str, list[tuple[int, int]]] = {}
+    for hit in hits:
+        chunks.setdefault(hit.source, []).append((hit.chunk.start, hit.chunk.end))
+    return {(source, at) for source, at in wanted if any(start <= at < end for start, end in chunks.get(source, ()))}

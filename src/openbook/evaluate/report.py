@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-LOWER_IS_BETTER = ("false_answer_rate", "false_abstention_rate", "risk", "injection_rate", "flip_rate", "ms", "cost")
+LOWER_IS_BETTER = (
+    *("false_answer_rate", "false_abstention_rate", "risk", "injection_", "access_leak", "unsupported", "flip_rate"),
+    *("ms", "cost", "tokens"),
+)
 """Measures, by the start of their name, of which less is better."""
 
 
@@ -85,6 +88,7 @@ class Report:
 
     ``data`` is the hash of the questions asked, ``recipe`` that of what answered them, ``db`` where its traces lie.
     ``failed`` questions raised an error and ``unanswered`` ones found nothing: both count 0 in every mean.
+    ``settings`` tell how to ask the same again: ``limit``, ``measures`` of documents, ``answered``, ``as``, and ``kb``.
     """
 
     dataset: str
@@ -101,6 +105,7 @@ class Report:
     details: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     db: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """As the command line prints it and ``read_report`` reads it back."""
@@ -118,9 +123,50 @@ class Report:
             "ms": dict(self.ms),
             "details": dict(self.details),
             "db": self.db,
+            "settings": dict(self.settings),
             "asked": {id: asdict(asked) for id, asked in self.questions.items()},
             "per_question": {name: dict(values) for name, values in self.per_question.items()},
         }
+
+    def text(self) -> str:
+        """For a terminal: the measures with their intervals, what failed, and what took how long."""
+        lines = [
+            f"{self.dataset}, split {self.split}, {len(self.questions)} questions"
+            + (f", release {self.release} (recipe {self.recipe})" if self.release else ""),
+            "",
+            f"{'measure':<28} {'value':>8}   95 % interval          n",
+        ]
+        for name, m in self.measures.items():
+            digits = 1 if abs(m.high) >= 100 else 4
+            interval = f"{m.low:.{digits}f} to {m.high:.{digits}f}"
+            lines.append(f"{name:<28} {m.value:>8.{digits}f}   {interval:<20} {m.n:>4}")
+        if self.ms:
+            lines += ["", "ms  " + ", ".join(f"{name} {value:.1f}" for name, value in self.ms.items())]
+        threshold = self.details.get("threshold") or {}
+        if threshold.get("value") is not None:
+            lines.append(f"abstention threshold chosen on dev: {threshold['value']:.3f}")
+        evidence = self.details.get("evidence") or {}
+        if evidence.get("not_found"):
+            lines.append(f"evidence not found in the documents for {_some(list(evidence['not_found']))}")
+        if evidence.get("unknown_documents"):
+            lines.append(f"judged documents that are not there for {_some(list(evidence['unknown_documents']))}")
+        if self.failed:
+            lines.append(f"failed, and count 0: {_some(self.failed)}")
+        if self.unanswered:
+            lines.append(f"found nothing, and count 0: {_some(self.unanswered)}")
+        return "\n".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Keep it for ``read_report``. Raises: DatasetError: it cannot be written."""
+        try:
+            path.write_text(json.dumps(self.as_json(), ensure_ascii=False) + "\n", encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise DatasetError(f"cannot be written ({error.strerror})", where=str(path), do="name another") from None
+
+
+def _some(questions: Sequence[str]) -> str:
+    named = ", ".join(questions[:5])
+    return f"{len(questions)} question{'s' * (len(questions) > 1)}: {named}{' …' * (len(questions) > 5)}"
 
 
 def read_report(path: Path) -> Report:
@@ -146,6 +192,7 @@ def read_report(path: Path) -> Report:
             details=read["details"],
             created=read["created"],
             db=read["db"],
+            settings=read.get("settings", {}),
         )
     except OSError as error:
         raise DatasetError(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from None

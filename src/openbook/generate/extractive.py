@@ -386,16 +386,16 @@ class Extractive:
             reason = "the passages found hold no sentence that could be quoted"
             return Answer("", abstained=True, reason=reason, confidence=0.0)
         confidence = round(evidence.confidence, 4)
+        spans = _quotes(evidence, self._limit)
+        citations = [hits[i].cite(hits[i].chunk.start + start, hits[i].chunk.start + end) for i, start, end in spans]
+        text = _joined(spans, citations, hits)
         if confidence < self._threshold:
             nearest = hits[evidence.units[0].hit]
             reason = (
                 "the documents do not seem to hold the answer: the best evidence, in "
                 f"“{nearest.title or nearest.source}”, reaches {confidence:.2f} of the {self._threshold:.2f} needed"
             )
-            return Answer("", abstained=True, reason=reason, confidence=confidence)
-        spans = _quotes(evidence, self._limit)
-        citations = [hits[i].cite(hits[i].chunk.start + start, hits[i].chunk.start + end) for i, start, end in spans]
-        text = _joined(spans, citations, hits)
+            return Answer("", abstained=True, reason=reason, confidence=confidence, withheld=text)
         if on_text is not None:
             on_text(text)
         return Answer(text, tuple(citations), confidence=confidence)

@@ -19,6 +19,7 @@ from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.generate.citations import check, does_not_know, spoken
 from openbook.generate.clients import Client, Dialect, Ending, Fault, Piece, open_client
 from openbook.generate.prompt import estimate_tokens, fit, messages
+from openbook.prices import Price, price_of
 from openbook.types import Answer, Hit, Usage
 
 SECONDS = 60.0
@@ -54,6 +55,19 @@ class _Reply:
         self.output_tokens = piece.output_tokens if piece.output_tokens is not None else self.output_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model said, unchecked. ``ending``: it stopped, was cut off or refused; ``refusal``: in its own words.
+
+    ``usage`` is what the server counted, else an estimate; its ``cost`` is ``None`` where the price is unknown.
+    """
+
+    text: str
+    refusal: str
+    ending: Ending
+    usage: Usage
+
+
 class LanguageModel:
     """Answers by ``openai`` (or any server that speaks its protocol) or ``anthropic``.
 
@@ -62,27 +76,34 @@ class LanguageModel:
     that a reader could only believe. An answer cut off at ``max_output_tokens`` is kept, and its ``reason`` says so;
     one whose stream broke is none.
 
-    ``seconds`` bounds everything that one ``generate`` does. A call is repeated up to ``RETRIES`` times, but never
-    after text was handed to ``on_text``. ``usage`` is what the server counted, else an estimate; its ``cost`` is 0 on
-    this machine and unknown elsewhere.
+    ``seconds`` bounds everything that one ``generate`` does. A call is repeated up to ``retries`` times, but never
+    after text was handed to ``on_text``. ``usage`` is what the server counted, else an estimate; its ``cost`` is what
+    the price file says (``openbook.prices``). A model that has no price there costs 0 on this machine and ``None``
+    (unknown) elsewhere.
 
     Raises:
         RecipeError: ``base_url`` is no http address.
     """
 
-    def __init__(self, part: recipe.LanguageModel, *, seconds: float = SECONDS) -> None:
+    def __init__(self, part: recipe.LanguageModel, *, seconds: float = SECONDS, retries: int = RETRIES) -> None:
         self.kind: str = part.kind
         self._part = part
         self._seconds = seconds
+        self._retries = retries
         # The SDKs' own variables, so that a proxy set for them holds here too.
         self._base_url = part.base_url or os.environ.get(f"{part.kind.upper()}_BASE_URL") or _ADDRESS[part.kind]
         self._name = f"{part.kind}:{part.model}"
-        host = _host(self._base_url, where=self._name)
+        self._host = host = _host(self._base_url, where=self._name)
         self._loopback = _is_loopback(host)
         self.remote: bool = not self._loopback
         self._place = f"{self._name} at {host}" if part.base_url else self._name
         self._client: Client | None = None
         self._opening = threading.Lock()
+
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost; ``None`` where nobody has told. Raises: PriceError."""
+        return price_of(self._part.model, self._host)
 
     def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
         """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked.
@@ -90,6 +111,7 @@ class LanguageModel:
         Raises:
             ModelError: no key, a refused key, no such model, passages too long for it, a request it refuses.
             ModelUnavailable: no whole answer in time.
+            PriceError: the price file cannot be read; told before anything is paid for.
         """
         if not hits:
             return Answer("", abstained=True, reason="nothing was found")
@@ -98,12 +120,8 @@ class LanguageModel:
             reason = f"no passage fits into context_tokens = {self._part.context_tokens}; raise it"
             return Answer("", abstained=True, reason=reason)
         system, user = messages(question, passages, self._part.instructions)
-        reply = self._ask(system, user, on_text)
-        usage = Usage(
-            estimate_tokens(system) + estimate_tokens(user) if reply.input_tokens is None else reply.input_tokens,
-            estimate_tokens(reply.text) if reply.output_tokens is None else reply.output_tokens,
-            cost=0.0 if self._loopback else None,
-        )
+        reply = self.complete(system, user, on_text)
+        usage = reply.usage
 
         def abstain(reason: str, invented: int = 0) -> Answer:
             return Answer("", abstained=True, reason=reason, usage=usage, invented=invented)
@@ -124,6 +142,20 @@ class LanguageModel:
         if not checked.citations:
             return abstain(cut or "the model cited no passage", checked.invented)
         return Answer(checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented)
+
+    def complete(self, system: str, user: str, on_text: Callable[[str], None] | None = None) -> Reply:
+        """What the model says to a caller's own messages; the caller checks it. May be called from several threads.
+
+        Raises:
+            ModelError, ModelUnavailable, PriceError: as ``generate``.
+        """
+        price = self.price
+        reply = self._ask(system, user, on_text)
+        sent = estimate_tokens(system) + estimate_tokens(user) if reply.input_tokens is None else reply.input_tokens
+        written = estimate_tokens(reply.text) if reply.output_tokens is None else reply.output_tokens
+        unpriced = 0.0 if self._loopback else None
+        usage = Usage(sent, written, unpriced if price is None else price.cost(sent, written))
+        return Reply(reply.text, reply.refusal, reply.ending or "refused", usage)
 
     def _ask(self, system: str, user: str, on_text: Callable[[str], None] | None) -> _Reply:
         """One whole reply, by as many calls as it takes."""
@@ -159,7 +191,7 @@ class LanguageModel:
                 if wait is None:
                     wait = 0.5 * 2**retries * random.uniform(0.75, 1.25)
                 out_of_time = time.monotonic() + wait >= deadline
-                if retries == RETRIES or out_of_time or (reply.text and on_text is not None):
+                if retries == self._retries or out_of_time or (reply.text and on_text is not None):
                     raise self._unavailable(fault, wait if out_of_time else 0.0) from None
             except _OutOfTime:
                 what = f"no whole answer within {self._seconds:g} s"

@@ -100,18 +100,23 @@ def fit(hits: Sequence[Hit], context_tokens: int) -> list[Passage]:
 def messages(question: str, passages: Sequence[Passage], instructions: str = "") -> tuple[str, str]:
     """The system message and the user's message. ``instructions`` are the recipe's: the operator's, and trusted."""
     system = f"{SYSTEM}\n{instructions.strip()}\n" if instructions.strip() else SYSTEM
-    code = _code([question, *(passage.text for passage in passages), *(_header(passage.hit) for passage in passages)])
-    blocks = "\n\n".join(_block(number, passage, code) for number, passage in enumerate(passages, start=1))
+    code, shown = blocks(passages, [question])
     user = (
-        f"The passages, each between <passage-{code}> and </passage-{code}>:\n\n{blocks}\n\n"
+        f"The passages, each between <passage-{code}> and </passage-{code}>:\n\n{shown}\n\n"
         f"That was the last passage. Answer this question, citing passages by number, or reply {SENTINEL!r}.\n\n"
-        f"Question: {_broken_up(question.strip())}"
+        f"Question: {broken_up(question.strip())}"
     )
     return system, user
 
 
+def blocks(passages: Sequence[Passage], others: Sequence[str] = ()) -> tuple[str, str]:
+    """A code that occurs neither in the passages nor in ``others``, and the numbered passages between tags with it."""
+    code = unused_code([*others, *(passage.text for passage in passages), *(_header(p.hit) for p in passages)])
+    return code, "\n\n".join(_block(number, passage, code) for number, passage in enumerate(passages, start=1))
+
+
 def _block(number: int, passage: Passage, code: str) -> str:
-    header, text = _header(passage.hit), _broken_up(passage.text.strip("\n"))
+    header, text = _header(passage.hit), broken_up(passage.text.strip("\n"))
     return f'<passage-{code} number="{number}">\n{header}\n\n{text}\n</passage-{code}>'
 
 
@@ -119,7 +124,7 @@ def _header(hit: Hit) -> str:
     lines = [("Document", hit.title or hit.source), ("Section", " > ".join(hit.chunk.headings))]
     if hit.chunk.page is not None:
         lines.append(("Page", str(hit.chunk.page)))
-    return "\n".join(f"{name}: {_broken_up(_line(value))}" for name, value in lines if value)
+    return "\n".join(f"{name}: {broken_up(_line(value))}" for name, value in lines if value)
 
 
 def _line(text: str) -> str:
@@ -127,11 +132,12 @@ def _line(text: str) -> str:
     return line if len(line) <= _HEADER_CHARACTERS else line[: _HEADER_CHARACTERS - 1] + "…"
 
 
-def _broken_up(text: str) -> str:
+def broken_up(text: str) -> str:
+    """``text`` with the control tokens of chat templates broken up, for whatever was not written by the operator."""
     return _CONTROL.sub(lambda match: match[0] + " ", text)
 
 
-def _code(texts: Sequence[str]) -> str:
+def unused_code(texts: Sequence[str]) -> str:
     """Eight hex digits that occur in none of ``texts``: the same question and passages get the same prompt again."""
     seed = "\0".join(texts).encode(errors="replace")
     while True:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from openbook.errors import QueryError
-from openbook.recipe import QueryHalf, WeightedFusion
-from openbook.retrieve.fusion import Ranking, reciprocal_rank, weighted
+from openbook.recipe import EvidenceFusion, QueryHalf, WeightedFusion
+from openbook.retrieve.familiar import familiarity
+from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
 from openbook.types import Hit, StageScore
@@ -81,20 +82,30 @@ class Retriever:
         self, view: View, question: str, vector: Callable[[], FloatArray], k: int, ms: dict[str, float]
     ) -> tuple[list[tuple[int, float]], dict[int, dict[str, StageScore]]]:
         n = max(self.part.candidates, k)
+        fusion = self.part.fusion
         with _Timer(ms, "keyword"):
-            keyword = self.index.keyword(view, question, n)
+            read = self.index.read(view, question) if isinstance(fusion, EvidenceFusion) else None
+            keyword = self.index.keyword(view, read or question, n)
         embedded = vector()
         with _Timer(ms, "dense"):
             dense = self.index.dense(view, embedded, n)
         with _Timer(ms, "fuse"):
-            if isinstance(self.part.fusion, WeightedFusion):
+            if isinstance(fusion, EvidenceFusion | WeightedFusion):
                 # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too.
                 cosines = dict(dense)
                 missing = [chunk for chunk, _ in keyword if chunk not in cosines]
                 cosines.update(self.index.cosines(view, embedded, missing) if missing else {})
-                fused = weighted(cosines, dict(keyword), self.part.fusion.dense)
+            if isinstance(fusion, EvidenceFusion):
+                assert read is not None
+                (known,) = familiarity([question], self.embedder) if fusion.familiarity else [1.0]
+                weighed = self.index.weigh(view, read, list(cosines))
+                fused = evidence(
+                    cosines, weighed, weight=known * fusion.cosine, chunk=fusion.chunk, document=fusion.document
+                )
+            elif isinstance(fusion, WeightedFusion):
+                fused = weighted(cosines, dict(keyword), fusion.dense)
             else:
-                fused = reciprocal_rank([dense, keyword], self.part.fusion.k)
+                fused = reciprocal_rank([dense, keyword], fusion.k)
         stages: dict[int, dict[str, StageScore]] = {}
         for name, ranking in (("dense", dense), ("keyword", keyword)):
             for rank, (chunk, score) in enumerate(ranking, 1):

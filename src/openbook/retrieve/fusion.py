@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openbook.store.keyword import Weighed
 
 Ranking = Sequence[tuple[int, float]]
 """(chunk, score), best first."""
+
+
+def evidence(
+    dense: Mapping[int, float], keyword: Mapping[int, Weighed], *, weight: float, chunk: float, document: float
+) -> list[tuple[int, float]]:
+    """``weight`` · cosine + ``chunk`` · BM25 of the chunk + ``document`` · BM25 of its document.
+
+    The sum of what both sides say, each as log-odds that the chunk is the one asked for. A sentence-transformer is
+    trained as a softmax over ``scale`` · cosine (Henderson et al., arXiv:1705.00652; its default scale is 20), so
+    that is its log-odds up to a constant; BM25 is a sum of log-odds over words by its derivation (Robertson and
+    Zaragoza, The probabilistic relevance framework, 2009), too large by a factor: words do not come independently.
+    Nothing is divided by the best score of the question: a side that finds nothing good says little.
+
+    >>> from openbook.store.keyword import Weighed
+    >>> evidence({1: 0.5, 2: 0.25}, {2: Weighed(20.0, 10.0)}, weight=20, chunk=0.2, document=0.4)
+    [(2, 13.0), (1, 10.0)]
+    """
+    scores = {
+        id: weight * max(0.0, dense.get(id, 0.0))
+        + (chunk * keyword[id].chunk + document * keyword[id].document if id in keyword else 0.0)
+        for id in {**dense, **keyword}
+    }
+    return best_first(scores)
 
 
 def weighted(dense: Mapping[int, float], keyword: Mapping[int, float], weight: float) -> list[tuple[int, float]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 Role = Literal["owner", "writer", "reader"]
 
-MIGRATIONS = ("0001_initial",)
+MIGRATIONS = ("0001_initial", "0002_feedback", "0003_trust")
 _AS_PRINCIPALS = "SELECT set_config('openbook.principals', %s::text[]::text, true)"
 _WAIT = 30.0  # seconds for a connection
 _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
@@ -40,8 +40,11 @@ _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
 class Database:
     """One database and the pools of its three roles. Made by ``open``; close it, or use it in a ``with``."""
 
-    def __init__(self, owner: str, *, where: str, cache: Path, server: Server | None = None) -> None:
+    def __init__(
+        self, owner: str, *, where: str, cache: Path, server: Server | None = None, address: str | Path = ""
+    ) -> None:
         self.where = where
+        self.address = str(address)  # for ``open`` in another process; a URL's password is in it, so never print it
         self.cache = cache
         self.server = server
         self._conninfo: dict[Role, str] = {"owner": owner}
@@ -65,13 +68,15 @@ class Database:
             except (psycopg.Error, ValueError):  # their messages quote the URL, and with it the password
                 do = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, other characters as %XX"
                 raise StoreUnreachable("the URL cannot be read", where="--db", do=do) from None
-            database = cls(owner, where=where, cache=user_cache())
+            database = cls(owner, where=where, cache=user_cache(), address=db)
         else:
             from openbook.store.server import SUPERUSER, Server
 
             folder = Path(db)
             server = Server.open(folder, say=say)
-            database = cls(server.conninfo(SUPERUSER), where=str(db), cache=folder, server=server)
+            database = cls(
+                server.conninfo(SUPERUSER), where=str(db), cache=folder, server=server, address=folder.absolute()
+            )
         try:
             database._prepare()
         except BaseException:

@@ -61,12 +61,14 @@ class Current:
 @dataclass(frozen=True, slots=True)
 class Write:
     """A document to be written. ``vectors`` is float32[n, d], a row a chunk; without chunks (``None``) the content
-    is believed unchanged, and only metadata and access are written."""
+    is believed unchanged, and only metadata and access are written. ``unfamiliar`` is the script of a language that the
+    model does not know; ``None``: it knows it."""
 
     document: Document
     file: int | None = None
     chunks: Sequence[Chunk] | None = None
     vectors: FloatArray | None = None
+    unfamiliar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,17 @@ class Documents:
             headings=tuple(Heading(*heading) for heading in headings),
             pages=tuple(pages),
         )
+
+    def texts(self, ids: Sequence[str], principals: Sequence[str] | None) -> dict[str, str]:
+        """id → its current text, of those documents that are there and that the principals may see."""
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                "SELECT d.id::text, v.text FROM openbook.document d"
+                " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+                " WHERE d.kb = %s AND d.removed IS NULL AND d.id = ANY(%s::uuid[])",
+                [self.kb, list(ids)],
+            ).fetchall()
+        return dict(rows)
 
     def headings(
         self, versions: Iterable[tuple[str, int]], principals: Sequence[str] | None
@@ -323,6 +336,7 @@ class Documents:
                 connection,
                 [(p.id, p.version, p.access, p.write.chunks or (), p.write.vectors) for p in rechunked],
             )
+            index.set_unfamiliar(connection, [(p.id, p.write.unfamiliar) for p in rechunked if p.write.unfamiliar])
             index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
             # What another root read from the same file is not what is there now.
             moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}

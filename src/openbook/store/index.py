@@ -6,21 +6,23 @@ What an engine that outgrows one machine would have to offer is what ``Index`` o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import sql
 
 from openbook.errors import StoreError
 from openbook.store.database import Connection, Database
 from openbook.store.filter import Filter, filterable, to_sql, tuples
-from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position
+from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position, Question, Weighed
 from openbook.types import Chunk, Hit
 
 if TYPE_CHECKING:
     from openbook.embed import FloatArray
+
+T = TypeVar("T")
 
 EXACT_BYTES = 30_000 * 2 * 384
 """Up to this many bytes of vectors are scanned exactly: 30,000 rows of 384 dimensions take 8 ms, and HNSW under a
@@ -37,6 +39,11 @@ class View:
     filter: Filter | None = None
 
 
+def keyword_folder(database: Database, kb: int, index: int) -> Path:
+    """Where this host keeps the keyword view of an index."""
+    return Path(database.cache) / "keyword" / f"{kb}-{index}"
+
+
 class Index:
     """The chunks and vectors of one index half of one knowledge base."""
 
@@ -50,7 +57,7 @@ class Index:
         self.embedder = embedder
         self.dimension = dimension
         self.table = sql.Identifier("openbook", f"chunk_{id}")
-        self._view = KeywordView(Path(database.cache) / "keyword" / f"{kb}-{id}", language)
+        self._view = KeywordView(keyword_folder(database, kb, id), language)
 
     @staticmethod
     def create(connection: Connection, id: int, dimension: int, reader: str, writer: str) -> None:
@@ -91,6 +98,11 @@ class Index:
                 )
             )
 
+    @staticmethod
+    def drop(connection: Connection, id: int) -> None:
+        """Drop the chunk table of an index; its keyword view (``keyword_folder``) goes when that has committed."""
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("openbook", f"chunk_{id}")))
+
     # --- writing, inside the caller's transaction ---------------------------------------------------------------------
 
     def upsert(
@@ -117,6 +129,18 @@ class Index:
         connection.execute(
             sql.SQL("DELETE FROM {} WHERE document = ANY(%s::uuid[])").format(self.table), [list(documents)]
         )
+        connection.execute(
+            "DELETE FROM openbook.unfamiliar WHERE index = %s AND document = ANY(%s::uuid[])",
+            [self.id, list(documents)],
+        )
+
+    def set_unfamiliar(self, connection: Connection, rows: Sequence[tuple[str, str]]) -> None:
+        """Remember (document, script) of those whose language the model does not know; what was before is deleted."""
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO openbook.unfamiliar (index, document, script) VALUES (%s, %s, %s)",
+                [(self.id, document, script) for document, script in rows],
+            )
 
     def set_access(self, connection: Connection, rows: Sequence[tuple[str, int]]) -> None:
         with connection.cursor() as cursor:
@@ -189,15 +213,27 @@ class Index:
         ).fetchall()
         return dict(rows)
 
-    def keyword(self, view: View, question: str, k: int) -> list[tuple[int, float]]:
-        """The k chunks that BM25 ranks highest: (chunk, score), best first. Catches the keyword view up first."""
+    def read(self, view: View, question: str) -> Question:
+        """The question's words, and the titles and metadata values that it mentions."""
+        return self._asked(view, lambda words: words.read(question, filter=view.filter, access=view.access))
+
+    def keyword(self, view: View, question: str | Question, k: int) -> list[tuple[int, float]]:
+        """The k chunks that keyword search ranks highest: (chunk, score), best first."""
+        return self._asked(view, lambda words: words.search(question, k, filter=view.filter, access=view.access))
+
+    def weigh(self, view: View, question: Question, chunks: Sequence[int]) -> dict[int, Weighed]:
+        """What keyword search says of these chunks, which the caller may see, and of their documents."""
+        return self._asked(view, lambda words: words.weigh(question, chunks))
+
+    def _asked(self, view: View, ask: Callable[[KeywordView], T]) -> T:
+        """Asks the keyword view, caught up with what this snapshot sees."""
         if self._is_behind(self._view.position(), view.position):
             self._catch_up()
         try:
-            return self._view.search(question, k, filter=view.filter, access=view.access)
+            return ask(self._view)
         except StoreError:  # damaged, or deleted meanwhile: it is derived, so make it anew
             self._catch_up()
-            return self._view.search(question, k, filter=view.filter, access=view.access)
+            return ask(self._view)
 
     def is_ahead(self, view: View) -> bool:
         """Whether the keyword view has seen changes that this snapshot has not: the question then asks again."""
@@ -232,11 +268,47 @@ class Index:
             for id, document, version, source, title, start, end, headings, page, text, pages, metadata in rows
         }
 
+    def chunks(self, document: str, principals: Sequence[str] | None) -> list[Chunk]:
+        """The chunks of a document (its id), in order of ``start``."""
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                sql.SQL(
+                    'SELECT c.start, c."end", substr(v.text, c.start + 1, c."end" - c.start), c.headings, c.page'
+                    " FROM {} c JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
+                    " WHERE c.document = %s ORDER BY c.start, c.id"
+                ).format(self.table),
+                [document],
+            ).fetchall()
+        return [Chunk(start, end, text, tuple(headings), page) for start, end, text, headings, page in rows]
+
     def count(self, principals: Sequence[str] | None) -> int:
         with self.database.snapshot(principals) as connection:
             row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(self.table)).fetchone()
         assert row is not None
         return int(row[0])
+
+    def unfamiliar(self, principals: Sequence[str] | None) -> dict[str, int]:
+        """Script → documents in it whose language the model does not know, the most first."""
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                "SELECT u.script, count(*) FROM openbook.unfamiliar u JOIN openbook.document d ON d.id = u.document"
+                " WHERE u.index = %s AND d.removed IS NULL GROUP BY u.script ORDER BY count(*) DESC, u.script",
+                [self.id],
+            ).fetchall()
+        return dict(rows)
+
+    def bytes_on_disk(self) -> dict[str, int]:
+        """What the index takes: ``rows`` (chunks, vectors), ``hnsw``, other ``btrees`` and the ``keyword`` view."""
+        with self.database.snapshot(None) as connection:
+            row = connection.execute(
+                "SELECT pg_table_size(t), pg_indexes_size(t), (SELECT coalesce(sum(pg_relation_size(i.indexrelid)), 0)"
+                " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+                " WHERE i.indrelid = t AND a.amname = 'hnsw') FROM (SELECT %s::regclass AS t)",
+                [self.table.as_string(connection)],
+            ).fetchone()
+        assert row is not None
+        rows, indexes, hnsw = map(int, row)
+        return {"rows": rows, "hnsw": hnsw, "btrees": indexes - hnsw, "keyword": self._view.bytes_on_disk()}
 
     def _where(self, view: View) -> tuple[sql.Composable, list[Any]]:
         if view.filter is None:
@@ -277,9 +349,17 @@ class Index:
                 [batch],
             ).fetchall()
             for document, id, headings, access, text, title, source, metadata in rows:
-                fields = filterable(source, title, tuples(metadata))
+                if document not in found:  # what its chunks share is made once
+                    fields = filterable(source, title, tuples(metadata))
+                    names = _strings(metadata)
                 found.setdefault(document, []).append(
-                    KeywordChunk(id, text, title, "\n".join(headings), access, fields)
+                    KeywordChunk(id, text, title, "\n".join(headings), access, fields, names)
                 )
             for document in batch:
                 yield Change(str(document), found.get(document))
+
+
+def _strings(metadata: Mapping[str, Any]) -> list[str]:
+    """The values that are text: what is called a version, a product, an author; not what counts or dates in numbers."""
+    values = (one for value in metadata.values() for one in (value if isinstance(value, list) else (value,)))
+    return [value for value in values if isinstance(value, str)]

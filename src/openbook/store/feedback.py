@@ -1,0 +1,154 @@
+"""Feedback: what people said of an answer or a passage, bound to its trace and seen under the same rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from openbook.store.database import Connection, Database
+
+Verdict = Literal["up", "down", "better"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One person's word. ``hit`` (a rank, from 1): of that passage; a ``better`` answer stands in it.
+
+    ``principals`` are those of the one who said it (``None``: the owner), ``created`` is ISO 8601.
+    """
+
+    trace: str
+    verdict: Verdict
+    answer: str | None = None
+    hit: int | None = None
+    principals: tuple[str, ...] | None = None
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What stands at ``start:end`` of a document's version."""
+
+    source: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A trace that somebody said something of: what was asked, found and cited, and what they said, oldest first.
+
+    A passage is ``None`` where its document is gone, or is not for the caller. ``answered``: an answer was asked for,
+    not hits alone; ``abstained``: and refused. ``written``: by a language model, in words of its own.
+    """
+
+    trace: str
+    question: str
+    filter: str | None
+    hits: Sequence[Passage | None]
+    cited: Sequence[Passage | None]
+    answered: bool
+    abstained: bool
+    written: bool
+    feedback: Sequence[Feedback]
+
+
+class Feedbacks:
+    """The feedback on one knowledge base's traces."""
+
+    def __init__(self, database: Database, kb: int) -> None:
+        self.database = database
+        self.kb = kb
+
+    def record(self, feedback: Feedback) -> Feedback:
+        """Keep it; returned with the time. Whether the caller may see the trace was asked before."""
+        principals = None if feedback.principals is None else list(feedback.principals)
+        with self.database.transaction() as connection:
+            row = connection.execute(
+                "INSERT INTO openbook.feedback (trace, principals, verdict, answer, hit) VALUES (%s, %s, %s, %s, %s)"
+                " RETURNING created",
+                [feedback.trace, principals, feedback.verdict, feedback.answer, feedback.hit],
+            ).fetchone()
+        assert row is not None
+        return replace(feedback, created=row[0].isoformat())
+
+    def of(self, trace: str, principals: Sequence[str] | None) -> list[Feedback]:
+        """What counts of what was said of one trace, as the principals may see it, oldest first."""
+        with self.database.snapshot(principals) as connection:
+            return [said for _, _, said in self._read(connection, trace)]
+
+    def all(self, principals: Sequence[str] | None) -> list[Reviewed]:
+        """Every trace with feedback that the principals may see, oldest first."""
+        with self.database.snapshot(principals) as connection:
+            rows = self._read(connection, None)
+            spans = [span for _, body, _ in rows for span in _spans(body)]
+            passages = self._passages(connection, spans)
+        said: dict[str, list[Feedback]] = {}
+        traces: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for question, body, feedback in rows:
+            traces[feedback.trace] = question, body
+            said.setdefault(feedback.trace, []).append(feedback)
+        found = []
+        for id, (question, body) in traces.items():
+            answer = body.get("answer") or {}
+            found.append(
+                Reviewed(
+                    trace=id,
+                    question=question,
+                    filter=body.get("filter"),
+                    hits=[passages.get(_place(span)) for span in body["hits"]],
+                    cited=[passages.get(_place(span)) for span in answer.get("citations", ())],
+                    answered=bool(answer),
+                    abstained=bool(answer.get("abstained")),
+                    written=bool((answer.get("usage") or {}).get("output_tokens")),
+                    feedback=said[id],
+                )
+            )
+        return found
+
+    def _read(self, connection: Connection, trace: str | None) -> list[tuple[str, Mapping[str, Any], Feedback]]:
+        """(question, body of the trace, feedback) that counts, in the order of the traces."""
+        rows = connection.execute(
+            # A better answer and a verdict on the answer are one word on the same thing, wherever it stands.
+            "SELECT t.question, t.body, t.id::text, f.verdict, f.answer, f.hit, f.principals, f.created FROM ("
+            "  SELECT DISTINCT ON (trace, principals, CASE WHEN verdict <> 'better' THEN hit END) *"
+            "  FROM openbook.feedback WHERE %(trace)s::uuid IS NULL OR trace = %(trace)s::uuid"
+            "  ORDER BY trace, principals, CASE WHEN verdict <> 'better' THEN hit END, id DESC) f"
+            " JOIN openbook.trace t ON t.id = f.trace WHERE t.kb = %(kb)s ORDER BY t.created, t.id, f.id",
+            {"trace": trace, "kb": self.kb},
+        ).fetchall()
+        return [
+            (question, body, Feedback(id, verdict, answer, hit, None if by is None else tuple(by), created.isoformat()))
+            for question, body, id, verdict, answer, hit, by, created in rows
+        ]
+
+    def _passages(self, connection: Connection, spans: Iterable[Mapping[str, Any]]) -> dict[_Place, Passage]:
+        """What stands at these places, of the documents that are there and that the caller may see."""
+        wanted = sorted({_place(span) for span in spans})
+        if not wanted:
+            return {}
+        rows = connection.execute(
+            'SELECT p.document::text, p.version, p.start, p."end", d.source,'
+            ' substr(v.text, p.start + 1, p."end" - p.start)'
+            ' FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[]) AS p (document, version, start, "end")'
+            " JOIN openbook.version v ON v.document = p.document AND v.version = p.version"
+            " JOIN openbook.document d ON d.id = p.document WHERE d.kb = %s AND d.removed IS NULL",
+            [*([*column] for column in zip(*wanted, strict=True)), self.kb],
+        ).fetchall()
+        return {
+            (document, version, start, end): Passage(source, start, end, text)
+            for document, version, start, end, source, text in rows
+        }
+
+
+_Place = tuple[str, int, int, int]
+
+
+def _spans(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*body["hits"], *(body.get("answer") or {}).get("citations", ())]
+
+
+def _place(span: Mapping[str, Any]) -> _Place:
+    return span["document"], span["version"], span["start"], span["end"]
