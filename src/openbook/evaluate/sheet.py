@@ -137,7 +137,7 @@ def passages(
     rng = random.Random(seed)
     documents: dict[str, Mapping[str, Any]] = {}
     for row in sorted(corpus.listing, key=lambda row: str(row["source"])):
-        documents.setdefault(corpus.versions.of(row["source"]), row)
+        documents[corpus.versions.of(row["source"])] = row  # the last by name, which most often is the newest
     strata: dict[str, list[Mapping[str, Any]]] = {}
     for row in documents.values():
         strata.setdefault(_stratum(row, by), []).append(row)

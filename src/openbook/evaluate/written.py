@@ -108,7 +108,7 @@ def _checked(kind: Kind, question: str, answers: Sequence[str], sentence: str, u
     there, said = f" {' '.join(asked)} ", f" {' '.join(words(sentence))} "
     if any(f" {' '.join(words(answer))} " not in said for answer in answers):
         return None
-    telling = set(asked) - _PLAIN - _UNITS
+    telling = set(asked) - PLAIN - _UNITS
     if f" {' '.join(words(answers[-1]))} " in there or len(telling) < (1 if kind in _NAMES_ITS_SUBJECT else 2):
         return None
     return Written(kind, question[0].upper() + question[1:] + "?", answers, unit.start, unit.end)
@@ -118,7 +118,7 @@ _NAMES_ITS_SUBJECT = ("definition", "abbreviation")
 
 Found = list[tuple[Kind, str, tuple[str, ...]]]
 
-_PLAIN = _set(
+PLAIN = _set(
     "a an the of in on at for to from by with and or is are was were be been do does did can may must should will how "
     "what who when why where which many much long i my me you your it as not no up out per each every any all there "
     "know about mean stand work thing things way get have has had take make use person someone everyone everybody "
@@ -273,7 +273,7 @@ def _subject(text: str, spelling: _Spelling) -> str | None:
         return None
     if (first in _NO_SUBJECT and first not in ("my", "your")) or first.endswith("ly") or low & _NOT_INSIDE:
         return None
-    if tokens[-1].lower() in _PLAIN - {"everyone", "everybody"} or tokens[-1].lower().endswith(("ly", "ing")):
+    if tokens[-1].lower() in PLAIN - {"everyone", "everybody"} or tokens[-1].lower().endswith(("ly", "ing")):
         return None
     return _own(" ".join([_lowered(tokens, spelling), *tokens[1:]]))
 
@@ -369,7 +369,7 @@ def _definition(sentence: str, spelling: _Spelling) -> Found:
     article = tokens[0] if tokens[0] in ("The", "A", "An") else ""
     if tokens[0].lower() in _NO_SUBJECT or not tokens[0][0].isupper() or _NEGATED.search(term) or term == article:
         return []
-    if any(token.lower() in _PLAIN or token.lower() in _AUXILIARIES for token in tokens[bool(article) :]):
+    if any(token.lower() in PLAIN or token.lower() in _AUXILIARIES for token in tokens[bool(article) :]):
         return []
     named = any(c.isupper() for token in tokens[bool(article) :][bool(not article) :] for c in token)
     if article == "The" and not named:
@@ -436,7 +436,7 @@ def _person(sentence: str, spelling: _Spelling) -> Found:
             or any(name.lower() in spelling.lower for name in match[1].split())
         ):
             continue
-        if match[1].split()[0].lower() not in _PLAIN | _NO_SUBJECT:
+        if match[1].split()[0].lower() not in PLAIN | _NO_SUBJECT:
             found.append(("person", f"Who {match[2]} {_own(match[3])}", (match[1],)))
     return found
 
@@ -496,7 +496,7 @@ _UNITS = _set(
     "seconds minutes hours days nights weeks months quarters years decades times people employees members percent km "
     "kilometres kilometers metres meters miles kg kilograms grams tonnes degrees words characters pages bytes copies"
 )
-_NO_NOUN = _PLAIN | _NO_SUBJECT | _AUXILIARIES | _set(
+_NO_NOUN = PLAIN | _NO_SUBJECT | _AUXILIARIES | _set(
     "ago ahead later earlier before after away off old long high wide deep more less most least than each per during "
     "within into until till under over between through without available left only if unless while whose"
 )  # fmt: skip
@@ -702,7 +702,7 @@ def _of_headings(document: Document, language: str | None) -> Iterator[Written]:
         above = heading_path(document.headings[: number + 1], heading.start)[:-1]
         topic = next((name for name in (*reversed(above), document.title) if name and not _says(name, title)), "")
         shown = " ".join(re.findall(r"[\w'’+#.-]+", f"{topic} {title}"))
-        if 1 <= len(asked) <= 6 and 3 <= len(set(words(shown))) <= 10 and set(asked) - _PLAIN:
+        if 1 <= len(asked) <= 6 and 3 <= len(set(words(shown))) <= 10 and set(asked) - PLAIN:
             yield Written("keywords", shown, (), *section)
 
 
