@@ -257,6 +257,20 @@ def test_a_half_character_in_any_name_is_replaced(kb: KnowledgeBase) -> None:
     assert kb.search("text", as_=access).hits[0].chunk.headings == ("b\ufffd",)
 
 
+def test_access_and_metadata_are_for_documents_as_they_are_for_files(kb: KnowledgeBase) -> None:
+    """Documents of a program's own stayed public, whatever ``access`` said."""
+    kb.add(Document("safe", "The code is 4711.", metadata={"team": "it", "year": 2026}))
+    assert kb.search("the code", as_=["public"]).hits
+    kb.add(
+        Document("safe", "The code is 4711.", metadata={"team": "it", "year": 2026}),
+        access=["office"],
+        metadata={"team": "hr"},
+    )
+    assert not kb.search("the code", as_=["public"]).hits
+    [hit] = kb.search("the code", as_=["office"]).hits
+    assert hit.metadata == {"team": "hr", "year": 2026}
+
+
 def test_a_document_that_another_process_changed_meanwhile_is_whole(
     kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

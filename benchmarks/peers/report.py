@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -165,7 +166,7 @@ def _seen(visible: Row, edit: str, who: str) -> str:
 
 def _kept(state: Row, needs_save: bool = False) -> str:
     if not state["opens"]:
-        return f"**does not open**: {_short(state['error'])}"
+        return f"**does not open** ({state['error'].partition(':')[0]})"
     text = "all" if state["documents"] == state["of"] else f"**{state['documents']:,}**"
     if needs_save and state["documents"] == 0:
         text += ", needs a separate save"
@@ -179,8 +180,11 @@ def _kept(state: Row, needs_save: bool = False) -> str:
 
 
 def _worst(states: Sequence[Row], needs_save: bool = False) -> str:
-    """Every different outcome of several kills."""
-    return "; ".join(dict.fromkeys(_kept(state, needs_save) for state in states))
+    """Every different outcome of several kills, and how often it came."""
+    counts = Counter(_kept(state, needs_save) for state in states)
+    if len(states) == 1 or len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{times} × {outcome}" for outcome, times in counts.items())
 
 
 def _short(text: str) -> str:

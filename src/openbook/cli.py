@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import typer
@@ -20,6 +20,9 @@ from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.types import Answer, Citation, Hit, Scalar
+
+if TYPE_CHECKING:
+    from openbook.evaluate.making import Made
 
 app = typer.Typer(
     name="openbook",
@@ -488,6 +491,210 @@ def check(
 
 
 @app.command()
+def feedback(
+    context: typer.Context,
+    trace: Annotated[str, typer.Argument(help="Trace that ask or search printed.")],
+    verdict: Annotated[str, typer.Argument(help='up, down, or a "better answer".', metavar='up|down|"BETTER ANSWER"')],
+    hit: Annotated[int | None, typer.Option(help="The passage that is meant, by its rank.", min=1)] = None,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Say how good an answer was; openbook dataset from-feedback makes questions of it."""
+    with _opened(context, db, kb) as base:
+        said = base.feedback(trace, verdict, hit=hit, as_=as_)
+    about = "" if said.hit is None else f", hit {said.hit}"
+    _print_json(asdict(said)) if json else print(f"noted: {_line(said.answer or said.verdict)}{about}")
+
+
+dataset = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+app.add_typer(dataset, name="dataset")
+
+Out = Annotated[Path, typer.Argument(help="File to make; one that exists is not overwritten.", metavar="OUT.jsonl")]
+Shares = Annotated[str, typer.Option("--split", help="Shares of the documents, such as train=0.6,dev=0.2,test=0.2.")]
+By = Annotated[str | None, typer.Option(help="Sample by this metadata field; else by folder.")]
+Seed = Annotated[int, typer.Option(help="Decides what is drawn.", min=0)]
+
+
+@dataset.callback(invoke_without_command=True)
+def dataset_root(context: typer.Context) -> None:
+    """Make data sets to evaluate with, and check them."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
+@dataset.command("from-feedback")
+def dataset_from_feedback(
+    context: typer.Context,
+    out: Out,
+    split: Shares = "dev=0.5,test=0.5",
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Make questions of what people said of answers; those that need an answer go to a sheet beside it."""
+    from openbook.evaluate import making
+
+    shares = making.read_shares(split)
+    sheet = making.new_file(out).with_name(f"{out.stem}.to-annotate.jsonl")
+    making.new_file(sheet)
+    with _opened(context, db, kb) as base, _bar("reading") as advance:
+        made = making.from_feedback(base, as_=as_, shares=shares, progress=advance)
+    _made(made, out, sheet if made.to_annotate else None, json)
+
+
+@dataset.command("sample")
+def dataset_sample(
+    context: typer.Context,
+    out: Out,
+    n: Annotated[int, typer.Option("-n", help="How many passages.", min=1)] = 50,
+    seed: Seed = 0,
+    by: By = None,
+    split: Shares = "dev=0.5,test=0.5",
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Draw passages for people to write questions to: a sheet for openbook dataset annotate, or any editor."""
+    from openbook.evaluate import making
+    from openbook.evaluate import sheet as sheets
+
+    shares = making.read_shares(split)
+    making.new_file(out)
+    with _opened(context, db, kb) as base, _bar("reading") as advance:
+        rows = sheets.sample(base, n, seed=seed, by=by, as_=as_, shares=shares, progress=advance)
+    sheets.write_sheet(rows, out)
+    sources = {passage.source for row in rows for passage in row.passages}
+    if json:
+        _print_json({"file": str(out), "passages": len(rows), "documents": len(sources)})
+        return
+    print(f"{len(rows)} passages of {len(sources)} documents: {out}\nopenbook dataset annotate {out}")
+
+
+@dataset.command("annotate")
+def dataset_annotate(
+    sheet: Annotated[Path, typer.Argument(help="Sheet that sample or from-feedback made.")],
+    out: Annotated[Path | None, typer.Option(help="The data set; SHEET-questions.jsonl if not said.")] = None,
+    json: Json = False,
+) -> None:
+    """Ask for questions and answers, passage by passage; what is filled becomes a data set. It goes on where it was."""
+    from openbook.evaluate import formats
+    from openbook.evaluate import sheet as sheets
+
+    path = out or sheet.with_name(f"{sheet.stem}-questions.jsonl")
+    _require_folder(path)
+    rows = sheets.annotate(sheet, lines=sys.stdin)
+    made = sheets.questions_of(rows, path.stem)
+    if made.questions:
+        formats.write_jsonl(made, path)
+    told = {
+        "sheet": str(sheet),
+        "file": str(path) if made.questions else None,
+        "questions": len(made.questions),
+        "skipped": sum(row.skipped for row in rows),
+        "left": sum(not row.is_done for row in rows),
+    }
+    if json:
+        _print_json(told)
+        return
+    where = f": {path}" if told["file"] else ""
+    print(f"{told['questions']} questions, {told['skipped']} skipped, {told['left']} left{where}")
+
+
+@dataset.command("write")
+def dataset_write(
+    context: typer.Context,
+    out: Out,
+    n: Annotated[int, typer.Option("-n", help="How many questions.", min=1)] = 100,
+    llm: Annotated[
+        str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes; else rules do.", envvar="OPENBOOK_LLM")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="US dollars that the model may use.", min=0)] = None,
+    calls: Annotated[int | None, typer.Option(help="Calls that the model may be asked.", min=1)] = None,
+    unanswerable: Annotated[float, typer.Option(help="Share of questions without an answer.", min=0, max=1)] = 0.1,
+    seed: Seed = 0,
+    by: By = None,
+    split: Shares = "dev=0.5,test=0.5",
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Write questions from the documents, by rules or with a language model, each with the passage that answers it."""
+    from openbook.evaluate import making, writing
+    from openbook.evaluate.judge import Budget
+    from openbook.generate import parse_llm
+
+    shares = making.read_shares(split)
+    making.new_file(out)
+    with _opened(context, db, kb) as base, _bar("writing") as advance:
+        made = writing.write(
+            base,
+            n,
+            llm=parse_llm(llm, base_url=base_url) if llm else None,
+            budget=Budget(calls=calls, dollars=budget),
+            unanswerable=unanswerable,
+            seed=seed,
+            by=by,
+            as_=as_,
+            shares=shares,
+            progress=advance,
+        )
+    _made(made, out, None, json)
+
+
+@dataset.command("check")
+def dataset_check(
+    files: Annotated[list[Path], typer.Argument(help="Data sets.", metavar="FILE...")],
+    against: Annotated[list[Path] | None, typer.Option(help="What something was trained on (repeatable).")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help='Kind of leak that may be: question, "near question", passage or document (repeatable).'),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find what makes a data set lie: leaks between splits and files, duplicates, contradictions. Fails on leaks."""
+    from openbook import evaluate as room
+    from openbook.evaluate import checking
+
+    found = checking.check([room.read(f) for f in files], [room.read(f) for f in against or ()], allow=allow or ())
+    if json:
+        _print_json(found.as_json())
+    else:
+        for line in found.lines():
+            print(_lines(line))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _made(made: Made, out: Path, sheet: Path | None, json: bool) -> None:
+    """Write a data set that was made, and say what is in it."""
+    from openbook.evaluate import formats
+    from openbook.evaluate import sheet as sheets
+
+    if made.dataset.questions:
+        formats.write_jsonl(made.dataset, out)
+    if sheet is not None:
+        sheets.write_sheet(made.to_annotate, sheet)
+    file = str(out) if made.dataset.questions else None
+    if json:
+        _print_json({"file": file, "sheet": None if sheet is None else str(sheet), **made.as_json()})
+    else:
+        for line in made.lines():
+            print(_line(line))
+        print("\n".join([*([file] if file else []), *([f"openbook dataset annotate {sheet}"] if sheet else [])]))
+    if not made.dataset.questions and sheet is None:
+        raise typer.Exit(1)
+
+
+@app.command()
 def version(json: Json = False) -> None:
     """Print the version."""
     from openbook import __version__
@@ -599,6 +806,9 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
         print(f"filter    {_line(trace['filter'])}")
+    for said in trace["feedback"]:
+        about = "" if said["hit"] is None else f" (hit {said['hit']})"
+        print(f"feedback  {_line(said['answer'] or said['verdict'])}{about}")
     if "answer" in trace:
         answer = trace["answer"]
         print(f"answer    {'abstained: ' + _line(answer['reason']) if answer['abstained'] else 'given'}")

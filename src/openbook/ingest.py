@@ -166,6 +166,10 @@ class Ingest:
         metadata = _storable_metadata(metadata, "metadata")
         access = None if access is None else _storable_access(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
+        documents = [
+            replace(one, metadata={**one.metadata, **metadata}, access=one.access if access is None else access)
+            for one in documents
+        ]
         for first in range(0, len(documents), READ_TOGETHER):
             self._take(documents[first : first + READ_TOGETHER], None)
         options = _options(metadata, access)

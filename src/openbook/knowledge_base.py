@@ -198,6 +198,10 @@ class KnowledgeBase:
         """The texts of several documents, by id; one that is gone, or that may not be seen, is left out."""
         return self.documents.texts(documents, _principals(as_))
 
+    def copies(self, *, as_: Sequence[str] | None = None) -> Sequence[tuple[str, ...]]:
+        """The sources of documents whose text is the same to the letter, in groups of two and more."""
+        return self.documents.copies(_principals(as_))
+
     def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
         """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
         return self.index.chunks(self._one(name, _principals(as_))[0], _principals(as_))

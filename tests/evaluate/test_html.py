@@ -233,6 +233,15 @@ class TestAReport:
         assert HOSTILE[1] in section.text()
         assert "1 questions failed and 1 found nothing" in " ".join(tree.css_first("main").text().split())
 
+    def test_tells_where_judgements_do_not_fit_the_documents(self) -> None:
+        """Only the terminal did."""
+        details = {"evidence": {"not_found": {HOSTILE[1]: ["b.md: not there"]}}, "copies": {"q1": [["a.md", "b.md"]]}}
+        report = a_report(plain_texts(4))
+        page = html.report_page(replace(report, details={**report.details, **details}))
+        text = " ".join(LexborHTMLParser(page).css_first("main").text().split())
+        assert " ".join(f"Evidence not found in the documents for 1 question: {HOSTILE[1]}.".split()) in text
+        assert "Documents that are there twice, but not judged alike, for 1 question: q1." in text
+
     def test_slices_by_what_enough_questions_share(self) -> None:
         report = a_report(plain_texts(40))
         rare = {**report.questions, "q0": replace(report.questions["q0"], slices={"team": "rare"})}

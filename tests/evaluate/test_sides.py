@@ -6,18 +6,21 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.generate.loopback import ModelServer, Say
 
 from openbook.errors import DatasetError, NotFound, OpenbookError, QueryError
+from openbook.evaluate import evaluate, read
 from openbook.evaluate.comparison import compare
 from openbook.evaluate.dataset import Dataset, Evidence, Question, dataset
 from openbook.evaluate.report import Report
 from openbook.evaluate.sides import _in_turns, again, measured, of_run, open_copy
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
-from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
+from openbook.recipe import IndexHalf, LanguageModel, Recipe, RecursiveChunker
 from openbook.types import Document
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -56,8 +59,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def questions(home: Path) -> Dataset:
-    from openbook.evaluate import read
-
     return read(home / "questions.jsonl")
 
 
@@ -99,8 +100,6 @@ def test_a_recipe_of_the_same_chunks_asks_the_index_that_is_there(questions: Dat
 
 
 def test_a_data_set_with_a_corpus_brings_its_own_documents(home: Path) -> None:
-    from openbook.evaluate import read
-
     folder = home / "beir"
     (folder / "qrels").mkdir(parents=True)
     rows = [{"_id": name, "title": "", "text": text} for name, text in TEXTS.items()]
@@ -128,6 +127,23 @@ def test_a_report_is_asked_again_as_it_was_made(questions: Dataset) -> None:
     changed = dataset("questions", [Question("q0", "When does the canteen open?", evidence=(Evidence("canteen.md"),))])
     with pytest.raises(QueryError, match="other questions than questions holds now"):
         again(first, changed, db=".openbook")
+
+
+def test_what_a_language_model_answered_it_answers_again(questions: Dataset) -> None:
+    """The gate had the recipe's own generator answer, and held that against the model's answers."""
+    asked = dataset("asked", [replace(q, answers=("8 o'clock",)) for q in questions.select(limit=1).questions.values()])
+    with ModelServer("openai") as server:
+        server.will(Say("At 8 o'clock [1]."))
+        model = LanguageModel(kind="openai", model="m", base_url=server.base_url)
+        with open_(".openbook", create=False) as kb:
+            first = evaluate(kb, asked, llm=model, attacks=0)
+        now = again(first, asked, db=".openbook")
+        assert len(server.requests) == 2, "nor are orders planted that were not"
+        other = again(first, asked, "rrf.toml", db=".openbook")
+        assert len(server.requests) == 2, "a recipe answers by its own generator"
+    assert now.recipe == first.recipe != Recipe().hash
+    assert now.per_question["answer_contained"] == first.per_question["answer_contained"]
+    assert other.recipe == Recipe.load("rrf.toml").hash
 
 
 @pytest.mark.parametrize(
@@ -285,8 +301,8 @@ def test_one_that_asks_less_does_not_hold_up_the_other() -> None:
 def test_compare_and_check_in_a_terminal(openbook: Run, home: Path, tmp_path: Path) -> None:
     env = {"OPENBOOK_DB": str(home / ".openbook"), "OPENBOOK_CACHE": str(home / "cache")}
     questions = str(home / "questions.jsonl")
-    made = openbook("evaluate", questions, "--json", env=env)
-    (tmp_path / "baseline.json").write_text(made.stdout)
+    with open_(home / ".openbook") as kb:
+        evaluate(kb, read(home / "questions.jsonl")).write(tmp_path / "baseline.json")
 
     done = openbook(
         "compare", "baseline.json", str(home / "rrf.toml"), questions, "--html", "page.html", "--json", env=env

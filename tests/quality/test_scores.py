@@ -27,7 +27,7 @@ PINNED = {
     "scifact": 0.738,
     "cranfield": 0.413,
     "hotpotqa-300": 0.866,
-    "handbook-sourcegraph": 0.859,
+    "handbook-sourcegraph": 0.871,
     "docs-etcd": 0.618,
     "chroma-chunking": 0.842,
     "cuad-contracts-a": 0.692,

@@ -15,7 +15,10 @@
     significance.py  paired tests; comparison.py: the verdict; gate.py: ``check`` in a user's own CI
     sides.py         what can be compared: recipes, the live release, kept reports, TREC runs
     html.py          reports as pages; plots.py
-    making.py        data sets made: from feedback, by sampling, by writing; leakage.py: what must not be in two splits
+    making.py        data sets made: split by document, from feedback
+        sheet.py         passages sampled for people to annotate
+        writing.py       questions written from the documents, by a model or by the rules of written.py
+    checking.py      what is wrong with a data set; leakage.py: what must not stand in two splits
 
 Nothing here is imported by a question that is only asked.
 """

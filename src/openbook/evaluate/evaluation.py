@@ -15,7 +15,7 @@ from openbook.evaluate import abstention, adherence, answers, operations, rankin
 from openbook.evaluate.dataset import Dataset, Question, Split
 from openbook.evaluate.evidence import Located, locate
 from openbook.evaluate.report import Asked, Measured, Outcome, Report, mean
-from openbook.types import Hit
+from openbook.generate import parse_llm
 
 if TYPE_CHECKING:
     from openbook.evaluate.adherence import StyleClassifier
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 KEPT_HITS = 10
 """Hits of each question that its trace and the report remember."""
+
+MOST_ATTACKS = 2 * len(safety.ATTACKS)
+"""Planted orders where nothing else is said: each of the suite twice."""
 
 
 def evaluate(
@@ -36,7 +39,7 @@ def evaluate(
     measures: Sequence[str] = ranking.MEASURES,
     answered: bool | None = None,
     llm: str | LanguageModel | None = None,
-    attacks: int = 2 * len(safety.ATTACKS),
+    attacks: int = MOST_ATTACKS,
     judge: Judge | None = None,
     style: StyleClassifier | None = None,
     cold: bool = False,
@@ -54,6 +57,7 @@ def evaluate(
     Raises:
         DatasetError: no question is left, a measure is unknown, or what the data set asks for makes no sense.
         ModelError: the embedding model or the judge is not there; a question that fails is counted instead.
+        PriceError: a language model answers, and the price file cannot be read.
     """
     _ = kb.embedder  # a model that is missing or another one is told, not counted as questions that failed
     chosen = dataset.select(split, limit)
@@ -62,6 +66,8 @@ def evaluate(
     if answered is None:
         answered = any(_has_answer(question) for question in questions.values())
     adherence.check(questions, style)
+    if answered:
+        operations.require_prices(kb.recipe, llm)
     if judge is not None:
         judge.ready()
     located = locate(kb, questions.values(), as_=as_)
@@ -93,7 +99,7 @@ def evaluate(
         data=chosen.hash,
         split=split,
         release=kb.release,
-        recipe=kb.recipe.hash,
+        recipe=operations.answering(kb.recipe, llm).hash,
         measures={**{name: mean(list(values.values())) for name, values in per_question.items()}, **totals},
         per_question=per_question,
         questions={id: _asked(questions[id], outcome) for id, outcome in outcomes.items()},
@@ -107,6 +113,8 @@ def evaluate(
             "limit": limit,
             "measures": list(measures),
             "answered": answered,
+            "attacks": attacks,
+            "llm": None if llm is None else parse_llm(llm).model_dump() if isinstance(llm, str) else llm.model_dump(),
             "as": None if as_ is None else list(as_),
             "kb": kb.name,
         },
@@ -135,12 +143,14 @@ def _ask(
         trace = kb.search(question.text, kb.recipe.query.context, as_=as_, record=False)
         answer = kb.answer(trace, llm=llm) if answered else None
         trace = answer.trace if answer is not None and answer.trace is not None else trace
-        hits: Sequence[Hit] = trace.hits
-        # Looked on, until as many documents are known as are measured: long ones crowd a list of chunks.
-        k = max(len(hits), kb.recipe.query.candidates)
-        while len(hits) < k and len(ranking.documents(hits)) < depth:
-            hits = kb.search(question.text, k, as_=as_, record=False).hits
-            k = min(4 * k, MOST_HITS) if len(hits) == k else 0
+        hits, k = list(trace.hits), kb.recipe.query.context
+        # Looked on, until as many documents are known as are measured: long ones crowd a list of chunks. What stood
+        # first stays first, as whoever asks in earnest sees it: more candidates can change the order.
+        while len(hits) >= k and k < MOST_HITS and len(ranking.documents(hits)) < depth:
+            k = min(max(4 * k, kb.recipe.query.candidates), MOST_HITS)
+            seen = {(hit.document, hit.chunk.start, hit.chunk.end) for hit in hits}
+            more = kb.search(question.text, k, as_=as_, record=False).hits
+            hits += [hit for hit in more if (hit.document, hit.chunk.start, hit.chunk.end) not in seen]
     except OpenbookError as error:
         ms = {"total": round((time.perf_counter() - start) * 1000, 3)}
         return Outcome(question.id, ms=ms, error=str(error))
@@ -168,7 +178,23 @@ def _retrieval(
 
         values |= ranking.chunk_measures(ranking.CHUNK_MEASURES, located.spans, hits, chunks)
         values |= ranking.span_measures(ranking.SPAN_CUTS, located.spans, hits)
-    return Measured(values, details={"evidence": located.as_json()})
+    details = {"evidence": located.as_json()}
+    if copies := _copies(located.judgements, kb.copies(as_=as_)):
+        details["copies"] = copies
+    return Measured(values, details=details)
+
+
+def _copies(
+    judgements: Mapping[str, Mapping[str, int]], copies: Sequence[tuple[str, ...]]
+) -> dict[str, list[tuple[str, ...]]]:
+    """Documents that stand there twice, of which a question's judgements find one relevant and another not."""
+    group = {source: sources for sources in copies for source in sources}
+    found = {}
+    for id, judged in judgements.items():
+        held = dict.fromkeys(group[source] for source, grade in judged.items() if grade > 0 and source in group)
+        if apart := [sources for sources in held if any(judged.get(source, 0) <= 0 for source in sources)]:
+            found[id] = apart
+    return found
 
 
 def _asked(question: Question, outcome: Outcome) -> Asked:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import DatasetError, QueryError
@@ -82,6 +83,20 @@ class Made:
         for row in self.to_annotate:
             lines.append(f"to annotate: {row.question} ({row.note})")
         return [*lines, *self.notes]
+
+
+def new_file(path: Path) -> Path:
+    """Before the work is done: nobody's annotations are overwritten.
+
+    Raises:
+        DatasetError: the file is there already.
+        QueryError: its folder is not.
+    """
+    if path.exists():
+        raise DatasetError("exists already", where=str(path), do="name another file, or remove it")
+    if not path.absolute().parent.is_dir():
+        raise QueryError("no such folder", where=str(path.absolute().parent), do="make it, or name another")
+    return path
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------
@@ -242,6 +257,7 @@ def from_feedback(
     for trace in reviewed:
         asked.setdefault((leakage.normalised(trace.question), trace.filter), []).append(trace)
     judged = [_judged(traces) for traces in asked.values()]
+    corpus = Corpus.of(kb, as_, progress)
     located = locate(kb, [one.question for one in judged if not one.why], as_=as_)
     kept: list[Question] = []
     rows: list[Row] = []
@@ -249,10 +265,10 @@ def from_feedback(
         lost = located.missing.get(one.question.id, ())
         why = one.why or ("; ".join(f"the document changed since: {line}" for line in lost) if lost else "")
         if why:
-            rows.append(_to_annotate(one, why))
+            rows.append(_to_annotate(one, why, corpus.versions, shares))
         else:
             kept.append(one.question)
-    made = split(kept, Corpus.of(kb, as_, progress).versions, shares)
+    made = split(kept, corpus.versions, shares)
     contradictory = tuple(item for one in judged for item in one.contradictory)
     several = [one.question for one in judged if len(one.better) > 1 and not one.why]
     notes = tuple(f"{len(q.answers)} answers are accepted: {q.text}; make sure that all are right" for q in several)
@@ -371,7 +387,9 @@ def _evidence_of(said: Feedback, trace: Reviewed) -> tuple[Evidence, ...]:
     return ()
 
 
-def _to_annotate(one: _Judged, why: str) -> Row:
+def _to_annotate(one: _Judged, why: str, versions: leakage.Groups[str], shares: Mapping[str, float]) -> Row:
     shown = dict.fromkeys(passage for trace in reversed(one.traces) for passage in trace.hits if passage is not None)
     evidence = tuple(_evidence(passage) for passage in [*shown][:SHOWN])
-    return Row(one.question.id, evidence, question=one.question.text, metadata=one.question.metadata, note=why)
+    splits = {item.source: split_of(versions.of(item.source), shares) for item in evidence}
+    question = one.question
+    return Row(question.id, evidence, question.text, note=why, splits=splits, metadata=question.metadata)

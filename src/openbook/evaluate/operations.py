@@ -68,7 +68,7 @@ def measure(
         PriceError: the price file cannot be read.
         StoreError: the database went away.
     """
-    recipe = _answering(kb.recipe, llm)
+    recipe = answering(kb.recipe, llm)
     usages = {id: outcome.answer.usage for id, outcome in outcomes.items() if outcome.answer is not None}
     per_question: dict[str, dict[str, float]] = {
         "ms_total": {id: outcome.ms["total"] for id, outcome in outcomes.items() if "total" in outcome.ms}
@@ -96,7 +96,19 @@ def measure(
     return Measured({name: values for name, values in per_question.items() if values}, {}, {"operations": details})
 
 
-def _answering(recipe: Recipe, llm: str | LanguageModel | None) -> Recipe:
+def require_prices(recipe: Recipe, llm: str | LanguageModel | None = None) -> None:
+    """Before a language model is asked, and paid, for answers whose cost could then not be told.
+
+    Raises:
+        PriceError: the price file cannot be read.
+    """
+    from openbook.prices import prices
+
+    if isinstance(answering(recipe, llm).query.generate, LanguageModel):
+        prices()
+
+
+def answering(recipe: Recipe, llm: str | LanguageModel | None) -> Recipe:
     """The recipe with ``llm`` as its generator, if there is one."""
     from openbook.generate import parse_llm
 

@@ -88,7 +88,8 @@ class Report:
 
     ``data`` is the hash of the questions asked, ``recipe`` that of what answered them, ``db`` where its traces lie.
     ``failed`` questions raised an error and ``unanswered`` ones found nothing: both count 0 in every mean.
-    ``settings`` tell how to ask the same again: ``limit``, ``measures`` of documents, ``answered``, ``as``, and ``kb``.
+    ``settings`` tell how to ask the same again: ``limit``, ``measures`` of documents, ``answered``, ``attacks``,
+    ``llm`` (what answered in the place of the recipe's generator), ``as``, and ``kb``.
     """
 
     dataset: str
@@ -145,16 +146,22 @@ class Report:
         threshold = self.details.get("threshold") or {}
         if threshold.get("value") is not None:
             lines.append(f"abstention threshold chosen on dev: {threshold['value']:.3f}")
-        evidence = self.details.get("evidence") or {}
-        if evidence.get("not_found"):
-            lines.append(f"evidence not found in the documents for {_some(list(evidence['not_found']))}")
-        if evidence.get("unknown_documents"):
-            lines.append(f"judged documents that are not there for {_some(list(evidence['unknown_documents']))}")
+        lines += self.doubts()
         if self.failed:
             lines.append(f"failed, and count 0: {_some(self.failed)}")
         if self.unanswered:
             lines.append(f"found nothing, and count 0: {_some(self.unanswered)}")
         return "\n".join(lines)
+
+    def doubts(self) -> list[str]:
+        """A line for each way in which the judgements do not fit the documents: such questions measure the data set."""
+        evidence = self.details.get("evidence") or {}
+        told = {
+            "evidence not found in the documents": evidence.get("not_found"),
+            "judged documents that are not there": evidence.get("unknown_documents"),
+            "documents that are there twice, but not judged alike,": self.details.get("copies"),
+        }
+        return [f"{what} for {_some(list(questions))}" for what, questions in told.items() if questions]
 
     def write(self, path: Path) -> None:
         """Keep it for ``read_report``. Raises: DatasetError: it cannot be written."""

@@ -217,8 +217,7 @@ def _refusals(questions: Mapping[str, Question], outcomes: Mapping[str, Outcome]
             kept[id] = float(refuses(outcome.answer))
         elif outcome.error is not None:
             kept[id] = 0.0
-    # Where nothing was to be answered, an error is no refusal that was not kept.
-    return kept if any(outcomes[id].answer is not None for id in kept) else {}
+    return kept
 
 
 # --- planted orders ---------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Row:
     """What one is shown (``passages``, where they stand, a ``note``) and what one writes: a ``question``, its
-    ``answers``, or that the documents do not answer it (``answerable`` is false). ``skipped``: nothing to ask here."""
+    ``answers``, or that the documents do not answer it (``answerable`` is false). ``skipped``: nothing to ask here.
+    ``splits`` are those of the passages' documents, by source."""
 
     id: str
     passages: tuple[Evidence, ...]
@@ -41,8 +43,8 @@ class Row:
     answers: tuple[str, ...] = ()
     answerable: bool | None = None
     skipped: bool = False
-    split: str | None = None
     note: str = ""
+    splits: Mapping[str, str] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
 
     @property
@@ -62,13 +64,14 @@ class Row:
                 evidence += [narrowed(passage, found) for a in self.answers if (found := standing(passage.text, a))]
             if not evidence and len(self.passages) == 1:
                 evidence = [*self.passages]
+        about = [item.source for item in (*evidence, *self.passages)]
         return Question(
             id=self.id,
             text=" ".join(self.question.split()),
             answers=() if self.answerable is False else self.answers,
             answerable=self.answerable is not False,
             evidence=tuple(dict.fromkeys(evidence)),
-            split=self.split,
+            split=next((self.splits[source] for source in about if source in self.splits), None),
             metadata=metadata,
         )
 
@@ -144,14 +147,19 @@ def passages(
     if by is not None and strata.keys() == {""}:
         raise QueryError(f"no document has the field {by!r}", where="--by", do="openbook list --json shows the fields")
     sizes = {name: sum(row["characters"] for row in rows) for name, rows in strata.items()}
-    drawn: list[tuple[Mapping[str, Any], Chunk]] = []
-    short = 0
-    for name, wanted in _shared(n, sizes).items():
-        rows = strata[name]
+    sources = {}
+    for name, rows in strata.items():
         rng.shuffle(rows)
-        found = _drawn(kb, rows, wanted + short, rng, as_)
-        short = wanted + short - len(found)  # what one stratum cannot give, the next one gives
-        drawn += found
+        sources[name] = _drawing(kb, rows, random.Random(rng.random()), as_)
+    drawn = [pick for name, wanted in _shared(n, sizes).items() for pick in islice(sources[name], wanted)]
+    left = [*sources.values()]
+    while len(drawn) < n and left:  # what one stratum cannot give, the others give
+        for source in [*left]:
+            pick = next(source, None)
+            if pick is None:
+                left.remove(source)
+            elif len(drawn) < n:
+                drawn.append(pick)
     rng.shuffle(drawn)
     return drawn
 
@@ -174,29 +182,24 @@ def _shared(n: int, sizes: Mapping[str, int]) -> dict[str, int]:
     by_remainder = sorted(names, key=lambda name: int(exact[name]) - exact[name])
     for name in by_remainder[: n - sum(shares.values())]:
         shares[name] += 1
-    return dict(sorted(shares.items(), key=lambda item: (sizes[item[0]], item[0])))
+    return shares
 
 
-def _drawn(
-    kb: KnowledgeBase, rows: Sequence[Mapping[str, Any]], n: int, rng: random.Random, as_: Sequence[str] | None
-) -> list[tuple[Mapping[str, Any], Chunk]]:
-    """A chunk of each document in turn, another of each where that is not enough."""
-    drawn: list[tuple[Mapping[str, Any], Chunk]] = []
+def _drawing(
+    kb: KnowledgeBase, rows: Sequence[Mapping[str, Any]], rng: random.Random, as_: Sequence[str] | None
+) -> Iterator[tuple[Mapping[str, Any], Chunk]]:
+    """A chunk of each document in turn, then another of each, until there are none."""
     left: list[tuple[Mapping[str, Any], list[Chunk]]] = []
     for row in rows:
-        if len(drawn) == n:
-            return drawn
         chunks = [chunk for chunk in kb.chunks(row["document"], as_=as_) if has_substance(chunk.text)]
         rng.shuffle(chunks)
         if chunks:
-            drawn.append((row, chunks.pop()))
+            yield row, chunks.pop()
             left.append((row, chunks))
-    while len(drawn) < n and left:
-        for row, chunks in left:
-            if chunks and len(drawn) < n:
-                drawn.append((row, chunks.pop()))
+    while left:
         left = [(row, chunks) for row, chunks in left if chunks]
-    return drawn
+        for row, chunks in left:
+            yield row, chunks.pop()
 
 
 def has_substance(text: str) -> bool:
@@ -238,9 +241,9 @@ def sample(
             Row(
                 id=f"s-{digest}",
                 passages=(Evidence(row["source"], chunk.text, chunk.start, chunk.end),),
-                split=split_of(corpus.versions.of(row["source"]), shares or SHARES),
-                metadata={"kind": "annotated", **({"stratum": s} if (s := _stratum(row, by)) else {})},
                 note=" › ".join([*dict.fromkeys([row["title"], *chunk.headings])]),
+                splits={row["source"]: split_of(corpus.versions.of(row["source"]), shares or SHARES)},
+                metadata={"kind": "annotated", **({"stratum": s} if (s := _stratum(row, by)) else {})},
             )
         )
     if not rows:
@@ -275,7 +278,7 @@ def _as_json(row: Row) -> dict[str, Any]:
     """What is to be filled comes first, and the passage last."""
     value = asdict(row)
     value["passages"] = [asdict(passage) for passage in row.passages]
-    order = ("id", "note", "question", "answers", "answerable", "skipped", "split", "metadata", "passages")
+    order = ("id", "note", "question", "answers", "answerable", "skipped", "splits", "metadata", "passages")
     return {name: value[name] for name in order}
 
 
@@ -320,8 +323,8 @@ def _row(value: Mapping[str, Any]) -> Row:
         answers=tuple(answer.strip() for answer in answers if answer.strip()),
         answerable=value.get("answerable"),
         skipped=bool(value.get("skipped")),
-        split=value.get("split"),
         note=str(value.get("note", "")),
+        splits=dict(value.get("splits", {})),
         metadata={key: tuple(v) if isinstance(v, list) else v for key, v in value.get("metadata", {}).items()},
     )
 

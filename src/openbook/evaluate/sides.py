@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from openbook.errors import NotFound, QueryError
 from openbook.evaluate import ranking
 from openbook.evaluate.dataset import SPLITS, Dataset, Split
-from openbook.evaluate.evaluation import KEPT_HITS, evaluate, open_corpus
+from openbook.evaluate.evaluation import KEPT_HITS, MOST_ATTACKS, evaluate, open_corpus
 from openbook.evaluate.report import Asked, Report, mean, read_report
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def measured(
                     measures=wanted,
                     answered=known.get("answered"),
                     as_=as_,
+                    attacks=_attacks(known),
                 )
         if len(ask) == 2:
             found = [replace(one, settings={**one.settings, "in_turns": True}) for one in _in_turns(ask, progress)]
@@ -126,11 +127,14 @@ def again(
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Report:
     """What ``side`` makes now of the questions of a report, asked as it was made. By default it is what ``openbook
-    evaluate`` asks: the user's documents as they are live, or a data set's own corpus by the default recipe.
+    evaluate`` asks: the user's documents as they are live, or a data set's own corpus by the default recipe, answered
+    by the language model that answered then, if one was named.
 
     Raises:
         QueryError: the report was made of other questions than the data set holds.
     """
+    from openbook.recipe import LanguageModel
+
     known = baseline.settings
     measures = known.get("measures") or [name for name in baseline.per_question if _is_of_documents(name)]
     if dataset.select(_split(baseline), known.get("limit")).hash != baseline.data:
@@ -139,7 +143,7 @@ def again(
             f" split {baseline.split}, {len(baseline.questions)} questions)",
             do="make a new baseline: openbook evaluate --json",
         )
-    side = side or (LIVE if dataset.corpus is None else DEFAULT)
+    named, side = side is not None, side or (LIVE if dataset.corpus is None else DEFAULT)
     with opened(side, read(side), dataset, db=db, kb=kb, say=say, progress=progress) as base:
         return evaluate(
             base,
@@ -148,8 +152,10 @@ def again(
             limit=known.get("limit"),
             measures=measures or ranking.MEASURES,
             answered=known.get("answered"),
+            llm=LanguageModel.model_validate(known["llm"]) if known.get("llm") and not named else None,
             as_=known.get("as"),
             progress=progress,
+            attacks=_attacks(known),
         )
 
 
@@ -228,6 +234,11 @@ def read(side: str) -> Report | Recipe | Path | None:
         do = "name live, default, a recipe (.toml), a report (JSON) or a TREC run"
         raise QueryError(f"cannot be read ({error.strerror})", where=side, do=do) from None
     return read_report(path) if start.startswith(b"{") else path
+
+
+def _attacks(known: Mapping[str, Any]) -> int:
+    """As many planted orders as a report had: with a language model, each is paid for."""
+    return MOST_ATTACKS if known.get("attacks") is None else int(known["attacks"])
 
 
 def _split(report: Report) -> Split:

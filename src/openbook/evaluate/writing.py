@@ -67,7 +67,7 @@ def write(
     n: int = 100,
     *,
     llm: LanguageModel | None = None,
-    budget: Budget = Budget(),
+    budget: Budget | None = None,
     unanswerable: float = UNANSWERABLE,
     seed: int = 0,
     by: str | None = None,
@@ -91,7 +91,7 @@ def write(
     if not 0 <= unanswerable <= 1:
         raise QueryError(f"a share of {unanswerable}", where="unanswerable", do="give one from 0 to 1")
     _ = kb.embedder  # told before the work, not after
-    judge = None if llm is None else Judge(llm, budget=budget)
+    judge = None if llm is None else Judge(llm, budget=budget or Budget())
     if judge is not None:
         judge.ready()
     rng = random.Random(seed)
@@ -210,7 +210,9 @@ def _without_answer(kept: Sequence[_Candidate], corpus: Corpus, n: int, rng: ran
     Other questions could not be made so: that no document answers them, nobody has read.
     """
     known = set(corpus.codes)
-    coded = [(candidate, match) for candidate in kept for match in CODE.finditer(candidate.question)]
+    # A code of two characters, or one of several, may leave a question that can be answered.
+    found = [(candidate, [*CODE.finditer(candidate.question)]) for candidate in kept if candidate.answers]
+    coded = [(candidate, codes[0]) for candidate, codes in found if len(codes) == 1 and len(codes[0][0]) > 2]
     rng.shuffle(coded)
     made: dict[str, Question] = {}
     while len(made) < n and coded:
@@ -266,7 +268,7 @@ def _by_rules(
                 telling += written.kind not in _SHARES_OF_KINDS
             else:
                 dropped["too general"] += 1
-        if telling > 10 * n and len(found) > 20 * n:
+        if telling > 5 * n or len(found) > 20 * n:
             break  # there are enough to choose from
     kept = []
     for same in found.values():
@@ -358,7 +360,7 @@ def _by_model(
     for at in range(0, len(drawn), _WAVE):
         wave = dict(enumerate(drawn[at : at + _WAVE]))
         asked = judge.all({number: _asking(judge, row, chunk) for number, (row, chunk) in wave.items()})
-        for number, found in asked.items():
+        for found in asked.values():
             if isinstance(found, _Candidate):
                 yield found
             else:
@@ -420,8 +422,8 @@ def _read_question(reply: str) -> tuple[str, str, str] | None:
             if found["question"] is None:
                 return "", "", ""
             fields = (found["question"], found.get("answer"), found.get("quote"))
-            texts = tuple(" ".join(text.split()) for text in fields if isinstance(text, str) and text.strip())
-            return texts if len(texts) == 3 else None  # type: ignore[return-value]
+            said = [" ".join(text.split()) for text in fields if isinstance(text, str) and text.strip()]
+            return (said[0], said[1], said[2]) if len(said) == 3 else None
     return None
 
 

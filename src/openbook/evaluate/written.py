@@ -103,7 +103,9 @@ def _checked(kind: Kind, question: str, answers: Sequence[str], sentence: str, u
     asked = words(question)
     if not 3 <= len(asked) <= 25 or _UNCLEAR.search(question) or not answers or not all(answers):
         return None
-    if asked[-1] in _DANGLING or question.count("(") != question.count(")") or question.count('"') % 2:
+    if asked[-1] in _DANGLING and kind not in _NAMES_ITS_SUBJECT:
+        return None
+    if question.count("(") != question.count(")") or question.count('"') % 2:
         return None
     there, said = f" {' '.join(asked)} ", f" {' '.join(words(sentence))} "
     if any(f" {' '.join(words(answer))} " not in said for answer in answers):
@@ -288,13 +290,10 @@ def _lowered(tokens: Sequence[str], spelling: _Spelling) -> str:
         return first.lower()
     if first in spelling.names:
         return first
-    of_name = len(tokens) > 1 and tokens[1][:1].isupper()
+    before_common = len(tokens) > 1 and tokens[1][:1].islower()
     is_plural = first.endswith("s") and not first.endswith(("ss", "us", "is"))
-    return (
-        first
-        if of_name or first != first.capitalize() or not (is_plural or first.lower() in _COMMON)
-        else first.lower()
-    )
+    is_common = before_common or (len(tokens) == 1 and (is_plural or first.lower() in _COMMON))
+    return first.lower() if is_common and first == first.capitalize() else first
 
 
 def _own(text: str) -> str:
@@ -490,7 +489,8 @@ _OF = re.compile(
     r" of (?!(?:the|which|them)\b)[\w-]+(?: (?!(?:of|for|in|on|at|by|to|from|per|an?|and|with|as)\b)[\w-]+)?"
 )
 _NOT_COUNTED = re.compile(
-    r"\b(?:the|first|last|next|these|those|every|of|than|another|other|further|and|or|an?|at|with|from|to|[A-Z]\w*) $"
+    r"\b(?:the|(?:the|my|its|their) last|first|next|these|those|every|of|than|another|other|further|and|or|an?|at|with|"
+    r"from|to|[A-Z]\w*) $"
 )
 _UNITS = _set(
     "seconds minutes hours days nights weeks months quarters years decades times people employees members percent km "
@@ -652,7 +652,12 @@ def _asks_cell(name: str, cell: str) -> str:
     if not 1 <= len(name.split()) <= 4 or not re.fullmatch(r"[\w'’ -]+", name) or re.search(r"\b(?:or|and|to)\b", low):
         return ""
     first, last = low.split()[0], low.split()[-1]
-    if last in _DANGLING or last in _NO_NOUN or first.endswith("ed") or first in _FORMS.keys() - _NOUNS:
+    if (
+        last in _DANGLING
+        or last in _NO_NOUN
+        or first.endswith("ed")
+        or (first in _FORMS and _FORMS[first][1] not in _NOUNS)
+    ):
         return ""
     if re.match(r"(?:what|who|where|when|how|why|which|is|are|can|note|comment|remark|description)", low):
         return ""

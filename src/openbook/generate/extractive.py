@@ -67,6 +67,7 @@ _FENCE = re.compile(r"\s*(?:```|~~~)")
 _FRONT_MATTER = re.compile(r"\A---\n.{0,4000}?\n---[^\S\n]*(?:\n|\Z)", re.DOTALL)
 _RULE_BELOW = re.compile(r"[^\n]*+\n[ \t>]*+(?=[ \t:|]*+-)[ \t:|-]++(?:\n|\Z)")
 _WORD = re.compile(r"\w+")
+_AFTER = "|" + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 
 
 def _bare(text: str) -> str:
@@ -92,7 +93,7 @@ def units(hit: int, text: str) -> list[Unit]:
         in_list = is_row or bool(_LIST_OR_ROW.match(raw))
         mark = _MARK.match(raw)
         start += mark.end() if mark else 0
-        end = start + len(text[start:end].rstrip(" \t\n|"))
+        end = start + len(text[start:end].rstrip(_AFTER))
         bare = _bare(text[start:end])
         words = _WORD.findall(bare)
         if not words:

@@ -149,6 +149,18 @@ class Documents:
         names = ("document", "source", "title", "version", "metadata", "access", "changed", "characters")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def copies(self, principals: Sequence[str] | None) -> list[tuple[str, ...]]:
+        """The sources of documents whose text is the same to the letter, in groups of two and more."""
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                "SELECT array_agg(d.source ORDER BY d.source) FROM openbook.document d"
+                " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+                " WHERE d.kb = %s AND d.removed IS NULL AND v.text <> '' GROUP BY md5(v.text) HAVING count(*) > 1"
+                " ORDER BY 1",
+                [self.kb],
+            ).fetchall()
+        return [tuple(sources) for (sources,) in rows]
+
     def find(self, name: str, principals: Sequence[str] | None) -> list[tuple[str, str]]:
         """(id, source) of the documents that ``name`` means: an id, a source, or the end of a path."""
         with self.database.snapshot(principals) as connection:
