@@ -125,18 +125,24 @@ def read_shares(text: str) -> dict[str, float]:
 
 
 def split(
-    questions: Sequence[Question], versions: leakage.Groups[str], shares: Mapping[str, float] = SHARES
+    questions: Sequence[Question],
+    versions: leakage.Groups[str],
+    shares: Mapping[str, float] = SHARES,
+    names: Mapping[str, str] | None = None,
 ) -> list[Question]:
     """The questions with their splits, which ``leakage.find`` finds nothing between.
 
-    ``versions`` says which documents (sources) are versions of each other. The first source of a group decides, by its
-    SHA-256: the same documents get the same split whenever they are asked about.
+    ``versions`` says which documents (sources) are versions of each other. The first name of a group decides, by its
+    SHA-256 (``names``: what a source is called, else itself): the same documents get the same split whenever they are
+    asked about.
     """
+    names = names or {}
     groups: leakage.Groups[tuple[int, str]] = leakage.Groups()
     nodes = [(1, leakage.normalised(question.text)) for question in questions]
     for node, question in zip(nodes, questions, strict=True):
         for source in leakage.sources(question):
-            groups.join(node, (0, versions.of(source)))
+            first = versions.of(source)
+            groups.join(node, (0, names.get(first, first)))
     for i, j, _ in leakage.near([question.text for question in questions]):
         groups.join(nodes[i], nodes[j])
     sketches: leakage.Sketches[tuple[int, int]] = leakage.Sketches()
@@ -153,6 +159,7 @@ def split(
 
 
 def split_of(name: str, shares: Mapping[str, float]) -> str:
+    """The split of the documents whose group is called so."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     at = int.from_bytes(digest[:8], "big") / 2**64
     for split, share in shares.items():
@@ -168,10 +175,12 @@ def split_of(name: str, shares: Mapping[str, float]) -> str:
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """What one pass over all documents tells. ``versions``: which are versions of each other, by source;
+    ``names[source]``: its path where no other document's ends so, which is the same on another machine; else itself.
     ``frequency[word]``: in how many documents it stands; ``codes``: names such as HB-4012, as they are compared."""
 
     listing: Sequence[Mapping[str, Any]]
     versions: leakage.Groups[str]
+    names: Mapping[str, str]
     frequency: Mapping[str, int]
     codes: frozenset[str]
 
@@ -197,7 +206,34 @@ class Corpus:
         versions: leakage.Groups[str] = leakage.Groups()
         for a, b, _ in sketches.alike(leakage.NEAR_DOCUMENT):
             versions.join(a, b)
-        return Corpus(listing, versions, frequency, frozenset(codes))
+        return Corpus(listing, versions, _names(listing), frequency, frozenset(codes))
+
+    def split(self, questions: Sequence[Question], shares: Mapping[str, float]) -> list[Question]:
+        """The questions with their splits, and their documents by name."""
+        made = split(questions, self.versions, shares, self.names)
+        return [replace(q, evidence=tuple(map(self.named, q.evidence))) for q in made]
+
+    def split_of(self, source: str, shares: Mapping[str, float]) -> str:
+        """The split of a document."""
+        first = self.versions.of(source)
+        return split_of(self.names.get(first, first), shares)
+
+    def named(self, evidence: Evidence) -> Evidence:
+        """The same, its document by name."""
+        return replace(evidence, source=self.names.get(evidence.source, evidence.source))
+
+
+def _names(listing: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    ends: dict[str, list[tuple[str, str]]] = {}
+    for row in listing:
+        for path in {row["source"], str(row["metadata"].get("path") or row["source"])}:
+            ends.setdefault(path.rpartition("/")[2], []).append((f"/{path}", row["source"]))
+    names = {}
+    for row in listing:
+        path = str(row["metadata"].get("path") or row["source"])
+        meant = {source for other, source in ends[path.rpartition("/")[2]] if other.endswith(f"/{path}")}
+        names[row["source"]] = path if meant == {row["source"]} else row["source"]
+    return names
 
 
 CODE = re.compile(
@@ -265,10 +301,10 @@ def from_feedback(
         lost = located.missing.get(one.question.id, ())
         why = one.why or ("; ".join(f"the document changed since: {line}" for line in lost) if lost else "")
         if why:
-            rows.append(_to_annotate(one, why, corpus.versions, shares))
+            rows.append(_to_annotate(one, why, corpus, shares))
         else:
             kept.append(one.question)
-    made = split(kept, corpus.versions, shares)
+    made = corpus.split(kept, shares)
     contradictory = tuple(item for one in judged for item in one.contradictory)
     several = [one.question for one in judged if len(one.better) > 1 and not one.why]
     notes = tuple(f"{len(q.answers)} answers are accepted: {q.text}; make sure that all are right" for q in several)
@@ -387,9 +423,10 @@ def _evidence_of(said: Feedback, trace: Reviewed) -> tuple[Evidence, ...]:
     return ()
 
 
-def _to_annotate(one: _Judged, why: str, versions: leakage.Groups[str], shares: Mapping[str, float]) -> Row:
+def _to_annotate(one: _Judged, why: str, corpus: Corpus, shares: Mapping[str, float]) -> Row:
     shown = dict.fromkeys(passage for trace in reversed(one.traces) for passage in trace.hits if passage is not None)
     evidence = tuple(_evidence(passage) for passage in [*shown][:SHOWN])
-    splits = {item.source: split_of(versions.of(item.source), shares) for item in evidence}
+    splits = {corpus.named(item).source: corpus.split_of(item.source, shares) for item in evidence}
+    named = tuple(map(corpus.named, evidence))
     question = one.question
-    return Row(question.id, evidence, question.text, note=why, splits=splits, metadata=question.metadata)
+    return Row(question.id, named, question.text, note=why, splits=splits, metadata=question.metadata)

@@ -231,18 +231,19 @@ def sample(
         DatasetError: there are no documents, or none of substance.
         QueryError: no document has the field ``by``.
     """
-    from openbook.evaluate.making import SHARES, Corpus, split_of
+    from openbook.evaluate.making import SHARES, Corpus
 
     corpus = Corpus.of(kb, as_, progress)
     rows = []
     for row, chunk in passages(kb, corpus, n, seed=seed, by=by, as_=as_):
-        digest = hashlib.sha256(f"{row['source']}\0{chunk.start}\0{chunk.text}".encode()).hexdigest()[:12]
+        passage = corpus.named(Evidence(row["source"], chunk.text, chunk.start, chunk.end))
+        digest = hashlib.sha256(f"{passage.source}\0{chunk.start}\0{chunk.text}".encode()).hexdigest()[:12]
         rows.append(
             Row(
                 id=f"s-{digest}",
-                passages=(Evidence(row["source"], chunk.text, chunk.start, chunk.end),),
+                passages=(passage,),
                 note=" › ".join([*dict.fromkeys([row["title"], *chunk.headings])]),
-                splits={row["source"]: split_of(corpus.versions.of(row["source"]), shares or SHARES)},
+                splits={passage.source: corpus.split_of(row["source"], shares or SHARES)},
                 metadata={"kind": "annotated", **({"stratum": s} if (s := _stratum(row, by)) else {})},
             )
         )

@@ -22,7 +22,7 @@ from openbook.evaluate import leakage
 from openbook.evaluate.answers import contained, f1, tokens
 from openbook.evaluate.dataset import Evidence, Question, dataset
 from openbook.evaluate.judge import Budget, Failed, Judge, Spent, objects
-from openbook.evaluate.making import CODE, SHARES, Corpus, Made, code_of, split, texts
+from openbook.evaluate.making import CODE, SHARES, Corpus, Made, code_of, texts
 from openbook.evaluate.sheet import narrowed, passages, standing
 from openbook.evaluate.written import PLAIN, Written, questions_in
 from openbook.generate.prompt import Passage, blocks, broken_up
@@ -121,7 +121,7 @@ def write(
                 break
     except KeyboardInterrupt:
         notes.append(f"stopped after {len(kept)} of {wanted}")
-    questions = [_question(candidate, judge) for candidate in kept]
+    questions = [_question(candidate, corpus, judge) for candidate in kept]
     questions = _in_versions(kb, corpus, questions, as_)
     missing = _without_answer(kept, corpus, n - wanted, rng)
     if len(kept) < wanted and not notes:
@@ -131,7 +131,7 @@ def write(
             f"{len(missing)} of {n - wanted} unanswerable questions: only those that name a code can be made safely"
         )
     details: dict[str, Any] = {"usage": judge.used_since(Spent())} if judge is not None else {}
-    made = split([*questions, *missing], corpus.versions, shares)
+    made = corpus.split([*questions, *missing], shares)
     return Made(dataset("written", made), dict(dropped.most_common()), notes=tuple(notes), details=details)
 
 
@@ -165,8 +165,9 @@ class _RoundTrip:
         return "" if found else f"not found by search among {ROUND_TRIP} hits"
 
 
-def _question(candidate: _Candidate, judge: Judge | None) -> Question:
-    digest = hashlib.sha256(f"{candidate.evidence.source}\0{candidate.same}".encode()).hexdigest()[:12]
+def _question(candidate: _Candidate, corpus: Corpus, judge: Judge | None) -> Question:
+    name = corpus.named(candidate.evidence).source
+    digest = hashlib.sha256(f"{name}\0{candidate.same}".encode()).hexdigest()[:12]
     language = candidate.row["metadata"].get("lang")
     return Question(
         id=f"w-{digest}",
