@@ -253,7 +253,7 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
 def evaluate(
     context: typer.Context,
     data: Annotated[Path, typer.Argument(help="BEIR folder, JSONL, CSV, SQuAD, ragas or TREC file of questions.")],
-    release: Annotated[str, typer.Option(help="The release that answers.")] = "live",
+    release: Annotated[str | None, typer.Option(help="The release that answers; your live one where not said.")] = None,
     split: Annotated[str, typer.Option(help="dev, test or all.")] = "all",
     limit: Annotated[int | None, typer.Option(help="Ask the first N judged questions only.", min=1)] = None,
     k: Annotated[list[int] | None, typer.Option("-k", "--k", help="Measure at this rank (repeatable).", min=1)] = None,
@@ -288,8 +288,10 @@ def evaluate(
 
     if split not in SPLITS:
         raise QueryError(f"unknown split {split!r}", do="choose dev, test or all")
-    if release != "live" and recipe is not None:
+    if release is not None and recipe is not None:
         raise QueryError("a release and a recipe", do="name one of them")
+    if run is not None and (release or recipe or judge or style or operations or as_):
+        raise QueryError("a run is measured as it is, nothing is asked", do="leave out --run, or what says how to ask")
     _require_folder(html, out)
     dataset = room.read(data, qrels=qrels)
     examples = adherence.StyleClassifier.train(adherence.read_examples(style), where=str(style)) if style else None
@@ -298,15 +300,18 @@ def evaluate(
         asked = measures if k else ()
         report = sides.of_run(run, dataset.select(split, limit), measures, asked=asked, split=split, limit=limit)
     else:
-        side = str(recipe) if recipe else sides.LIVE if dataset.corpus is None else sides.DEFAULT
+        if release not in (None, sides.LIVE):
+            with _opened(context, db, kb) as base:
+                if base.release != release:
+                    raise NotFound("no such release", where=str(release), do="openbook status tells the live one")
+        apart = dataset.corpus is not None and release is None
+        side = str(recipe) if recipe else sides.DEFAULT if apart else sides.LIVE
         where = {"db": db or context.obj["db"], "kb": kb or context.obj["kb"] or "default"}
         with (
             _bar("indexing") as indexed,
             sides.opened(side, sides.read(side), dataset, **where, say=_say, progress=indexed) as base,
             _bar("asking") as advance,
         ):
-            if release not in ("live", base.release):
-                raise NotFound("no such release", where=release, do="openbook status tells the live one")
             report = room.evaluate(
                 base,
                 dataset,

@@ -373,6 +373,8 @@ def test_a_failure_is_in_the_report_and_in_the_status(here: Run) -> None:
         (["--html", "nowhere/report.html"], 2, "no such folder"),
         (["--out", "nowhere/report.json"], 2, "no such folder"),
         (["--run", "none.run"], 1, "none.run"),
+        (["--run", "none.run", "--operations"], 2, "leave out --run"),
+        (["--release", "live", "--recipe", "none.toml"], 2, "name one of them"),
         (["--qrels", "none.qrels"], 1, "none.qrels"),
         (["--style", "none.jsonl"], 1, "none.jsonl"),
         (["--llm", "gpt"], 2, "openai:"),

@@ -290,7 +290,7 @@ def read_sheet(path: Path) -> list[Row]:
         DatasetError: it cannot be read, or a line of it is no row.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DatasetError(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from None
     except UnicodeDecodeError:

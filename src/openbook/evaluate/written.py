@@ -80,9 +80,15 @@ _CODE_BLOCK = re.compile(r"^[ \t>]*(```|~~~)[^\n]*\n.*?^[ \t>]*\1[ \t]*$", re.MU
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
+LONGEST_SENTENCE = 400
+"""Characters: a longer one is never plain."""
+
+
 def _of_sentence(unit: Unit, spelling: _Spelling, document: Document) -> Iterator[Written]:
     sentence = unit.bare.rstrip(". ")
-    is_item = document.text[: unit.start].rpartition("\n")[2].strip()[:1] in ("-", "*", "+", "•")
+    if len(sentence) > LONGEST_SENTENCE:
+        return
+    is_item = _line_before(document.text, unit.start).strip()[:1] in ("-", "*", "+", "•")
     rules = (_definition, _abbreviation, _person, _instruction, _reason, _number, _date)
     found: list[tuple[Kind, str, tuple[str, ...]]] = []
     if is_item:
@@ -601,7 +607,11 @@ def _date(sentence: str, spelling: _Spelling) -> Found:
 
 
 def _is_row(text: str, unit: Unit) -> bool:
-    return text[: unit.start].rpartition("\n")[2].lstrip("> \t").startswith("|")
+    return _line_before(text, unit.start).lstrip("> \t").startswith("|")
+
+
+def _line_before(text: str, at: int) -> str:
+    return text[text.rfind("\n", 0, at) + 1 : at]
 
 
 def _cells(row: str) -> list[str]:
