@@ -105,9 +105,11 @@ def _of_sentence(unit: Unit, spelling: _Spelling, document: Document) -> Iterato
 def _checked(kind: Kind, question: str, answers: Sequence[str], sentence: str, unit: Unit) -> Written | None:
     """The question, if it can stand by itself and does not give its answer away."""
     question = " ".join(question.split()).strip(" ,;:")
-    answers = tuple(dict.fromkeys(" ".join(answer.split()).strip(" ,;:.") for answer in answers))
+    answers = tuple(dict.fromkeys(" ".join(answer.split()).strip(" ,;:.*") for answer in answers))
     asked = words(question)
     if not 3 <= len(asked) <= 25 or _UNCLEAR.search(question) or not answers or not all(answers):
+        return None
+    if any("][" in answer for answer in answers):  # a link by reference
         return None
     if asked[-1] in _DANGLING and kind not in _NAMES_ITS_SUBJECT:
         return None
@@ -336,6 +338,8 @@ def _term(sentence: str, spelling: _Spelling, *, is_glossary: bool) -> Found:
     if match is None or words(match[1])[:1] == [] or words(match[1])[0] in _NO_TERM:
         return []
     term, meaning = match[1], match[2]
+    if _has_finite(_cut(meaning), past=False):  # a sentence, which says something of the term
+        return []
     tokens = term.split()
     # Of two words or more, the last one tells whether it is a name: Slack Water, flood room.
     is_name = len(tokens) == 1 or not tokens[-1].islower()
