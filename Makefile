@@ -22,8 +22,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
 	$(BIN)/python benchmarks/first_minute.py --data $(DATA)
 
-# openbook beside five other libraries, each in a venv of its own in the user's cache (2.7 GB), for some hours where the
-# machine is slow: make peers ARGS="--peers openbook --sets cranfield --limit 200".
+# openbook beside five other libraries, each in a venv of its own in the user's cache (2.7 GB). An hour or two on two cores.
+# One peer, one set, a few documents: make peers ARGS="--peers openbook --sets cranfield --limit 200".
 peers: $(VENV)/.installed
 	OPENBOOK_DATA=$(DATA) $(BIN)/python benchmarks/peers/run.py $(ARGS)
 

@@ -345,3 +345,18 @@ def test_a_principal_has_a_name(kb: KnowledgeBase, folder: Path) -> None:
         kb.add(folder, access=[""])
     with pytest.raises(QueryError, match="principal without a name"):
         kb.search("x", as_=[" "])
+
+
+def test_a_document_added_again_without_a_rule_stays_closed(kb: KnowledgeBase) -> None:
+    """It used to become public with the next edit, since that is what a Document is whose maker says nothing."""
+    kb.add(Document("salaries", "What everybody earns."), access=["group:hr"])
+    kb.add(Document("salaries", "What everybody earns, edited."))
+    [row] = kb.list()
+    assert list(row["access"]) == ["group:hr"]
+    assert kb.search("who earns what", as_=["group:sales"]).hits == ()
+    kb.add(Document("salaries", "What everybody earns.", access=("group:board",)))
+    [row] = kb.list()
+    assert list(row["access"]) == ["group:board"]
+    kb.add(Document("salaries", "What everybody earns."), access=["public"])
+    [row] = kb.list()
+    assert list(row["access"]) == ["public"]

@@ -102,10 +102,15 @@ class _Access:
     else, for what is new, as it was last said for the nearest folder."""
 
     said: tuple[str, ...] | None
-    ruled: tuple[str, ...]
+    ruled: tuple[str, ...]  # (): no folder rules it, it brings its own
 
-    def of(self, now: Current | None) -> tuple[str, ...]:
-        return self.said if self.said is not None else self.ruled if now is None else now.access
+    def of(self, document: Document, now: Current | None) -> tuple[str, ...]:
+        if self.said is not None:
+            return self.said
+        if not self.ruled and document.access != (PUBLIC,):
+            return document.access
+        # Public is what a Document is whose maker said nothing: it opens none that was closed.
+        return now.access if now is not None else self.ruled or document.access
 
 
 @dataclass(slots=True)
@@ -166,12 +171,9 @@ class Ingest:
         metadata = _storable_metadata(metadata, "metadata")
         access = None if access is None else _storable_access(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
-        documents = [
-            replace(one, metadata={**one.metadata, **metadata}, access=one.access if access is None else access)
-            for one in documents
-        ]
+        documents = [replace(one, metadata={**one.metadata, **metadata}) for one in documents]
         for first in range(0, len(documents), READ_TOGETHER):
-            self._take(documents[first : first + READ_TOGETHER], None)
+            self._take(documents[first : first + READ_TOGETHER], None, _Access(access, ()))
         options = _options(metadata, access)
         for source in sources:
             if not isinstance(source, Document):
@@ -275,16 +277,15 @@ class Ingest:
             (self._held if vanished else self._batch.finished).append((number, state))
         return vanished
 
-    def _take(self, documents: Sequence[Document], file: int | None, access: _Access | None = None) -> None:
-        """Cut what changed into chunks and put it into the batch. Without ``access``, documents bring their own."""
+    def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> None:
+        """Cut what changed into chunks and put it into the batch."""
         current = self.documents.current([document.source for document in documents]) if documents else {}
         rechunk: list[Document] = []
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
         mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
             now = current.get(document.source)
-            if access is not None:
-                document = replace(document, access=access.of(now))
+            document = replace(document, access=access.of(document, now))
             owner = owners.get(now.file) if now is not None and not now.removed else None
             if now is not None and owner is not None and owner != mine and not _is_gone(owner):
                 # Two files that hold one id would else overwrite each other with every add.

@@ -115,7 +115,7 @@ def evaluate(
             "answered": answered,
             "attacks": attacks,
             "llm": None if llm is None else parse_llm(llm).model_dump() if isinstance(llm, str) else llm.model_dump(),
-            "as": None if as_ is None else list(as_),
+            "as": None if as_ is None else sorted({as_} if isinstance(as_, str) else as_),
             "kb": kb.name,
         },
     )

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -333,10 +334,11 @@ def open_copy(
             batch = sources[first : first + _COPIED_TOGETHER]
             theirs, ours = kb.documents.current(batch), copy.documents.current(batch)
             stale = [source for source in batch if source in theirs and not _is_same(theirs[source], ours.get(source))]
-            documents = [kb.documents.get(there[source], None) for source in stale]
-            done = copy.add(*[document for document in documents if document is not None])
-            for skipped in done.skipped:
-                say(f"skipped {skipped.source}: {skipped.reason}")
+            read = [kb.documents.get(there[source], None) for source in stale]
+            documents = sorted((one for one in read if one is not None), key=lambda one: one.access)
+            for access, open_to_them in groupby(documents, key=lambda one: one.access):
+                for skipped in copy.add(*open_to_them, access=access).skipped:
+                    say(f"skipped {skipped.source}: {skipped.reason}")
             progress(min(first + _COPIED_TOGETHER, len(sources)), len(sources))
     except BaseException:
         copy.close()
