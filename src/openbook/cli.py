@@ -292,7 +292,7 @@ def evaluate(
         raise QueryError("a release and a recipe", do="name one of them")
     if run is not None and (release or recipe or judge or style or operations or as_):
         raise QueryError("a run is measured as it is, nothing is asked", do="leave out --run, or what says how to ask")
-    _require_folder(html, out)
+    _require_replaceable(html=html, out=out)
     dataset = room.read(data, qrels=qrels)
     examples = adherence.StyleClassifier.train(adherence.read_examples(style), where=str(style)) if style else None
     measures = ranking.names_at(k) if k else ranking.MEASURES
@@ -425,7 +425,7 @@ def compare(
     from openbook import evaluate as room
     from openbook.evaluate import comparison, sides
 
-    _require_folder(html)
+    _require_replaceable(html=html)
     dataset = None if data is None else room.read(data, qrels=qrels)
     with _bar("comparing") as advance:
         reports = sides.measured(
@@ -473,7 +473,7 @@ def check(
     from openbook import evaluate as room
     from openbook.evaluate import gate, sides
 
-    _require_folder(out)
+    _require_replaceable(out=out)
     former, dataset = room.read_report(baseline), room.read(data, qrels=qrels)
     watched: dict[str, Any] = {"measures": measure, "allow": gate.allowed(allow or []), "slower": slower, "seed": seed}
     gate.check(former, former, **watched)  # what makes no sense is refused before anything is asked
@@ -741,6 +741,23 @@ def _require_folder(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise QueryError("no such folder", where=str(path.absolute().parent), do="make it, or name another")
+
+
+def _require_replaceable(html: Path | None = None, out: Path | None = None) -> None:
+    """A page replaces a page and a report a report, nothing else: a data set named by mistake is not lost.
+
+    Raises: QueryError.
+    """
+    _require_folder(html, out)
+    for path, start, what in ((html, b"<!doctype html>", "page"), (out, b'{"dataset"', "report")):
+        if path is not None and path.exists():
+            try:
+                with path.open("rb") as file:
+                    own = file.read(len(start)) in (start, b"")
+            except OSError:
+                own = False
+            if not own:
+                raise QueryError(f"exists already and is no {what}", where=str(path), do="name another file")
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------

@@ -397,3 +397,12 @@ def test_the_questions_that_are_read_are_those_that_are_measured(home: Path, tow
     assert report.data == asked.select("dev").hash
     assert report.dataset == "questions"
     assert report.measures["answer_contained"].value == 1.0
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_data_set_is_not_overwritten_by_its_report(here: Run, home: Path, option: str) -> None:
+    """``--out`` with the name of the data set used to replace it, silently."""
+    before = (home / "questions.jsonl").read_bytes()
+    done = here("evaluate", option, str(home / "questions.jsonl"))
+    assert (done.returncode, "exists already" in done.stderr) == (2, True), done.stderr
+    assert (home / "questions.jsonl").read_bytes() == before
