@@ -26,7 +26,8 @@ def markdown(results: Row) -> str:
         "Made by `make peers` (`benchmarks/peers/run.py` says what each figure is). The same texts, the same weights of"
         " all-MiniLM-L6-v2, each library's defaults. In brackets: the ratio to openbook's figure. `× encode` is the"
         " ratio to `SentenceTransformer.encode`, measured beside each peer: it is the figure to compare, since the"
-        " machine is shared. Bold: the best of the column, by that ratio where there is one.",
+        " machine is shared. Bold: the best of the column, by that ratio where there is one. Where the load before a"
+        " row (under *Conditions*) is not near 0, its times are contention as much as the library's: run it again.",
         "",
     ]
     for name, rows in results.get("sets", {}).items():

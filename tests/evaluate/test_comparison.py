@@ -403,6 +403,18 @@ def test_a_question_that_fails_now_fails_the_gate() -> None:
     assert found.notes == ["1 question finds nothing that found something: q9"]
 
 
+def test_evidence_that_is_gone_fails_the_gate() -> None:
+    """A measure of evidence leaves out what is not in the documents any more: removing them used to pass."""
+
+    def located(**missing: dict[str, list[str]]) -> Report:
+        return report({"ndcg@10": SAME}, details={"evidence": missing})
+
+    then = located(not_found={"q1": ["no such passage"]}, unknown_documents={})
+    assert check(located(not_found={"q1": ["no such passage"]}), then).ok
+    found = check(located(not_found={"q1": [""]}, unknown_documents={"q4": ["no such document"]}), then)
+    assert [one.why for one in found.worse] == ["1 question lost evidence that was in the documents: q4"]
+
+
 def test_time_fails_the_gate_only_where_it_is_asked_to() -> None:
     quick = report({"ndcg@10": SAME}, ms={"p50": 5.0, "p95": 10.0, "p99": 20.0})
     slow = report({"ndcg@10": SAME, "ms_total": SLOWER}, ms={"p50": 5.0, "p95": 16.0, "p99": 20.0})

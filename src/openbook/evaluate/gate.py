@@ -110,6 +110,8 @@ def check(
     - one with an allowed drop (``allow``) whose mean is worse by more than that, significant or not; a smaller drop of
       it passes, significant or not;
     - a question that fails now and did not then;
+    - one whose evidence, or a judged document of it, was in the documents then and is gone: the measures of evidence
+      leave such a question out, and would look better for it;
     - with ``slower``, a p95 of the milliseconds of more than so many times the baseline's.
 
     Raises:
@@ -142,6 +144,10 @@ def check(
     if failed:
         why = f"{counted(failed)} fail{'s' * (len(failed) == 1)} that did not: {some(failed)}"
         worse.append(Worse("failed", len(baseline.failed), len(now.failed), why))
+    lost = sorted(_unlocated(now) - _unlocated(baseline))
+    if lost:
+        why = f"{counted(lost)} lost evidence that was in the documents: {some(lost)}"
+        worse.append(Worse("evidence", len(_unlocated(baseline)), len(_unlocated(now)), why))
     if slower is not None:
         worse += _slower(baseline, now, slower)
     silent = [question for question in now.unanswered if question not in set(baseline.unanswered)]
@@ -149,6 +155,12 @@ def check(
         finds = "finds" if len(silent) == 1 else "find"
         notes.append(f"{counted(silent)} {finds} nothing that found something: {some(silent)}")
     return Check(Side("baseline", baseline), Side("now", now), rows, worse, failed, notes)
+
+
+def _unlocated(report: Report) -> set[str]:
+    """The questions of which evidence or a judged document is not in the documents."""
+    evidence = report.details.get("evidence") or {}
+    return {question for kind in ("not_found", "unknown_documents") for question in evidence.get(kind) or ()}
 
 
 def allowed(pairs: Sequence[str]) -> dict[str, float]:
