@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from openbook.chunk import Chunker, embedded_text, open_chunker
+from openbook.embed.vectors import blended
 from openbook.errors import QueryError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
@@ -111,6 +112,12 @@ class _Access:
             return document.access
         # Public is what a Document is whose maker said nothing: it opens none that was closed.
         return now.access if now is not None else self.ruled or document.access
+
+
+def _runs(writes: Sequence[Write]) -> list[int]:
+    """Where, among the chunks of all these writes, each document and each section in it ends."""
+    sections = [(at, chunk.headings) for at, write in enumerate(writes) for chunk in write.chunks or ()]
+    return [row for row in range(1, len(sections) + 1) if row == len(sections) or sections[row] != sections[row - 1]]
 
 
 @dataclass(slots=True)
@@ -322,6 +329,7 @@ class Ingest:
             texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
             vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedding)
             ends = list(accumulate(len(write.chunks or ()) for write in batch.writes))
+            vectors = blended(vectors, _runs(batch.writes), self.part.neighbours)
             cut = [write.document for write in batch.writes if write.chunks]
             known = iter(familiarity([sample(document.text) for document in cut], self.embedder))
             writes = [

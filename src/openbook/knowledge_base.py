@@ -103,7 +103,7 @@ class KnowledgeBase:
             row = self._row()
             assert row is not None
         self.kb, self.release, toml, index, hash, embedder, dimension, language, self._probe = row
-        self.recipe = Recipe.from_toml(toml, where=f"release {self.release}")
+        self.recipe = Recipe.from_toml(toml, where=f"release {self.release}", stored=True)
         if recipe is not None:
             if recipe.index != self.recipe.index:
                 raise RecipeError(
@@ -184,31 +184,31 @@ class KnowledgeBase:
 
     def list(self, *, as_: Sequence[str] | None = None) -> Sequence[dict[str, Any]]:
         """The documents, in order of source: id, title, version, metadata, access, when changed, characters."""
-        return self.documents.all(_principals(as_))
+        return self.documents.all(principals_of(as_))
 
     def show(self, name: str, *, version: int | None = None, as_: Sequence[str] | None = None) -> Document:
         """One document, by source, id or path. Raises: NotFound, QueryError (several)."""
-        id, source = self._one(name, _principals(as_))
-        document = self.documents.get(id, _principals(as_), version)
+        id, source = self._one(name, principals_of(as_))
+        document = self.documents.get(id, principals_of(as_), version)
         if document is None:
             raise NotFound(f"no version {version} of it", where=source, do="openbook list tells its newest")
         return document
 
     def texts(self, documents: Sequence[str], *, as_: Sequence[str] | None = None) -> Mapping[str, str]:
         """The texts of several documents, by id; one that is gone, or that may not be seen, is left out."""
-        return self.documents.texts(documents, _principals(as_))
+        return self.documents.texts(documents, principals_of(as_))
 
     def copies(self, *, as_: Sequence[str] | None = None) -> Sequence[tuple[str, ...]]:
         """The sources of documents whose text is the same to the letter, in groups of two and more."""
-        return self.documents.copies(_principals(as_))
+        return self.documents.copies(principals_of(as_))
 
     def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
         """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
-        return self.index.chunks(self._one(name, _principals(as_))[0], _principals(as_))
+        return self.index.chunks(self._one(name, principals_of(as_))[0], principals_of(as_))
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
-        principals = _principals(as_)
+        principals = principals_of(as_)
         return {
             "kb": self.name,
             "db": self.database.where,
@@ -300,7 +300,7 @@ class KnowledgeBase:
     def trace(self, id: str, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """A recorded trace, with what was said of it. Raises: NotFound."""
         self.traces.close()  # what this process has asked is written first
-        principals = _principals(as_)
+        principals = principals_of(as_)
         found = self.traces.get(id, principals)
         if found is None:
             raise NotFound("no such trace", where=id, do="take the id that ask or search printed")
@@ -326,11 +326,15 @@ class KnowledgeBase:
             raise QueryError(f"hit {hit} of {len(found['hits'])}", where=trace, do="count the hits from 1")
         kind: Verdict = "up" if said.lower() == "up" else "down" if said.lower() == "down" else "better"
         answer = said if kind == "better" else None
-        return self.feedbacks.record(Feedback(found["trace"], kind, answer, hit, _principals(as_)))
+        return self.feedbacks.record(Feedback(found["trace"], kind, answer, hit, principals_of(as_)))
 
     def reviewed(self, *, as_: Sequence[str] | None = None) -> Sequence[Reviewed]:
-        """Every trace that somebody gave feedback on, oldest first, with the passages that the caller may see."""
-        return self.feedbacks.all(_principals(as_))
+        """Every trace that somebody gave feedback on, oldest first, each once with all that counts of it: the last word
+        of each caller on the answer, and on each passage.
+
+        Passages read as they were shown; one whose document is gone, or not open to the caller, is ``None``.
+        """
+        return self.feedbacks.all(principals_of(as_))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -377,7 +381,7 @@ class KnowledgeBase:
             raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
         start = time.perf_counter()
         question = storable(question)
-        principals = _principals(as_)
+        principals = principals_of(as_)
         tree = parse(filter) if isinstance(filter, str) else filter
         found = self._retriever.retrieve(question, k, principals=principals, filter=tree)
         return Trace(
@@ -450,8 +454,12 @@ def _probe(embedder: Embedder) -> list[float]:
     return [float(x) for x in embedder.encode([PROBE])[0]]
 
 
-def _principals(as_: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Whoever calls in another's name is also the public. Raises: QueryError: a principal without a name."""
+def principals_of(as_: Sequence[str] | None) -> tuple[str, ...] | None:
+    """A caller's principals: whoever calls in another's name is also the public.
+
+    Raises:
+        QueryError: a principal without a name.
+    """
     if as_ is not None and not all(principal.strip() for principal in ([as_] if isinstance(as_, str) else as_)):
         raise QueryError("a principal without a name", where="as", do="name one, such as group:hr")
     return None if as_ is None else tuple(sorted({*map(storable, [as_] if isinstance(as_, str) else as_), PUBLIC}))

@@ -7,15 +7,20 @@ in it needs none. Parts are named by ``kind``.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from openbook.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 
 class Part(BaseModel):
@@ -46,14 +51,16 @@ class Part(BaseModel):
 
 
 class StructureChunker(Part):
-    """Headings, paragraphs, lists, code blocks and tables kept whole where they fit into ``max_tokens``.
+    """Headings, paragraphs, lists, code blocks and tables kept whole where they fit.
 
     ``max_tokens`` counts the embedder's own tokens, heading path included; ``None``: as many as the embedder reads
-    (512 for a remote one). ``overlap`` (tokens) repeats the end of a block that had to be cut.
+    (512 for a remote one). A document that fits is one chunk; one that does not is cut into chunks of at most
+    ``target_tokens`` of its own text. ``overlap`` (tokens) repeats the end of a block that had to be cut.
     """
 
     kind: Literal["structure"] = "structure"
     max_tokens: int | None = Field(default=None, ge=16)
+    target_tokens: int = Field(default=112, ge=16)
     overlap: int = Field(default=0, ge=0)
 
 
@@ -101,9 +108,12 @@ class Keyword(Part):
 
 
 class IndexHalf(Part):
+    """``neighbours``: how much of the vectors before and after it in its document a chunk's own takes in."""
+
     chunk: Annotated[StructureChunker | RecursiveChunker, Field(discriminator="kind")] = StructureChunker()
     embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
     keyword: Keyword = Keyword()
+    neighbours: float = Field(default=0.5, ge=0.0, le=1.0)
 
 
 # --- the query half ---------------------------------------------------------------------------------------------------
@@ -113,6 +123,7 @@ class EvidenceFusion(Part):
     """``cosine`` · familiarity · cosine + ``chunk`` · BM25 of the chunk + ``document`` · BM25 of its document.
 
     What each side says in one unit, log-odds, so that neither is stretched to a fixed share of every question.
+    ``neighbours`` of what the chunks before and after have is added, for the order within a document.
 
     ``familiarity`` is how far the model's tokenizer knows the question's words (1: always taken for known). See
     docs/concepts/retrieval.md.
@@ -122,6 +133,7 @@ class EvidenceFusion(Part):
     cosine: float = Field(default=20.0, ge=0.0)
     chunk: float = Field(default=0.2, ge=0.0)
     document: float = Field(default=0.4, ge=0.0)
+    neighbours: float = Field(default=0.1, ge=0.0, le=1.0)
     familiarity: bool = True
 
 
@@ -165,11 +177,18 @@ class LanguageModel(Part):
 
 
 class QueryHalf(Part):
-    candidates: int = Field(default=300, ge=1, le=10_000)  # of each stage; fused and cut to what was asked for
+    """From the question to the answer.
+
+    ``candidates`` of each stage are fused. Two neighbours among the ``merge`` best chunks become one hit. ``context``
+    hits are handed to the generator.
+    """
+
+    candidates: int = Field(default=300, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()
     )
-    context: int = Field(default=10, ge=1)  # hits handed to the generator
+    merge: int = Field(default=10, ge=0, le=1_000)
+    context: int = Field(default=10, ge=1)
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 
 
@@ -186,29 +205,33 @@ class Recipe(Part):
     query: QueryHalf = QueryHalf()
 
     @classmethod
-    def from_toml(cls, text: str, *, where: str = "recipe") -> Recipe:
+    def from_toml(cls, text: str, *, where: str = "recipe", stored: bool = False) -> Recipe:
         """Read a recipe; what is not said takes its default.
+
+        One that openbook ``stored`` says everything that there was to say then: a setting that it lacks is younger,
+        and takes the value by which documents were read before there was a choice.
 
         Raises:
             RecipeError: not TOML, an unknown key or an impossible value.
         """
         try:
-            return cls.model_validate(tomllib.loads(text))
+            told = tomllib.loads(text)
+            return cls.model_validate(_with_earlier(told) if stored else told)
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"not TOML: {error}", where=where, do="mend that line") from None
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(step) for step in first["loc"])
-            do = "remove it; the reference lists the keys" if first["type"] == "extra_forbidden" else "mend that value"
-            raise RecipeError(f"{key}: {first['msg']}", where=where, do=do) from None
+            what, do = _complaint(error.errors()[0])
+            raise RecipeError(what, where=where, do=do) from None
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
         """Read a recipe file. Raises: RecipeError."""
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot be read ({error})", where=str(path), do="check the path") from None
+        except OSError as error:
+            raise RecipeError(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from None
+        except UnicodeDecodeError:
+            raise RecipeError("not UTF-8", where=str(path), do="save it as UTF-8 text") from None
         return cls.from_toml(text, where=str(path))
 
     def to_toml(self) -> str:
@@ -216,6 +239,78 @@ class Recipe(Part):
         lines: list[str] = []
         _write_table(self.model_dump(mode="json", exclude_none=True), (), lines)
         return "\n".join(lines).strip() + "\n"
+
+
+# --- what is wrong with a recipe --------------------------------------------------------------------------------------
+
+
+def _complaint(error: Any) -> tuple[str, str]:
+    """What pydantic found, in a recipe's own words: the path of the key, its value, and what is allowed there."""
+    parts: list[type[Part]] = [Recipe]
+    field: FieldInfo | None = None
+    steps: list[str] = []
+    kind = ""
+    for step in map(str, error["loc"]):
+        if len(parts) > 1:  # among several parts pydantic names the kind, which is no key
+            kind = f" of kind {step!r}"
+            parts = [part for part in parts if step in get_args(part.model_fields["kind"].annotation)]
+            continue
+        steps.append(step)
+        there = parts[0].model_fields
+        field = there.get(step)
+        parts = [] if field is None else [p for p in _choices(field) if isinstance(p, type) and issubclass(p, Part)]
+    path = ".".join(steps)
+    if error["type"] == "extra_forbidden":
+        like = difflib.get_close_matches(steps[-1], there, n=1)
+        keys = f"the keys{kind} there are {', '.join(there)}"
+        return f"{path}: no such key", f"was {like[0]} meant? {keys}" if like else f"remove it; {keys}"
+    if error["type"] == "union_tag_invalid":
+        return (
+            f"{path}.kind = {_shown(error['ctx']['tag'])} is not allowed",
+            f"write one of {error['ctx']['expected_tags']}",
+        )
+    if error["type"] == "value_error":
+        return f"{path}: {error['ctx']['error']}", "mend one of them"
+    if field is None or error["type"] == "missing":
+        return f"{path} is not said", f"write {_allowed(field)}" if field else "add it"
+    return f"{path} = {_shown(error['input'])} is not allowed", f"write {_allowed(field)}"
+
+
+def _choices(field: FieldInfo) -> tuple[Any, ...]:
+    """The types that a field may be of, without ``None``, which TOML does not know."""
+    is_union = get_origin(field.annotation) in (Union, UnionType)
+    choices = get_args(field.annotation) if is_union else (field.annotation,)
+    return tuple(choice for choice in choices if choice is not NoneType)
+
+
+def _allowed(field: FieldInfo) -> str:
+    choice = _choices(field)[0]
+    if get_origin(choice) is Literal:
+        return f"one of {', '.join(map(repr, get_args(choice)))}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
+    bounds = {name: getattr(limit, name) for limit in field.metadata for name in ("ge", "le") if hasattr(limit, name)}
+    least, most = (f"{bounds[name]:g}" if name in bounds else None for name in ("ge", "le"))
+    between = f" from {least} to {most}" if least and most else f" of at least {least}" if least else ""
+    return names.get(choice, "a table") + between
+
+
+def _shown(value: Any) -> str:
+    text = "a table" if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# --- TOML -------------------------------------------------------------------------------------------------------------
+
+
+def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
+    index, query = told["index"], told["query"]
+    index.setdefault("neighbours", 0.0)
+    if index["chunk"]["kind"] == "structure":
+        index["chunk"].setdefault("target_tokens", index["chunk"].get("max_tokens", 1_000_000))
+    query.setdefault("merge", 0)
+    if query["fusion"]["kind"] == "evidence":
+        query["fusion"].setdefault("neighbours", 0.0)
+    return told
 
 
 def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:

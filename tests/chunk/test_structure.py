@@ -206,3 +206,19 @@ def test_a_long_path_never_crowds_out_the_text(embedder: Embedder) -> None:
     for title in ("word " * 500, "x" * 5_000, "休" * 500, "한" * 500, "👩\u200d👧" * 200, "a1b2" * 200):
         [tokens] = embedder.tokens([embedded(title, path, "Three years.")])
         assert len(tokens) <= 254 * 3 / 4 + 3
+
+
+def test_a_document_that_fits_is_whole_and_one_that_does_not_is_cut_small(embedder: Embedder) -> None:
+    """Two hundred tokens fit; of four hundred a chunk holds no more than the target, and wastes little of it."""
+    chunker = open_chunker(StructureChunker(target_tokens=60), embedder)
+    assert len(list(chunker.chunk(page(" ".join([SENTENCE] * 13))))) == 1
+    chunks = list(chunker.chunk(page(" ".join([SENTENCE] * 26), "Piers")))
+    sizes = [len(tokens) for tokens in embedder.tokens([chunk.text for chunk in chunks])]
+    assert max(sizes) <= 60
+    assert min(sizes) >= 30
+
+
+def test_a_target_beyond_what_the_model_reads_changes_nothing(embedder: Embedder) -> None:
+    text = " ".join([SENTENCE] * 40)
+    most = list(open_chunker(StructureChunker(target_tokens=99_999), embedder).chunk(page(text)))
+    assert most == list(open_chunker(StructureChunker(target_tokens=256), embedder).chunk(page(text)))

@@ -70,3 +70,34 @@ def test_a_side_that_is_not_trusted_has_no_say(dense: dict, keyword: dict) -> No
             for id in {**dense, **keyword}
         }
     )
+
+
+def place(*places: tuple[int, int, float]) -> dict[int, Weighed]:
+    return {id: Weighed(score, 0.0, (document, id)) for id, document, score in places}
+
+
+def test_a_neighbour_lifts_by_hand() -> None:
+    keyword = place((1, 7, 10.0), (2, 7, 6.0), (4, 7, 6.5), (9, 8, 0.0))
+    fused = evidence({}, keyword, weight=0, chunk=1, document=0, neighbours=0.5)
+    # 1: 10 + 3, 2: 6 + 5, 4: 6.5; and 3 off, so that the best stays 10.
+    assert fused == [(1, 10.0), (2, 8.0), (4, 3.5), (9, 0.0)]
+
+
+placed = st.dictionaries(
+    st.integers(0, 30),
+    st.builds(Weighed, st.floats(0, 50), st.floats(0, 50), st.tuples(st.integers(0, 4), st.integers(0, 9))),
+    max_size=20,
+)
+
+
+@given(scores, placed, st.floats(0, 1))
+def test_neighbours_change_the_order_within_documents_alone(dense: dict, keyword: dict, share: float) -> None:
+    def best(neighbours: float) -> dict[int, float]:
+        found: dict[int, float] = {}
+        fused = evidence(dense, keyword, weight=20, chunk=0.2, document=0.4, neighbours=neighbours)
+        assert {chunk for chunk, _ in fused} == dense.keys() | keyword.keys()
+        for chunk, score in fused:
+            found.setdefault(keyword[chunk].place[0] if chunk in keyword else -1 - chunk, score)
+        return found
+
+    assert best(share) == pytest.approx(best(0.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from openbook.errors import QueryError
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import EvidenceFusion, QueryHalf, Recipe, ReciprocalRankFusion, WeightedFusion
+from openbook.retrieve import Retriever
+from openbook.store.database import Database
 from openbook.types import Document
 
 TEXTS = {
@@ -176,3 +178,86 @@ def test_any_question_gives_hits_that_are_spans_of_documents(filled: KnowledgeBa
 def test_a_bad_filter_is_one_line(filled: KnowledgeBase) -> None:
     with pytest.raises(QueryError, match="column"):
         filled.search("days", filter="n >=")
+
+
+TOPICS = ("ferries", "lighthouses", "customs", "pilots", "storms", "anchors", "fishing", "harbour dues")
+
+
+def guide(topic: str) -> Document:
+    """Long enough to be cut, with a sentence on every topic in each, so that neighbours are found together."""
+    body = " ".join(
+        f"Rule {n} on {topic}: whoever deals with {other} asks the office for {topic} before the {n}th of the month."
+        for n, other in enumerate(TOPICS * 4, 1)
+    )
+    return Document(source=topic, title=topic, text=body)
+
+
+@pytest.fixture(scope="module")
+def guides(database: Database) -> Iterator[KnowledgeBase]:
+    kb = KnowledgeBase(database, "guides")
+    kb.add(*(guide(topic) for topic in TOPICS))
+    yield kb
+    kb.traces.close()
+
+
+QUESTIONS = st.sampled_from([f"Which rules on {a} speak of {b}?" for a in TOPICS for b in TOPICS])
+
+
+@settings(max_examples=25, deadline=None)
+@given(QUESTIONS, st.integers(1, 12), st.integers(1, 12))
+def test_fewer_hits_are_the_first_of_more(guides: KnowledgeBase, question: str, few: int, more: int) -> None:
+    all = guides.search(question, few + more).hits
+    assert guides.search(question, few).hits == all[:few]
+
+
+@settings(max_examples=25, deadline=None)
+@given(QUESTIONS)
+def test_neighbours_come_as_one_hit_and_none_comes_twice(guides: KnowledgeBase, question: str) -> None:
+    hits = guides.search(question, 10).hits
+    covered: dict[str, set[int]] = {}
+    for hit in hits:
+        text = guide(hit.source).text
+        assert text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
+        span = set(range(hit.chunk.start, hit.chunk.end))
+        assert not covered.setdefault(hit.source, set()) & span
+        covered[hit.source] |= span
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 12])
+def test_merging_leaves_as_many_hits_as_were_asked_for(guides: KnowledgeBase, k: int) -> None:
+    retriever = Retriever(guides.index, guides.embedder, guides.recipe.query.model_copy(update={"candidates": 1}))
+    assert len(retriever.retrieve("Which rules on storms speak of anchors?", k).hits) == k
+    retriever.close()
+
+
+def test_merged_hits_are_longer_than_their_chunks(guides: KnowledgeBase) -> None:
+    part = guides.recipe.query
+    longest = max(len(chunk.text) for topic in TOPICS for chunk in guides.chunks(topic))
+    lengths = []
+    for merge in (part.merge, 0):
+        retriever = Retriever(guides.index, guides.embedder, part.model_copy(update={"merge": merge}))
+        hits = retriever.retrieve("Which rules on storms speak of anchors?", 10).hits
+        retriever.close()
+        lengths.append(max(len(hit.chunk.text) for hit in hits))
+    assert lengths[0] > longest >= lengths[1]
+
+
+@pytest.mark.parametrize(
+    ("fusion", "asked"),
+    [
+        (WeightedFusion(dense=1.0), "dense"),
+        (WeightedFusion(dense=0.0), "keyword"),
+        (EvidenceFusion(chunk=0.0, document=0.0), "dense"),
+        (EvidenceFusion(cosine=0.0), "keyword"),
+    ],
+)
+def test_a_side_that_does_not_count_is_not_asked(
+    filled: KnowledgeBase, fusion: WeightedFusion | EvidenceFusion, asked: str
+) -> None:
+    retriever = Retriever(filled.index, filled.embedder, QueryHalf(fusion=fusion))
+    found = retriever.retrieve("expired VPN certificate", 3)
+    retriever.close()
+    assert found.hits[0].source == "vpn"
+    assert all(hit.stages.keys() == {asked, "fused"} for hit in found.hits)
+    assert ("embed" in found.ms) == (asked == "dense")

@@ -55,15 +55,49 @@ def test_dense_equals_brute_force(
     question /= np.linalg.norm(question)
     with kb.database.snapshot(principals) as connection:
         view = kb.index.view(connection, principals, parse(filter) if filter else None)
-        found = kb.index.dense(view, question, 10)
+        found, cosines = kb.index.dense(view, question, 10)
         hits = kb.index.fetch(view, [chunk for chunk, _ in found])
-    numbers = [int(hits[chunk].source[1:]) for chunk, _ in found]
+    numbers = [int(hits[chunk][0].source[1:]) for chunk, _ in found]
     scores = {n: float(vectors[n] @ question) for n in matching}
     expected = sorted(scores, key=lambda n: -scores[n])[:10]
     assert len(numbers) == len(expected)
     assert set(numbers) <= set(matching)
     assert len(set(numbers) & set(expected)) >= 0.9 * len(expected)
     assert [score for _, score in found] == pytest.approx([scores[n] for n in numbers], abs=2e-3)
+    assert cosines == dict(found)
+
+
+def test_the_cosines_of_others_come_along(filled: tuple[KnowledgeBase, np.ndarray]) -> None:
+    kb, vectors = filled
+    with kb.database.snapshot(None) as connection:
+        view = kb.index.view(connection, None, None)
+        every, _ = kb.index.dense(view, vectors[5], ROWS)
+        worst = [chunk for chunk, _ in every[-4:]]
+        found, cosines = kb.index.dense(view, vectors[5], 3, [*worst, every[0][0]])
+    assert found == every[:3]
+    assert cosines == pytest.approx(dict(every[:3] + every[-4:]), abs=1e-6)
+
+
+@pytest.mark.parametrize("whole", [1, 2, 3, 99])
+def test_what_is_fetched_is_what_stands_there(kb: KnowledgeBase, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the text is read: piece by piece, or whole where several chunks of it are wanted."""
+    monkeypatch.setattr(room, "WHOLE", whole)
+    texts = {"a": "ä one\n\ntwo 😀 three\nfour", "b": "five", "c": "six  seven"}
+    spans = {"a": [(0, 5), (7, 18), (19, 23)], "b": [(0, 4)], "c": [(0, 3), (5, 10)]}
+    vector = np.eye(384, dtype=np.float32)
+    for name, text in texts.items():
+        chunks = [Chunk(start, end, text[start:end], (name,), 1) for start, end in spans[name]]
+        kb.documents.write([Write(Document(source=name, text=text), None, chunks, vector[: len(chunks)])], kb.index)
+    with kb.database.snapshot(None) as connection:
+        view = kb.index.view(connection, None, None)
+        found = kb.index.fetch(view, [chunk for chunk, _ in kb.index.dense(view, vector[0], 10)[0]])
+    assert len(found) == 6
+    for hit, after in found.values():
+        text, chunk = texts[hit.source], hit.chunk
+        assert chunk.text == text[chunk.start : chunk.end]
+        assert (chunk.start, chunk.end) in spans[hit.source]
+        assert after == text[chunk.end : chunk.end + room.GAP]
+        assert (chunk.headings, chunk.page) == ((hit.source,), 1)
 
 
 def test_vectors_of_another_length_are_refused(kb: KnowledgeBase) -> None:

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +248,18 @@ def test_a_document_is_weighed_as_a_whole(view: KeywordView) -> None:
     assert found[1].document == found[2].document == found[3].document
     assert found[1].document == pytest.approx(found[4].document)  # as many words, as many of those asked for
     assert found[1].chunk > found[3].chunk == 0.0
-    assert found[5] == Weighed(0.0, 0.0)
+    assert (found[5].chunk, found[5].document) == (0.0, 0.0)
     assert found[4].chunk > found[1].chunk
+
+
+def test_neighbours_of_a_section_have_numbers_in_a_row(view: KeywordView) -> None:
+    headings = ("A", "A", "B", "B")
+    chunks = [replace(chunk(id, "alpha"), headings=path) for id, path in enumerate(headings, 1)]
+    view.catch_up(change(1, Change("a", chunks), Change("b", [chunk(5, "alpha")])))
+    places = [each.place for _, each in sorted(weighed(view, "alpha", 1, 2, 3, 4, 5).items())]
+    assert [b[1] - a[1] for a, b in pairwise(places[:4])] == [1, 2, 1]
+    assert len({place[0] for place in places[:4]}) == 1
+    assert places[4][0] != places[0][0]
 
 
 def test_of_documents_of_one_chunk_both_say_the_same(view: KeywordView) -> None:
@@ -281,7 +293,8 @@ def test_edits_and_deletions_reach_the_document_too(view: KeywordView) -> None:
     view.catch_up(change(1, Change("a", [chunk(1, "red"), chunk(2, "green")]), Change("b", [chunk(3, "blue")])))
     assert weighed(view, "green", 1)[1].document > 0
     view.catch_up(change(2, Change("a", [chunk(4, "red"), chunk(5, "yellow")])))
-    assert weighed(view, "green", 4) == {4: Weighed(0.0, 0.0)}
+    (gone,) = weighed(view, "green", 4).values()
+    assert (gone.chunk, gone.document) == (0.0, 0.0)
     assert weighed(view, "yellow", 4)[4].document > 0
     view.catch_up(change(3, Change("a", None)))
     assert weighed(view, "red blue", 3, 4, 5).keys() == {3}
@@ -504,6 +517,19 @@ def test_a_tenth_deleted_asks_for_a_rebuild_that_mends_the_scores(view: KeywordV
     mended = view.search("word other", 60)
     assert {id for id, _ in mended} == {id for id, _ in drifted} == set(range(7, 60))
     assert mended != drifted
+
+
+def test_a_tenth_of_the_documents_deleted_asks_for_a_rebuild_too(view: KeywordView) -> None:
+    """Only chunks were counted: edits of short documents beside a long one left the documents' statistics to drift."""
+    long = Change("long", [chunk(number, f"word {number}") for number in range(500)])
+    short = [Change(f"short-{number}", [chunk(1000 + number, f"word {'other ' * number}")]) for number in range(19)]
+    view.catch_up(lambda _: Changes(Position("epoch", 1), [long, *short], rebuild=True))
+    for number in range(3):
+        assert not view.needs_rebuild()
+        view.catch_up(change(2 + number, short[number]))
+    assert view.needs_rebuild(), "3 of 523 chunks are deleted ones, and 3 of 23 documents"
+    view.catch_up(lambda _: Changes(Position("epoch", 9), [long, *short], rebuild=True))
+    assert not view.needs_rebuild()
 
 
 def test_reset_leaves_nothing_but_the_lock(view: KeywordView) -> None:

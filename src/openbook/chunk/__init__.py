@@ -46,7 +46,7 @@ def open_chunker(part: StructureChunker | RecursiveChunker, tokens: Tokens) -> C
     if part.kind == "structure":
         from openbook.chunk.structure import Structure
 
-        return Structure(Budget(tokens, part.max_tokens), overlap=part.overlap)
+        return Structure(Budget(tokens, part.max_tokens), target=part.target_tokens, overlap=part.overlap)
     from openbook.chunk.recursive import Recursive
 
     return Recursive(Budget(tokens, None), size=part.size, overlap=part.overlap)

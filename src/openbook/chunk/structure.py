@@ -69,7 +69,7 @@ class _Section:
     start: int
     end: int
     level: int
-    room: int  # tokens that its prefix leaves
+    room: int  # tokens of a chunk's own text
 
 
 class Structure:
@@ -77,10 +77,11 @@ class Structure:
 
     kind = "structure"
 
-    def __init__(self, budget: Budget, *, overlap: int) -> None:
+    def __init__(self, budget: Budget, *, target: int, overlap: int) -> None:
         self.budget = budget
         self.max_tokens = budget.limit
-        self.overlap = min(overlap, budget.limit // 4)
+        self.target = min(target, budget.limit)
+        self.overlap = min(overlap, self.target // 4)
         self._markdown = _block_parser()
 
     def chunk(self, document: Document) -> Iterable[Chunk]:
@@ -141,10 +142,13 @@ class Structure:
                 waiting = begin, begin_level
                 continue
             path = outline.paths[i - 1] if i else ()
-            sections.append(_Section(begin, end, begin_level, max(1, self.budget.limit - prefixes[path])))
+            sections.append(_Section(begin, end, begin_level, self._room(prefixes[path])))
         if waiting:
-            sections.append(_Section(waiting[0], len(text), waiting[1], max(1, self.budget.limit // 4)))
+            sections.append(_Section(waiting[0], len(text), waiting[1], self._room(self.budget.limit * 3 // 4)))
         return sections
+
+    def _room(self, prefix: int) -> int:
+        return max(1, min(self.target, self.budget.limit - prefix))
 
     # --- where a section could be cut ---------------------------------------------------------------------------
 

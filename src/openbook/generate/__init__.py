@@ -16,7 +16,7 @@ from openbook.types import Answer, Hit
 if TYPE_CHECKING:
     from openbook.embed import Embedder
 
-__all__ = ["Generator", "open_generator", "parse_llm"]
+__all__ = ["Generator", "open_generator", "parse_llm", "require_key"]
 
 
 class Generator(Protocol):
@@ -51,6 +51,14 @@ def open_generator(part: recipe.Extractive | recipe.LanguageModel, embedder: Emb
     from openbook.generate.extractive import Extractive
 
     return Extractive(part, embedder)
+
+
+def require_key(part: recipe.Extractive | recipe.LanguageModel) -> None:
+    """Before many questions are asked of a language model. Raises: ModelError: it has no key."""
+    if isinstance(part, recipe.LanguageModel):
+        from openbook.generate.language_model import LanguageModel
+
+        LanguageModel(part).require_key()
 
 
 def parse_llm(text: str, base_url: str | None = None) -> recipe.LanguageModel:

@@ -100,6 +100,10 @@ class LanguageModel:
         self._client: Client | None = None
         self._opening = threading.Lock()
 
+    def require_key(self) -> None:
+        """Before many questions are asked of it. Raises: ModelError: no key."""
+        self._key()
+
     @property
     def price(self) -> Price | None:
         """What its tokens cost; ``None`` where nobody has told. Raises: PriceError."""

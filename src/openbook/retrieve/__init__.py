@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from openbook.errors import QueryError
-from openbook.recipe import EvidenceFusion, QueryHalf, WeightedFusion
+from openbook.recipe import EvidenceFusion, QueryHalf, ReciprocalRankFusion, WeightedFusion
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
+from openbook.retrieve.passage import Passage
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
+from openbook.store.keyword import Weighed
 from openbook.types import Hit, StageScore
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Retriever:
         self.index = index
         self.embedder = embedder
         self.part = part
+        self._reads = _reads(part.fusion)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="embed")
 
     def close(self) -> None:
@@ -58,13 +61,13 @@ class Retriever:
             raise QueryError("the question is empty", do="ask something")
         ms: dict[str, float] = {}
         # The model runs beside the snapshot and the keyword search; neither holds the interpreter.
-        vector = self._threads.submit(self._embed, question, ms)
-        if self.embedder.remote:
+        vector = self._threads.submit(self._embed, question, ms) if self._reads[0] else None
+        if vector and self.embedder.remote:
             vector.result()  # no snapshot is held open while a remote model thinks
         for attempt in range(_ATTEMPTS):
             with self.index.database.snapshot(principals) as connection:
                 view = self.index.view(connection, principals, filter)
-                fused, stages = self._rank(view, question, vector.result, k, ms)
+                fused, stages = self._rank(view, question, vector, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
                 if attempt + 1 < _ATTEMPTS and self.index.is_ahead(view):
                     continue
@@ -79,28 +82,40 @@ class Retriever:
         return vector  # type: ignore[no-any-return]  # numpy's rows are untyped
 
     def _rank(
-        self, view: View, question: str, vector: Callable[[], FloatArray], k: int, ms: dict[str, float]
+        self, view: View, question: str, vector: Future[FloatArray] | None, k: int, ms: dict[str, float]
     ) -> tuple[list[tuple[int, float]], dict[int, dict[str, StageScore]]]:
-        n = max(self.part.candidates, k)
+        n = max(self.part.candidates, k + self.part.merge // 2)  # of so many pairs each leaves one hit less
         fusion = self.part.fusion
+        dense: Ranking = []
+        keyword: Ranking = []
+        cosines: dict[int, float] = {}
+        weighed: dict[int, Weighed] = {}
+        read, known = None, 1.0
         with _Timer(ms, "keyword"):
-            read = self.index.read(view, question) if isinstance(fusion, EvidenceFusion) else None
-            keyword = self.index.keyword(view, read or question, n)
-        embedded = vector()
-        with _Timer(ms, "dense"):
-            dense = self.index.dense(view, embedded, n)
-        with _Timer(ms, "fuse"):
-            if isinstance(fusion, EvidenceFusion | WeightedFusion):
+            if isinstance(fusion, EvidenceFusion):
+                read = self.index.read(view, question)
+                if fusion.familiarity and vector:
+                    (known,) = familiarity([question], self.embedder)
+            if self._reads[1]:
+                keyword = self.index.keyword(view, read or question, n)
+            if read:  # as much of it as can be done while the model runs
+                weighed = self.index.weigh(view, read, [chunk for chunk, _ in keyword])
+        if vector:
+            embedded = vector.result()
+            with _Timer(ms, "dense"):
                 # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too.
-                cosines = dict(dense)
-                missing = [chunk for chunk, _ in keyword if chunk not in cosines]
-                cosines.update(self.index.cosines(view, embedded, missing) if missing else {})
+                dense, cosines = self.index.dense(view, embedded, n, [chunk for chunk, _ in keyword])
+        with _Timer(ms, "fuse"):
             if isinstance(fusion, EvidenceFusion):
                 assert read is not None
-                (known,) = familiarity([question], self.embedder) if fusion.familiarity else [1.0]
-                weighed = self.index.weigh(view, read, list(cosines))
+                weighed |= self.index.weigh(view, read, [chunk for chunk in cosines if chunk not in weighed])
                 fused = evidence(
-                    cosines, weighed, weight=known * fusion.cosine, chunk=fusion.chunk, document=fusion.document
+                    cosines,
+                    weighed,
+                    weight=known * fusion.cosine,
+                    chunk=fusion.chunk,
+                    document=fusion.document,
+                    neighbours=fusion.neighbours,
                 )
             elif isinstance(fusion, WeightedFusion):
                 fused = weighted(cosines, dict(keyword), fusion.dense)
@@ -113,17 +128,31 @@ class Retriever:
         return fused, stages
 
     def _fetch(self, view: View, fused: Ranking, stages: Mapping[int, Mapping[str, StageScore]], k: int) -> list[Hit]:
-        hits: list[Hit] = []
-        for first in range(0, len(fused), k):
-            batch = fused[first : first + k]
-            found = self.index.fetch(view, [chunk for chunk, _ in batch])
-            for rank, (chunk, score) in enumerate(batch, first + 1):
-                if chunk in found and len(hits) < k:
-                    seen = {**stages.get(chunk, {}), "fused": StageScore(rank, score)}
-                    hits.append(replace(found[chunk], score=score, stages=seen))
-            if len(hits) == k:
-                break
-        return hits
+        """The first ``k`` hits, which are the first ``k`` of any larger number."""
+        merge = self.part.merge
+        passages: list[Passage] = []
+        seen = 0
+        while len(fused) > seen and (len(passages) < k or seen < merge):
+            batch = fused[seen : seen + max(k, merge)]
+            fetched = self.index.fetch(view, [chunk for chunk, _ in batch])
+            for chunk, score in batch:
+                seen += 1
+                if chunk not in fetched:
+                    continue
+                hit, after = fetched[chunk]
+                if seen > merge or not any(passage.join(hit, after) for passage in passages):
+                    said = {**stages.get(chunk, {}), "fused": StageScore(seen, score)}
+                    passages.append(Passage(replace(hit, score=score, stages=said), after))
+        return [passage.hit for passage in passages[:k]]
+
+
+def _reads(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:
+    """Whether the dense and the keyword side count at all: one that does not is not asked."""
+    if isinstance(fusion, EvidenceFusion):
+        return fusion.cosine > 0, fusion.chunk > 0 or fusion.document > 0
+    if isinstance(fusion, WeightedFusion):
+        return fusion.dense > 0, fusion.dense < 1
+    return True, True
 
 
 class _Timer:

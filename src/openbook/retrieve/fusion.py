@@ -13,7 +13,13 @@ Ranking = Sequence[tuple[int, float]]
 
 
 def evidence(
-    dense: Mapping[int, float], keyword: Mapping[int, Weighed], *, weight: float, chunk: float, document: float
+    dense: Mapping[int, float],
+    keyword: Mapping[int, Weighed],
+    *,
+    weight: float,
+    chunk: float,
+    document: float,
+    neighbours: float = 0.0,
 ) -> list[tuple[int, float]]:
     """``weight`` · cosine + ``chunk`` · BM25 of the chunk + ``document`` · BM25 of its document.
 
@@ -22,6 +28,9 @@ def evidence(
     that is its log-odds up to a constant; BM25 is a sum of log-odds over words by its derivation (Robertson and
     Zaragoza, The probabilistic relevance framework, 2009), too large by a factor: words do not come independently.
     Nothing is divided by the best score of the question: a side that finds nothing good says little.
+
+    ``neighbours`` · what the chunks before and after have above the lowest candidate is added, and then each document
+    is brought back to the best score that it had: the order within a document changes, that of documents does not.
 
     >>> from openbook.store.keyword import Weighed
     >>> evidence({1: 0.5, 2: 0.25}, {2: Weighed(20.0, 10.0)}, weight=20, chunk=0.2, document=0.4)
@@ -32,7 +41,28 @@ def evidence(
         + (chunk * keyword[id].chunk + document * keyword[id].document if id in keyword else 0.0)
         for id in {**dense, **keyword}
     }
-    return best_first(scores)
+    return best_first(_lifted(scores, keyword, neighbours) if neighbours else scores)
+
+
+def _lifted(scores: Mapping[int, float], keyword: Mapping[int, Weighed], share: float) -> dict[int, float]:
+    documents: dict[int, dict[int, int]] = {}
+    for id in scores:
+        if id in keyword:
+            document, ordinal = keyword[id].place
+            documents.setdefault(document, {})[ordinal] = id
+    lowest = min(scores.values(), default=0.0)
+    lifted = dict(scores)
+    for chunks in documents.values():
+        if len(chunks) == 1:
+            continue
+        above = {ordinal: scores[id] - lowest for ordinal, id in chunks.items()}
+        raised = {
+            ordinal: own + share * (above.get(ordinal - 1, 0.0) + above.get(ordinal + 1, 0.0))
+            for ordinal, own in above.items()
+        }
+        back = max(above.values()) - max(raised.values()) + lowest
+        lifted.update((id, raised[ordinal] + back) for ordinal, id in chunks.items())
+    return lifted
 
 
 def weighted(dense: Mapping[int, float], keyword: Mapping[int, float], weight: float) -> list[tuple[int, float]]:

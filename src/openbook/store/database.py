@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import psycopg
-from psycopg import sql
+from psycopg import IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
 
 from openbook.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
@@ -111,8 +111,7 @@ class Database:
     @contextmanager
     def snapshot(self, principals: Sequence[str] | None, *, role: Role = "owner") -> Iterator[Connection]:
         """One unchanging view of the data, as the principals may see it (``None``: as ``role`` does, all of it)."""
-        with self._connection(role if principals is None else "reader") as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        with self._connection(role if principals is None else "reader") as connection, _unchanging(connection):
             if principals is not None:
                 connection.execute(_AS_PRINCIPALS, [sorted(set(principals))])
             yield connection
@@ -296,6 +295,18 @@ class Database:
                 where=self.where,
                 do="take BYPASSRLS and ownership away from the reader role",
             )
+
+
+@contextmanager
+def _unchanging(connection: Connection) -> Iterator[None]:
+    """A transaction that reads one snapshot, said with its BEGIN: one way to the server less."""
+    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        if not connection.closed:
+            connection.isolation_level = connection.read_only = None
 
 
 def _line(error: psycopg.Error) -> str:

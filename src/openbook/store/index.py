@@ -28,6 +28,12 @@ EXACT_BYTES = 30_000 * 2 * 384
 """Up to this many bytes of vectors are scanned exactly: 30,000 rows of 384 dimensions take 8 ms, and HNSW under a
 filter that keeps 1 % of the rows finds 36 % of what the exact scan finds."""
 
+GAP = 16
+"""Between two chunks lie blanks alone; so many are looked at to tell that nothing else does."""
+
+WHOLE = 3
+"""Of so many chunks of one document its text is read whole: each substr walks it from its beginning, and copies it."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -165,53 +171,62 @@ class Index:
             access = tuple(row[0] for row in rows)
         return View(connection, self.position(connection), access, filter)
 
-    def dense(self, view: View, vector: FloatArray, k: int) -> list[tuple[int, float]]:
-        """The k chunks nearest to ``vector`` (float32[d], unit length): (chunk, cosine), best first.
+    def dense(
+        self, view: View, vector: FloatArray, k: int, also: Sequence[int] = ()
+    ) -> tuple[list[tuple[int, float]], dict[int, float]]:
+        """The k chunks nearest to ``vector`` (float32[d], unit length) as (chunk, cosine), best first; and the cosines
+        of these and ``also`` of other chunks.
 
         What matches is counted first, and scanned exactly while that is cheap; above, HNSW with iterative scan, and
         the exact scan again where it finds fewer than k.
         """
         where, params = self._where(view)
         limit = max(1, EXACT_BYTES // (2 * self.dimension))
-        counted = view.connection.execute(
-            sql.SQL("SELECT count(*) FROM (SELECT FROM {} c WHERE {} LIMIT %s)").format(self.table, where),
-            [*params, limit + 1],
-        ).fetchone()
-        assert counted is not None
-        if counted[0] > limit and self.dimension <= 4000:
+        if self.dimension <= 4000 and self._more_than(limit, view, where, params):
             view.connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
             view.connection.execute(
                 sql.SQL("SET LOCAL hnsw.ef_search = {}").format(sql.Literal(min(1000, max(100, 2 * k))))
             )
             # Relaxed order is sorted again outside.
-            found = self._nearest(view, vector, k, where, params, sql.SQL("c.vector <#> %s::halfvec"))
+            found, others = self._nearest(view, vector, k, also, where, params, sql.SQL("c.vector <#> %s::halfvec"))
             if len(found) >= k:
-                return found
+                return found, others
         # The sum keeps the planner from using the HNSW index.
-        return self._nearest(view, vector, k, where, params, sql.SQL("(c.vector <#> %s::halfvec) + 0"))
+        return self._nearest(view, vector, k, also, where, params, sql.SQL("(c.vector <#> %s::halfvec) + 0"))
+
+    def _more_than(self, limit: int, view: View, where: sql.Composable, params: list[Any]) -> bool:
+        """Whether more chunks match: counted no further, and not at all where there are not so many."""
+        if not self._is_behind(self._view.position(), view.position) and self._view.size() <= limit:
+            return False
+        counted = view.connection.execute(
+            sql.SQL("SELECT count(*) FROM (SELECT FROM {} c WHERE {} LIMIT %s) m").format(self.table, where),
+            [*params, limit + 1],
+        ).fetchone()
+        assert counted is not None
+        return bool(counted[0] > limit)
 
     def _nearest(
-        self, view: View, vector: FloatArray, k: int, where: sql.Composable, params: list[Any], distance: sql.SQL
-    ) -> list[tuple[int, float]]:
+        self,
+        view: View,
+        vector: FloatArray,
+        k: int,
+        also: Sequence[int],
+        where: sql.Composable,
+        params: list[Any],
+        distance: sql.SQL,
+    ) -> tuple[list[tuple[int, float]], dict[int, float]]:
         from pgvector import HalfVector
 
+        asked = HalfVector(vector)
         rows = view.connection.execute(
             sql.SQL(
-                "SELECT c.id, {distance} AS distance FROM {table} c WHERE {where} ORDER BY distance LIMIT %s"
+                "(SELECT c.id, {distance} AS distance, true FROM {table} c WHERE {where} ORDER BY distance LIMIT %s)"
+                " UNION ALL (SELECT c.id, c.vector <#> %s::halfvec, false FROM {table} c WHERE c.id = ANY(%s))"
             ).format(distance=distance, table=self.table, where=where),
-            [HalfVector(vector), *params, k],
+            [asked, *params, k, asked, list(also)],
         ).fetchall()
-        return sorted(((id, -distance) for id, distance in rows), key=lambda row: (-row[1], row[0]))
-
-    def cosines(self, view: View, vector: FloatArray, chunks: Sequence[int]) -> dict[int, float]:
-        """The exact cosine of these chunks."""
-        from pgvector import HalfVector
-
-        rows = view.connection.execute(
-            sql.SQL("SELECT id, -(vector <#> %s::halfvec) FROM {} WHERE id = ANY(%s)").format(self.table),
-            [HalfVector(vector), list(chunks)],
-        ).fetchall()
-        return dict(rows)
+        nearest = sorted(((id, -far) for id, far, near in rows if near), key=lambda row: (-row[1], row[0]))
+        return nearest, {id: -far for id, far, _ in rows}
 
     def read(self, view: View, question: str) -> Question:
         """The question's words, and the titles and metadata values that it mentions."""
@@ -243,30 +258,39 @@ class Index:
     def _is_behind(seen: Position, now: Position) -> bool:
         return seen.epoch != now.epoch or seen.number < now.number
 
-    def fetch(self, view: View, chunks: Sequence[int]) -> Mapping[int, Hit]:
-        """Chunks with their text, through row-level security: the last gate before anything leaves."""
+    def fetch(self, view: View, chunks: Sequence[int]) -> Mapping[int, tuple[Hit, str]]:
+        """Chunks with their text, through row-level security: the last gate before anything leaves. With each the
+        ``GAP`` characters that follow it."""
         rows = view.connection.execute(
             sql.SQL(
-                'SELECT c.id, c.document::text, c.version, d.source, v.title, c.start, c."end", c.headings, c.page,'
-                ' substr(v.text, c.start + 1, c."end" - c.start), v.pages, d.metadata'
-                " FROM {} c JOIN openbook.document d ON d.id = c.document"
-                " JOIN openbook.version v ON v.document = c.document AND v.version = c.version WHERE c.id = ANY(%s)"
+                "SELECT d.id::text, v.version, d.source, v.title, v.pages, d.metadata, g.chunks,"
+                " CASE WHEN cardinality(g.starts) < %s THEN ARRAY(SELECT substr(v.text, at.start + 1, at.length)"
+                " FROM unnest(g.starts, g.lengths) WITH ORDINALITY at (start, length, n) ORDER BY at.n) END,"
+                " CASE WHEN cardinality(g.starts) >= %s THEN v.text END"
+                " FROM (SELECT document, version, array_agg(start ORDER BY id) AS starts,"
+                ' array_agg("end" - start + %s ORDER BY id) AS lengths,'
+                ' jsonb_agg(jsonb_build_array(id, start, "end", headings, page) ORDER BY id) AS chunks'
+                " FROM {} WHERE id = ANY(%s) GROUP BY document, version) g"
+                " JOIN openbook.document d ON d.id = g.document"
+                " JOIN openbook.version v ON v.document = g.document AND v.version = g.version"
             ).format(self.table),
-            [list(chunks)],
+            [WHOLE, WHOLE, GAP, list(chunks)],
         ).fetchall()
-        return {
-            id: Hit(
-                document=document,
-                version=version,
-                source=source,
-                title=title,
-                chunk=Chunk(start, end, text, tuple(headings), page),
-                score=0.0,
-                metadata=tuples(metadata),
-                pages=tuple(pages),
-            )
-            for id, document, version, source, title, start, end, headings, page, text, pages, metadata in rows
-        }
+        found: dict[int, tuple[Hit, str]] = {}
+        for document, version, source, title, pages, metadata, spans, texts, whole in rows:
+            shared = {
+                "document": document,
+                "version": version,
+                "source": source,
+                "title": title,
+                "metadata": tuples(metadata),
+                "pages": tuple(pages),
+            }
+            for n, (id, start, end, headings, page) in enumerate(spans):
+                text = whole[start : end + GAP] if texts is None else texts[n]
+                chunk = Chunk(start, end, text[: end - start], tuple(headings), page)
+                found[id] = Hit(**shared, chunk=chunk, score=0.0), text[end - start :]
+        return found
 
     def chunks(self, document: str, principals: Sequence[str] | None) -> list[Chunk]:
         """The chunks of a document (its id), in order of ``start``."""

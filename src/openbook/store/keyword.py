@@ -50,8 +50,8 @@ LANGUAGES = (
 )
 """The languages whose words are stemmed; ``"none"`` stems nothing."""
 
-FORMAT = 3
-"""Of the fields and their contents: another number rebuilds every view."""
+FORMAT = 6
+"""Of the fields, their contents and ``view.json``: another number rebuilds every view."""
 
 _ENGLISH = """
 a about am an and any are as at be been being but by can could did do does doing for from had has have he her here him
@@ -82,7 +82,7 @@ LONGEST_VALUE = 40
 """Words of a title or metadata value that can be mentioned; longer ones are texts."""
 
 MAX_DELETED = 0.1
-"""Share of deleted chunks above which a view wants a rebuild: BM25 still counts them."""
+"""Share of deleted chunks, or documents, above which a view wants a rebuild: BM25 still counts them."""
 
 
 class Position(NamedTuple):
@@ -128,15 +128,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """BM25 of a chunk, mentions included, and BM25 of the whole document that it belongs to."""
+    """BM25 of a chunk, mentions included, and BM25 of the whole document that it belongs to; ``place``: which document
+    that is, and a number that neighbours in a section have in a row."""
 
     chunk: float
     document: float
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """All chunks that ``document`` (its uuid) now has; ``None``: it is deleted."""
+    """All chunks that ``document`` (its uuid) now has, in their order; ``None``: it is deleted."""
 
     document: str
     chunks: Sequence[KeywordChunk] | None
@@ -173,9 +175,14 @@ class KeywordView:
         return opened.state.position if opened else NOWHERE
 
     def needs_rebuild(self) -> bool:
-        """Whether more than a tenth of its chunks are deleted ones, which still count in the BM25 statistics."""
+        """Whether more than a tenth of its chunks, or of its documents, are deleted ones, which BM25 still counts."""
         opened = self._current()
-        return opened is not None and opened.state.deleted > MAX_DELETED * (opened.state.deleted + opened.state.chunks)
+        return opened is not None and opened.state.deleted > MAX_DELETED
+
+    def size(self) -> int:
+        """How many chunks it holds."""
+        opened = self._current()
+        return opened.state.chunks if opened else 0
 
     def bytes_on_disk(self) -> int:
         """The size of its folder; 0 where nothing was asked on this host yet."""
@@ -251,14 +258,14 @@ class KeywordView:
         """Turn ``view.json`` over to what tantivy has committed. Not synced: a state that is lost with the machine's
         power costs a replay or a rebuild, never a wrong answer."""
         with _damage_told():
-            chunks, deleted = _counts(self.folder / generation / "chunk")
+            kept = {index: _counts(self.folder / generation / index) for index in ("chunk", "document")}
             state = {
                 "format": self._format,
                 "generation": generation,
                 "epoch": position.epoch,
                 "position": position.number,
-                "chunks": chunks,
-                "deleted": deleted,
+                "chunks": kept["chunk"][0],
+                "deleted": max(deleted / (count + deleted) if deleted else 0.0 for count, deleted in kept.values()),
             }
             new = self._state_path.with_suffix(".new")
             new.write_text(json.dumps(state), encoding="utf-8")
@@ -384,17 +391,21 @@ class KeywordView:
         try:
             with _damage_told():
                 found = _scored(opened.chunks, opened.indexes.chunks.schema, question, "id", chunks)
-                numbers = opened.chunks.fast_field_values("number", [address for address, _ in found.values()])
-                document = dict(zip(found, (int(number or 0) for number in numbers), strict=True))
-                words = replace(question, mentions=())
-                whole = _scored(
-                    opened.documents, opened.indexes.documents.schema, words, "number", [*set(document.values())]
+                addresses = [address for address, _ in found.values()]
+                numbers, ordinals = (
+                    [int(value or 0) for value in opened.chunks.fast_field_values(field, addresses)]
+                    for field in ("number", "ordinal")
                 )
+                places = dict(zip(found, zip(numbers, ordinals, strict=True), strict=True))
+                words = replace(question, mentions=())
+                whole = _scored(opened.documents, opened.indexes.documents.schema, words, "number", [*set(numbers)])
         except _Damaged:
             self._discard(opened)
             raise self._gone() from None
         nowhere = (None, 0.0)
-        return {id: Weighed(score, whole.get(document[id], nowhere)[1]) for id, (_, score) in found.items()}
+        return {
+            id: Weighed(score, whole.get(places[id][0], nowhere)[1], places[id]) for id, (_, score) in found.items()
+        }
 
     def _terms(
         self, words: Sequence[str], all_words: Sequence[str], question: str
@@ -466,7 +477,10 @@ class KeywordView:
         metadata: Metadata | None = None
         attributes: list[bytes] = []
         values: list[list[str]] = []
+        ordinal, section = 0, None
         for chunk in change.chunks or ():
+            ordinal += 1 if chunk.headings == section else 2  # chunks of two sections are no neighbours
+            section = chunk.headings
             if chunk.metadata is not metadata:
                 metadata = chunk.metadata
                 attributes = terms(metadata)
@@ -475,6 +489,7 @@ class KeywordView:
             entry = Document()
             entry.add_integer("id", chunk.id)
             entry.add_integer("number", _number(change.document))
+            entry.add_integer("ordinal", ordinal)
             entry.add_text("document", change.document)
             _add_words(entry, _body(chunk))
             for words in values:
@@ -577,7 +592,7 @@ class _State:
     generation: str
     position: Position
     chunks: int
-    deleted: int
+    deleted: float  # the share of chunks, or of documents where that is greater
 
 
 @dataclass(frozen=True, slots=True)
@@ -626,6 +641,7 @@ class _Indexes(NamedTuple):
         chunk = SchemaBuilder()
         chunk.add_integer_field("id", fast=True, indexed=True)
         chunk.add_integer_field("number", fast=True)
+        chunk.add_integer_field("ordinal", fast=True)
         chunk.add_text_field("value", tokenizer_name="raw", index_option="basic")
         chunk.add_text_field("opening", tokenizer_name="raw", index_option="basic")
         chunk.add_integer_field("access", indexed=True)

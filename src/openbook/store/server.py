@@ -35,7 +35,7 @@ from pathlib import Path
 
 from openbook.errors import StoreError, StoreUnreachable
 from openbook.store.cluster import DATABASE, SUPERUSER, Cluster, conninfo
-from openbook.store.disk import open_or_create, prepare
+from openbook.store.disk import open_or_create, prepare, remove_tree
 from openbook.store.process import disown, reap
 from openbook.store.server_log import Say
 
@@ -74,6 +74,29 @@ class Server:
                 return cls(share, share.join(say or (lambda line: None)))
         except OSError as error:
             raise _unusable(error, path) from None
+
+    @staticmethod
+    def discard(folder: Path) -> bool:
+        """Delete a data folder whose server nobody uses; whether it is gone. A server that was left behind ends by
+        itself when its data are."""
+        path = Path(os.path.realpath(folder))
+        descriptors: list[int] = []
+        try:
+            if path.is_dir():
+                for name in ("lock", "users"):
+                    descriptors.append(_open_lock(path / name))
+                    fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if (path / "postgres").exists():  # complete, or not at all: what is half deleted is set up anew
+                    (path / "postgres").rename(path / "postgres.new-gone")
+                remove_tree(path)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise _unusable(error, path) from None
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return True
 
     def conninfo(self, user: str, dbname: str = DATABASE) -> str:
         """The libpq connection string by which ``user`` reaches ``dbname``."""

@@ -1,0 +1,58 @@
+"""Neighbouring chunks that were both found become one hit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from openbook.retrieve.passage import Passage
+from openbook.types import Chunk, Hit
+
+TEXT = "one two\n\n three four. five"
+
+
+def hit(start: int, end: int, score: float = 0.0, **other: object) -> Hit:
+    return replace(Hit("d", 1, "s", "t", Chunk(start, end, TEXT[start:end], ("A",), 1), score), **other)  # type: ignore[arg-type]
+
+
+def after(end: int) -> str:
+    return TEXT[end : end + 16]
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "span"),
+    [
+        ((0, 7), (10, 21), (0, 21)),  # blanks between
+        ((10, 21), (0, 7), (0, 21)),  # the other came first
+        ((0, 14), (10, 21), (0, 21)),  # they overlap
+        ((10, 21), (0, 14), (0, 21)),
+        ((0, 7), (22, 26), None),  # a chunk lies between
+        ((22, 26), (0, 7), None),
+        ((0, 3), (4, 7), (0, 7)),
+    ],
+)
+def test_only_what_follows_is_joined(mine: tuple[int, int], its: tuple[int, int], span: tuple[int, int] | None) -> None:
+    passage = Passage(hit(*mine, score=3.0), after(mine[1]))
+    assert passage.join(hit(*its, score=1.0), after(its[1])) == (span is not None)
+    chunk = passage.hit.chunk
+    assert (chunk.start, chunk.end) == (span or mine)
+    assert chunk.text == TEXT[chunk.start : chunk.end]
+    assert passage.hit.score == 3.0
+
+
+def test_a_third_does_not_join() -> None:
+    passage = Passage(hit(10, 21), after(21))
+    assert passage.join(hit(0, 7), after(7))
+    assert not passage.join(hit(22, 26), after(26))
+
+
+@pytest.mark.parametrize("other", [{"document": "e"}, {"version": 2}])
+def test_another_text_does_not_join(other: dict[str, object]) -> None:
+    assert not Passage(hit(0, 7), after(7)).join(hit(10, 21, **other), after(21))
+
+
+def test_another_section_does_not_join() -> None:
+    its = hit(10, 21)
+    other = replace(its, chunk=replace(its.chunk, headings=("B",)))
+    assert not Passage(hit(0, 7), after(7)).join(other, after(21))
