@@ -109,7 +109,7 @@ def test_a_skipped_file_is_told_and_fails_the_command(openbook: Run, handbook: P
     ("arguments", "status", "message"),
     [
         (["ask", "anything"], 1, "add documents first"),
-        (["add", "nowhere"], 1, "no such file or folder"),
+        (["add", "nowhere"], 2, "no such file or folder"),
         (["add"], 2, "SOURCE"),
         (["search", "x", "-k", "0"], 2, "-k"),
         (["add", ".", "--meta", "nonsense"], 2, "key=value"),
@@ -117,7 +117,13 @@ def test_a_skipped_file_is_told_and_fails_the_command(openbook: Run, handbook: P
         (["evaluate", ".", "--split", "train"], 2, "dev, test or all"),
         (["nonsense"], 2, "nonsense"),
         (["add", ".", "--recipe", "none.toml"], 2, "none.toml"),
-        (["add", "\udcff"], 1, "no such file or folder"),  # a byte that is no UTF-8
+        (["evaluate", "none.jsonl"], 2, "none.jsonl: no such file"),
+        (["compare", "live", "default", "none.jsonl"], 2, "none.jsonl: no such file"),
+        (["check", ".", "--baseline", "none.json"], 2, "none.json: no such file"),
+        (["prefer", "none.json", "none.json"], 2, "none.json: no such file"),
+        (["dataset", "check", "none.jsonl"], 2, "none.jsonl: no such file"),
+        (["dataset", "annotate", "none.jsonl"], 2, "none.jsonl: no such file"),
+        (["add", "\udcff"], 2, "no such file or folder"),  # a byte that is no UTF-8
         (["ask", "x", "--llm", "gpt"], 2, "openai:"),
         (["status", "--db", "http://elsewhere"], 2, "postgresql://"),
     ],

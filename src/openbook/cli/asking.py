@@ -1,0 +1,157 @@
+"""Questions: passages found, answers with citations, and what people say of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened
+from openbook.cli.printing import file_name, one_line, print_json, printable, say, shortened, stream
+from openbook.types import Answer, Citation, Hit
+
+
+def search(
+    context: typer.Context,
+    question: str,
+    k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 10,
+    filter: Where = None,
+    as_: As = None,
+    recipe: Query = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Find the passages that are nearest to a question."""
+    with opened(context, db, kb, query=recipe) as base:
+        trace = base.search(question, k, filter=filter, as_=as_)
+    if json:
+        hits = [_hit(hit) for hit in trace.hits]
+        print_json({"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits})
+        return
+    for rank, hit in enumerate(trace.hits, 1):
+        stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
+        print(f"{rank:>2}. {_place(hit)}   {hit.score:.3f} ({stages})")
+        print(f"    {shortened(hit.chunk.text, 240)}\n")
+    if not trace.hits:
+        print("nothing found")
+    say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
+
+
+def ask(
+    context: typer.Context,
+    question: str,
+    llm: Annotated[
+        str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes the answer.", envvar="OPENBOOK_LLM")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
+    ] = None,
+    filter: Where = None,
+    as_: As = None,
+    recipe: Query = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Answer a question from the documents, with citations; or say that they do not hold the answer."""
+    from openbook.generate import parse_llm
+
+    model = parse_llm(llm, base_url=base_url) if llm else None
+    with opened(context, db, kb, query=recipe) as base:
+        streamed = model is not None and not json and sys.stderr.isatty()
+        answer = base.ask(question, filter=filter, as_=as_, llm=model, on_text=stream if streamed else None)
+        if streamed:
+            say("")
+    assert answer.trace is not None
+    if json:
+        print_json(_answer(answer))
+        return
+    if answer.abstained:
+        print(f"I don't know: {one_line(str(answer.reason))}.")
+    elif model is None and base.recipe.query.generate.kind == "extractive":
+        for number, citation in enumerate(answer.citations, 1):
+            print(f"{shortened(citation.quote, 2000)} [{number}]")
+    else:
+        print(printable(answer.text))
+    if answer.citations:
+        print()
+    for number, citation in enumerate(answer.citations, 1):
+        print(f"[{number}] {_place(citation)}, characters {citation.start}-{citation.end}")
+        if model is not None:
+            print(f"    “{shortened(citation.quote, 300)}”")
+    say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
+
+
+def feedback(
+    context: typer.Context,
+    trace: Annotated[str, typer.Argument(help="Trace that ask or search printed.")],
+    verdict: Annotated[str, typer.Argument(help='up, down, or a "better answer".', metavar='up|down|"BETTER ANSWER"')],
+    hit: Annotated[int | None, typer.Option(help="The passage that is meant, by its rank.", min=1)] = None,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Say how good an answer was; openbook dataset from-feedback makes questions of it."""
+    with opened(context, db, kb) as base:
+        said = base.feedback(trace, verdict, hit=hit, as_=as_)
+    about = "" if said.hit is None else f", hit {said.hit}"
+    print_json(asdict(said)) if json else print(f"noted: {one_line(said.answer or said.verdict)}{about}")
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    return {
+        "document": hit.document,
+        "version": hit.version,
+        "source": hit.source,
+        "title": hit.title,
+        "heading": list(hit.chunk.headings),
+        "page": hit.chunk.page,
+        "start": hit.chunk.start,
+        "end": hit.chunk.end,
+        "text": hit.chunk.text,
+        "score": hit.score,
+        "stages": {name: {"rank": stage.rank, "score": stage.score} for name, stage in hit.stages.items()},
+        "metadata": dict(hit.metadata),
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    trace = answer.trace
+    assert trace is not None
+    return {
+        "release": trace.release,
+        "trace": trace.id,
+        "ms": dict(trace.ms),
+        "answer": answer.text,
+        "abstained": answer.abstained,
+        "reason": answer.reason,
+        "confidence": answer.confidence,
+        "citations": [
+            {
+                "document": c.document,
+                "version": c.version,
+                "source": c.source,
+                "title": c.title,
+                "heading": list(c.headings),
+                "page": c.page,
+                "start": c.start,
+                "end": c.end,
+                "quote": c.quote,
+            }
+            for c in answer.citations
+        ],
+        "invented": answer.invented,
+        "usage": asdict(answer.usage),
+    }
+
+
+def _place(of: Hit | Citation) -> str:
+    """Where something stands, as a person would say it: path, headings, page."""
+    headings = of.chunk.headings if isinstance(of, Hit) else of.headings
+    page = of.chunk.page if isinstance(of, Hit) else of.page
+    parts = [file_name(of.source).rsplit("/", 1)[-1], *headings]
+    return one_line(" › ".join(parts) + (f", page {page}" if page is not None else ""))

@@ -1,0 +1,80 @@
+"""What is printed, and how: text that no terminal obeys, one JSON object, progress, and failures in a line."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote
+
+from openbook.errors import OpenbookError
+
+
+def print_json(value: dict[str, Any]) -> None:
+    line = json_.dumps(value, ensure_ascii=False, default=str)
+    try:
+        line.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # half a surrogate pair out of a file name, or an output that is not UTF-8
+        line = json_.dumps(value, default=str)
+    print(line)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def fail(what: str, where: str, do: str, json: bool) -> None:
+    error = OpenbookError(what, where=where, do=do)
+    if json:
+        print_json({"error": {"what": error.what, "where": error.where, "do": error.do}})
+    say(f"openbook: {error}")
+
+
+def shortened(text: str, length: int) -> str:
+    line = one_line(text)
+    return line if len(line) <= length else line[: length - 1].rsplit(" ", 1)[0] + "…"
+
+
+def one_line(text: str) -> str:
+    """On one line, and without what a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """As it stands, but for the control characters that a terminal would obey; ``--json`` has them all."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
+
+
+def stream(text: str) -> None:
+    print(printable(text), end="", file=sys.stderr, flush=True)
+
+
+def file_name(source: str) -> str:
+    """A source as its owner would type it."""
+    return one_line(unquote(source.removeprefix("file://")) if source.startswith("file://") else source)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Any]:
+    """A progress bar on standard error where a person is looking, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
+def progress_of_adding() -> Iterator[Any]:
+    with bar("adding") as advance:
+        yield lambda p: advance(p.chunks, p.of_chunks) if p.of_chunks else advance(p.files, p.of_files)
