@@ -20,7 +20,7 @@ import tantivy
 
 from openbook.embed import open_embedder
 from openbook.evaluate import Dataset, evaluate, open_corpus, read
-from openbook.evaluate.ranking import measured
+from openbook.evaluate.measures.ranking import measured
 from openbook.evaluate.significance import holm, paired
 from openbook.recipe import LocalEmbedder, Recipe
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from openbook.errors import QueryError
 from openbook.evaluate.comparison import SMALLEST_SLICE, compare, compare_all, decide, is_right, slices_of
 from openbook.evaluate.gate import allowed, check
-from openbook.evaluate.ranking import measured
-from openbook.evaluate.report import Asked, Report, mean, read_report
+from openbook.evaluate.kept import read_report
+from openbook.evaluate.measures.ranking import measured
+from openbook.evaluate.report import Asked, Report, mean
 from openbook.evaluate.significance import holm
 
 Values = Mapping[str, list[float]]
@@ -285,9 +286,17 @@ def test_a_missing_ranking_counts_0_and_a_document_twice_is_refused() -> None:
 def test_another_k_is_another_measure() -> None:
     a, b = report({"ndcg@5": SAME}), report({"ndcg@10": SAME})
     assert refused(a, b).startswith("the reports share no measure: ndcg@5 / ndcg@10")
-    assert "ndcg@10 is not in every report" in refused(a, b, measures=["ndcg@10"])
+    assert refused(a, b, measures=["ndcg@10"]) == (
+        "ndcg@10 is not in every report; evaluate both with the same measures"
+    )
     assert "ndcg@10 is not in every report" in refused(a, b, primary="ndcg@10")
     assert "ndcg@5 is not in every report" in refused(a, b, guards=["ndcg@5"])
+
+
+def test_of_an_unknown_measure_the_known_ones_are_told_once() -> None:
+    """They were told once for each report."""
+    both = report({"ndcg@10": SAME, "f1": SAME, "mrr@10": SAME})
+    assert refused(both, both, primary="foo") == "foo is in no report; choose one of ndcg@10, f1, mrr@10"
 
 
 def test_a_measure_that_only_one_has_is_left_out_and_told() -> None:
@@ -429,8 +438,8 @@ def test_time_fails_the_gate_only_where_it_is_asked_to() -> None:
     ("options", "line"),
     [
         ({"allow": {"ndcg@10": -0.1}}, "the drop allowed for ndcg@10 is -0.1; allow 0 or more"),
-        ({"allow": {"ndcg@5": 0.1}}, "ndcg@5 is not in every report"),
-        ({"measures": ["f1"]}, "f1 is not in every report"),
+        ({"allow": {"ndcg@5": 0.1}}, "ndcg@5 is in no report; choose one of ndcg@10"),
+        ({"measures": ["f1"]}, "f1 is in no report; choose one of ndcg@10"),
         ({"slower": 0.0}, "name a ratio above 0"),
     ],
 )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.generate.loopback import Fail, ModelServer, Reply, Request, Say
 
-from openbook.errors import DatasetError, PriceError
-from openbook.evaluate import evaluate, ranking, read
-from openbook.evaluate.dataset import Dataset, Evidence, Question, dataset
-from openbook.evaluate.report import direction
+from openbook.errors import DatasetError, ModelError, PriceError
+from openbook.evaluate import Judge, evaluate, read
+from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, dataset
+from openbook.evaluate.measures import ranking
+from openbook.evaluate.report import Asked, Report, direction
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, LanguageModel, QueryHalf, Recipe, RecursiveChunker
 from openbook.store.database import Database
@@ -127,6 +129,16 @@ def test_measures_are_taken_at_the_cuts_that_were_asked_for(town: KnowledgeBase)
         evaluate(town, questions(ISLAND), measures=["recall"])
 
 
+def test_a_judge_that_was_asked_for_has_answers_to_judge(town: KnowledgeBase) -> None:
+    """Where the data set knew no answers none was given, and the judge judged nothing without a word."""
+    with ModelServer("openai") as server:
+        server.will(Say('{"statements": [{"statement": "Books are lent for 21 days.", "passages": [1]}]}'))
+        judge = Judge(LanguageModel(kind="openai", model="m", base_url=server.base_url))
+        report = evaluate(town, questions(LENT), judge=judge, attacks=0)
+    assert report.settings["answered"] is True
+    assert report.questions["lent"].answer is not None
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +180,75 @@ def test_a_question_that_fails_counts_as_the_worst_and_is_listed(town: Knowledge
     assert report.per_question["ms_total"].keys() == asked.questions.keys()
     assert report.details["operations"]["latency"]["failed"]["n"] == 2
     assert report.details["operations"]["tokens"]["input"]["total"] == 321, "of the one answer that came"
+
+
+def test_questions_of_which_nothing_is_known_are_refused(town: KnowledgeBase) -> None:
+    """A misspelt column gave a report of a time, and status 0."""
+    slip = Dataset("slip", questions(Question("q", "Who?")).questions, unread={"anwsers": "answers", "team": None})
+    with pytest.raises(DatasetError, match="nothing is known of any question") as told:
+        evaluate(town, slip)
+    assert told.value.do == "was 'anwsers' meant to be 'answers'?"
+    with pytest.raises(DatasetError, match="nothing is known"):
+        evaluate(town, questions(Question("q", "Who?", answers=("HR",))), answered=False)
+    assert "coverage" in evaluate(town, questions(Question("q", LENT.text)), answered=True, attacks=0).measures
+
+
+def test_why_questions_failed_is_told_reason_by_reason() -> None:
+    """The terminal told which failed, and the reason stood in the JSON only."""
+    errors = {"a": "m: try again in 3 s", "b": "m: no answer", "c": "m: try again in 17 s", "d": None}
+    asked = {id: Asked("Why?", error=error) for id, error in errors.items()}
+    report = Report("set", "", "all", "", "", {}, questions=asked, failed=("a", "b", "c", "d"))
+    assert report.errors() == [
+        ("m: try again in 3 s", ["a", "c"]), ("m: no answer", ["b"]), ("it is not told why", ["d"])
+    ]  # fmt: skip
+    assert "  2 × m: try again in 3 s (such as a)" in report.text().splitlines()
+
+
+def test_why_evidence_was_not_found_is_told_reason_by_reason(town: KnowledgeBase) -> None:
+    lost = "Zeppelins over the Alps carry no more than eleven passengers."
+    asked = questions(
+        Question("a", "Who?", evidence=(Evidence("library", lost), Evidence("boats", lost))),
+        Question("b", "Who?", evidence=(Evidence("", lost),)),
+        Question("c", "Who?", evidence=(Evidence("nowhere"),)),
+    )
+    said = evaluate(town, asked).text()
+    reasons = "(does not stand in its document: 2; stands in no document: 1; its source is not there: 1)"
+    assert f"evidence not found in the documents for 3 questions: a, b, c {reasons}" in said
+    assert (
+        "  such as, of a: “Zeppelins over the Alps carry no more than eleven passenger…” does not stand in li" in said
+    )
+
+
+def test_a_language_model_without_its_key_is_refused_before_anything_is_asked(
+    town: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred questions were asked, and failed one by one."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    told: list[tuple[int, int]] = []
+    lent = questions(judged("lent", LENT.text, "library", answers=("21 days",)))
+    with pytest.raises(ModelError, match="no key"):
+        evaluate(town, lent, llm="openai:m", progress=lambda *at: told.append(at))
+    assert not told
+    assert evaluate(town, lent, llm="openai:m", answered=False).measures["ndcg@10"].value == 1.0, "it is not needed"
+
+
+def test_the_times_of_a_report_are_those_of_its_page(town: KnowledgeBase) -> None:
+    """The first question, and those that failed, were in one and not in the other."""
+    report = evaluate(town, questions(ISLAND, LENT, DOME))
+    total = report.details["operations"]["latency"]["stages"]["total"]
+    assert report.ms == {name: total[name]["value"] for name in ("p50", "p95", "p99")}
+    assert total["n"] == 2
+
+
+def test_a_threshold_is_suggested_where_there_are_questions_of_both_kinds(town: KnowledgeBase) -> None:
+    """It read as if it were in force, and was told where there was nothing to refuse."""
+    lent = judged("lent", LENT.text, "library", answers=("21 days",), split="dev")
+    zeppelin = Question("zeppelin", "Who was the first to steer a zeppelin?", answerable=False, split="dev")
+    assert "threshold" not in evaluate(town, questions(lent), attacks=0).details
+    assert "threshold" not in evaluate(town, questions(lent, replace(zeppelin, split="test")), attacks=0).details
+    said = evaluate(town, questions(lent, zeppelin), attacks=0).text()
+    assert "the dev questions suggest query.generate.threshold = " in said
+    assert "what was measured is the recipe's own" in said
 
 
 def test_a_price_file_that_is_broken_is_told_before_a_model_is_asked(
@@ -331,7 +412,7 @@ def test_evaluate_prints_keeps_and_shows_one_report(here: Run, home: Path, tmp_p
 def test_evaluate_prints_a_table(here: Run) -> None:
     done = here("evaluate", "--attacks", "0", "--split", "dev")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("questions, split dev, 1 questions, release r1 (recipe ")
+    assert done.stdout.startswith("questions, split dev, 1 question, release r1 (recipe ")
     assert any(line.split()[:2] == ["ndcg@10", "1.0000"] for line in done.stdout.splitlines())
 
 
@@ -372,11 +453,11 @@ def test_a_failure_is_in_the_report_and_in_the_status(here: Run) -> None:
         (["--release", "r9"], 1, "no such release"),
         (["--html", "nowhere/report.html"], 2, "no such folder"),
         (["--out", "nowhere/report.json"], 2, "no such folder"),
-        (["--run", "none.run"], 1, "none.run"),
+        (["--run", "none.run"], 2, "none.run"),
         (["--run", "none.run", "--operations"], 2, "leave out --run"),
         (["--release", "live", "--recipe", "none.toml"], 2, "name one of them"),
-        (["--qrels", "none.qrels"], 1, "none.qrels"),
-        (["--style", "none.jsonl"], 1, "none.jsonl"),
+        (["--qrels", "none.qrels"], 2, "none.qrels"),
+        (["--style", "none.jsonl"], 2, "none.jsonl"),
         (["--llm", "gpt"], 2, "openai:"),
         (["--recipe", "none.toml"], 2, "none.toml"),
         (["--as", ""], 2, "principal without a name"),
@@ -389,6 +470,15 @@ def test_what_goes_wrong_is_one_line(here: Run, arguments: list[str], status: in
     [told] = done.stderr.strip().splitlines()
     assert (done.returncode, message in told) == (status, True), told
     assert json.loads(done.stdout)["error"].keys() == {"what", "where", "do"}
+
+
+def test_a_column_that_is_misspelt_is_told(openbook: Run, town: KnowledgeBase, tmp_path: Path) -> None:
+    row = {"question": LENT.text, "judgements": {"library": 1}, "anwsers": ["21 days"]}
+    (tmp_path / "slip.jsonl").write_text(json.dumps(row))
+    done = openbook("evaluate", "slip.jsonl", "--db", town.database.where, "--kb", town.name)
+    assert (done.returncode, done.stderr) == (
+        0, "note: slip: the column 'anwsers' is none that is read; was 'answers' meant?\n"
+    )  # fmt: skip
 
 
 def test_the_questions_that_are_read_are_those_that_are_measured(home: Path, town: KnowledgeBase) -> None:

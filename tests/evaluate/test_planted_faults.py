@@ -30,12 +30,13 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import QueryError
-from openbook.evaluate import evaluate, ranking
+from openbook.evaluate import evaluate
 from openbook.evaluate.comparison import compare
-from openbook.evaluate.dataset import Dataset, Evidence, Question, dataset
+from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, dataset
+from openbook.evaluate.datasets.trec import write_run
+from openbook.evaluate.measures import ranking
 from openbook.evaluate.report import Report, mean
 from openbook.evaluate.sides import of_run
-from openbook.evaluate.trec import write_run
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
 from openbook.types import Document

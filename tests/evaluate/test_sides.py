@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.generate.loopback import ModelServer, Say
+from tests.generate.loopback import ModelServer, Request, Say
 
 from openbook.errors import DatasetError, NotFound, OpenbookError, QueryError
-from openbook.evaluate import evaluate, read
+from openbook.evaluate import Judge, StyleClassifier, evaluate, read
 from openbook.evaluate.comparison import compare
-from openbook.evaluate.dataset import Dataset, Evidence, Question, dataset
-from openbook.evaluate.report import Report
-from openbook.evaluate.sides import _in_turns, again, measured, of_run, open_copy
-from openbook.knowledge_base import KnowledgeBase
+from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, dataset
+from openbook.evaluate.gate import check
+from openbook.evaluate.measures.adherence import read_examples
+from openbook.evaluate.measures.judge import Budget
+from openbook.evaluate.pages import html
+from openbook.evaluate.report import Asked, Report
+from openbook.evaluate.sides import again, measured, of_run, reachable
 from openbook.knowledge_base import open as open_
 from openbook.recipe import IndexHalf, LanguageModel, Recipe, RecursiveChunker
-from openbook.types import Document
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -60,6 +62,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def questions(home: Path) -> Dataset:
     return read(home / "questions.jsonl")
+
+
+def evaluated(questions: Dataset, **options: Any) -> Report:
+    with open_(".openbook", create=False) as kb:
+        return evaluate(kb, questions, **options)
+
+
+def keep(report: Report, path: Path) -> str:
+    report.write(path)
+    return path.name
+
+
+def show(report: Report) -> list[Any]:
+    """Its traces."""
+    with open_(".openbook", create=False) as kb:
+        return [kb.trace(str(asked.trace)) for asked in report.questions.values()]
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -170,45 +188,218 @@ def test_an_unknown_split_and_a_missing_data_set_are_refused(questions: Dataset)
         measured(("live", "live"), None, db=".openbook")
 
 
-# --- copies -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_copy_follows_the_documents_and_keeps_who_may_see_them(
-    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"split": "dev"}, "--split: two kept reports are compared as they are; leave --split away"),
+        ({"limit": 3, "cuts": [5]}, "--limit -k: two kept reports are compared as they are; leave --limit and -k away"),
+        ({"as_": ["group:hr"]}, "--as: two kept reports are compared as they are; leave --as away"),
+    ],
+)
+def test_options_that_two_kept_reports_would_ignore_are_refused(
+    home: Path, questions: Dataset, options: dict[str, Any], line: str
 ) -> None:
-    monkeypatch.setenv("OPENBOOK_CACHE", str(tmp_path))
-    kb.add(
-        Document("memo:1", "The canteen opens at eight.", title="Canteen", metadata={"year": 2025, "tag": ("a", "b")})
+    """They were ignored, and the comparison looked like the one that was asked for."""
+    kept = keep(evaluated(questions), home / "kept.json")
+    assert len(measured((kept, kept), None)) == 2
+    with pytest.raises(QueryError) as caught:
+        measured((kept, kept), None, **options)
+    assert str(caught.value) == line
+
+
+def test_options_that_would_not_change_what_was_measured_are_refused(home: Path, questions: Dataset) -> None:
+    kept = keep(evaluated(questions), home / "kept.json")
+    with pytest.raises(QueryError, match="--as -k: nothing is asked: both sides are measured already"):
+        measured((kept, kept), questions, as_=["group:hr"], cuts=[10])
+    with pytest.raises(QueryError, match=r"kept\.json: has no measure at 7; leave -k 7 away"):
+        measured((kept, "live"), questions, cuts=[7], db="/nowhere/at/all")
+    with pytest.raises(QueryError, match="--as: the report was asked as the owner; leave --as away"):
+        measured((kept, "live"), questions, as_=["group:hr"], db="/nowhere/at/all")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("foo", "unknown measure 'foo'; openbook evaluate shows those that there are"),
+        ("faithfullness", "unknown measure 'faithfullness'; was faithfulness meant?"),
+        ("ndcg@ten", "unknown measure 'ndcg@ten'; choose one of ndcg"),
+        ("span_iou@7", "unknown measure 'span_iou@7'; was span_iou@"),
+        ("faithfulness", "faithfulness comes from a judge: openbook evaluate --judge"),
+        ("style_adherence", "style_adherence comes from a style: openbook evaluate --style"),
+        ("risk", "risk is no mean over questions"),
+        ("access_leak_rate", "access_leak_rate is measured in a caller's name: give --as"),
+        ("f1", "f1 is measured on answers, and the data set holds none"),
+    ],
+)
+def test_a_measure_that_will_not_be_there_is_refused_before_anything_is_asked(
+    questions: Dataset, name: str, line: str
+) -> None:
+    """``--primary foo`` was refused when both sides had been asked, and paid for."""
+    for options in ({"measures": [name]}, {"named": [name]}):
+        with pytest.raises(QueryError) as caught:
+            measured(("live", "rrf.toml"), questions, db="/nowhere/at/all", **options)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(line)
+
+
+def test_a_measure_that_a_kept_report_lacks_is_refused_before_anything_is_asked(home: Path, questions: Dataset) -> None:
+    kept = keep(evaluated(questions), home / "kept.json")
+    with pytest.raises(QueryError, match=r"kept\.json: has no measure 'f1'; choose one of ndcg@10, "):
+        measured(("live", kept), questions, named=["f1"], db="/nowhere/at/all")
+    with pytest.raises(NotFound):
+        measured(("live", kept), questions, named=["mrr@10", "span_iou@5"], db="/nowhere/at/all")
+
+
+@pytest.mark.parametrize("text", ["[query.fusion]\nkind = 'rrf'\n", "# By rank\n\nquery.fusion.kind = 'rrf'\n"])
+def test_a_recipe_is_known_by_what_it_says_not_by_its_name(home: Path, questions: Dataset, text: str) -> None:
+    """``--recipe r.conf`` was taken for a run, and refused as measured already."""
+    (home / "r.conf").write_text(text)
+    _, rrf = measured(("live", "r.conf"), questions, db=".openbook", limit=1)
+    assert rrf.recipe == Recipe.load("rrf.toml").hash
+    first = evaluated(questions)
+    assert again(first, questions, "r.conf", db=".openbook").recipe == rrf.recipe
+
+
+@pytest.mark.parametrize(("side", "line"), [("kept.json", "is a report"), ("other.trec", "is no recipe")])
+def test_what_cannot_be_asked_says_what_it_is(home: Path, questions: Dataset, side: str, line: str) -> None:
+    first = evaluated(questions)
+    keep(first, home / "kept.json")
+    (home / "other.trec").write_text("q0 Q0 canteen.md 1 9.5 other\n")
+    with pytest.raises(QueryError, match=f"{side}: {line}, which cannot be asked; name live, default or a recipe"):
+        again(first, questions, side, db=".openbook")
+
+
+# --- as a report was made ---------------------------------------------------------------------------------------------
+
+
+def loud(n: int, *, yes: bool) -> str:
+    words = [PLACES[(n * step) % len(PLACES)] for step in (1, 3, 5)]
+    text = f"The {words[0]} number {n} lies behind the {words[1]}, above the {words[2]}"
+    return f"{text.upper()}!!" if yes else f"{text}."
+
+
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[ModelServer]:
+    """A model that answers with a citation, and bears out whatever it is asked to judge."""
+
+    def says(request: Request) -> Say:
+        if "</statement-" in request.user:
+            return Say('{"claims": [{"claim": 1, "passages": [1], "verdict": "supported"}]}')
+        return Say("At 8 o'clock [1].")
+
+    with ModelServer("openai") as server:
+        server.will(says)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def asked(home: Path) -> Dataset:
+    """Two questions with answers."""
+    two = read(home / "questions.jsonl").select(limit=2).questions.values()
+    return dataset("asked", [replace(question, answers=("8 o'clock",)) for question in two])
+
+
+@pytest.fixture(scope="module")
+def judged(home: Path, loopback: ModelServer, asked: Dataset) -> Report:
+    """A report that a judge, within a budget, and a style have had a hand in."""
+    rows = [{"text": loud(n, yes=yes), "in_style": yes} for n in range(30) for yes in (True, False)]
+    (home / "style.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    model = LanguageModel(kind="openai", model="m", base_url=loopback.base_url.replace("//", "//ann:secret@"))
+    style = StyleClassifier.train(read_examples(home / "style.jsonl"), where="style.jsonl")
+    return evaluated(asked, llm=model, attacks=0, judge=Judge(model, budget=Budget(calls=50)), style=style)
+
+
+def requests(server: ModelServer) -> tuple[int, int]:
+    """Of answers and of judgements, since the last time."""
+    made = [("</statement-" in request.user) for request in server.requests]
+    server.requests.clear()
+    return made.count(False), made.count(True)
+
+
+def test_a_judge_and_a_style_judge_again(judged: Report, asked: Dataset, loopback: ModelServer) -> None:
+    """What a judge had measured was refused, or left out of the gate, when everything had been asked."""
+    requests(loopback)
+    told: list[str] = []
+    now = again(judged, asked, db=".openbook", say=told.append)
+    assert told == ["answered by openai:m, as the report was", "judged by openai:m, as the report was"]
+    assert requests(loopback) == (2 + 1, 2), "two answers, one question whether it is there, two judgements"
+    for name in ("faithfulness", "unsupported_rate", "style_adherence"):
+        assert now.per_question[name] == judged.per_question[name]
+    assert now.settings == judged.settings
+    assert now.settings["budget"] == {"calls": 50, "tokens": None, "dollars": None}
+    assert check(now, judged, measures=["faithfulness", "style_adherence"]).ok
+
+
+def test_who_is_not_needed_does_not_judge(judged: Report, asked: Dataset, loopback: ModelServer) -> None:
+    requests(loopback)
+    now = again(judged, asked, watched=["answer_contained"], db=".openbook")
+    assert requests(loopback) == (2, 0)
+    assert "faithfulness" not in now.measures
+    judge = Judge(LanguageModel(kind="openai", model="m", base_url=loopback.base_url))
+    with pytest.raises(QueryError, match="--judge: a judge, and no measure that needs one; leave it away"):
+        again(judged, asked, watched=["f1"], judge=judge, db=".openbook")
+
+
+def test_what_a_measure_was_taken_by_must_be_known_before_anything_is_asked(
+    judged: Report, asked: Dataset, loopback: ModelServer, home: Path
+) -> None:
+    def refused(changed: Report, **options: Any) -> str:
+        with pytest.raises(QueryError) as caught:
+            again(changed, asked, db=".openbook", **options)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    requests(loopback)
+    settings = {name: value for name, value in judged.settings.items() if name != "judge"}
+    assert refused(replace(judged, settings=settings)) == (
+        "faithfulness was judged, and the report does not tell how its judge is reached; give --judge openai:m, or say"
+        " with --measure what else to look at"
     )
-    kb.add(Document("memo:2", "The vault opens with two keys.", access=("group:hr",)))
-    kb.add(Document("memo:3", "The old printer is gone."))
-    with open_copy(kb, SMALL) as copy:
-        assert {row["source"] for row in copy.list()} == {"memo:1", "memo:2", "memo:3"}
-        assert copy.show("memo:1") == kb.show("memo:1")
-        assert {hit.source for hit in copy.search("vault keys", as_=["group:it"]).hits} == {"memo:1", "memo:3"}
-        assert copy.search("vault keys", as_=["group:hr"]).hits[0].source == "memo:2"
-
-    kb.add(Document("memo:1", "The canteen opens at nine.", title="Canteen"))
-    kb.add(Document("memo:2", "The vault opens with two keys.", access=("group:board",)))
-    kb.remove("memo:3")
-    told: list[tuple[int, int]] = []
-    with open_copy(kb, SMALL, progress=lambda *at: told.append(at)) as copy:
-        assert {row["source"]: tuple(row["access"]) for row in copy.list()} == {
-            "memo:1": ("public",), "memo:2": ("group:board",),
-        }  # fmt: skip
-        assert copy.show("memo:1").text == "The canteen opens at nine."
-        assert not [hit for hit in copy.search("vault", as_=["group:hr"]).hits if hit.source == "memo:2"]
-        changed = {row["source"]: row["changed"] for row in copy.list()}
-    assert told == [(2, 2)]
-    with open_copy(kb, SMALL) as copy:
-        assert {row["source"]: row["changed"] for row in copy.list()} == changed, "nothing was written again"
-    assert len(list((tmp_path / "evaluate").iterdir())) == 1
+    other = Judge(LanguageModel(kind="openai", model="another", base_url=loopback.base_url))
+    assert refused(judged, judge=other).startswith(
+        "--judge: openai:m judged the former answers, and two judges cannot be compared; give openai:m"
+    )
+    moved = {**judged.settings, "style": {**judged.settings["style"], "file": "elsewhere.jsonl"}}
+    assert refused(replace(judged, settings=moved)).startswith(
+        "elsewhere.jsonl: style_adherence was learned from examples that are not here; give --style"
+    )
+    rows = (home / "style.jsonl").read_text().splitlines()
+    (home / "changed.jsonl").write_text("\n".join(rows[2:]))
+    changed = {**judged.settings, "style": {**judged.settings["style"], "file": "changed.jsonl"}}
+    assert refused(replace(judged, settings=changed)).startswith("changed.jsonl: other examples than those")
+    assert requests(loopback) == (0, 0)
+    style = StyleClassifier.train(read_examples(home / "style.jsonl"), where="style.jsonl")
+    assert again(replace(judged, settings=moved), asked, style=style, db=".openbook").measures["style_adherence"]
 
 
-def test_nothing_is_not_copied(kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENBOOK_CACHE", str(tmp_path))
-    with pytest.raises(NotFound, match="no document to ask"):
-        open_copy(kb, SMALL)
+def test_the_live_side_answers_and_is_judged_as_a_kept_report_was(
+    judged: Report, asked: Dataset, loopback: ModelServer, home: Path
+) -> None:
+    """The live side answered by the recipe's own generator, and its quotes were held against a model's answers."""
+    kept = keep(judged, home / "judged.json")
+    requests(loopback)
+    a, live = measured((kept, "live"), asked, named=["faithfulness"], db=".openbook")
+    assert requests(loopback) == (3, 2)
+    assert live.settings["llm"] == a.settings["llm"] is not None
+    assert compare(a, live, primary="faithfulness").primary.paired.difference == 0.0
+    measured((kept, "rrf.toml"), asked, measures=["f1"], db=".openbook")
+    assert requests(loopback) == (0, 0), "a recipe answers by its own generator"
+
+
+def test_no_password_is_kept(
+    judged: Report, asked: Dataset, loopback: ModelServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of a model's server went into reports with the user and password in it."""
+    kept = Path(keep(judged, home / "judged.json"))
+    trace = json.dumps(show(judged), default=str)
+    for text in (kept.read_text(), html.report_page(judged), judged.text(), trace):
+        assert "secret" not in text
+    assert judged.settings["llm"]["base_url"] == judged.settings["judge"]["base_url"] == loopback.base_url
+    assert reachable(judged.settings["llm"]).base_url == loopback.base_url
+    address = loopback.base_url.replace("//", "//ann:secret@")
+    monkeypatch.setenv("OPENBOOK_LLM_BASE_URL", address)
+    assert reachable(judged.settings["llm"]).base_url == address, "the same address, as the environment tells it"
+    monkeypatch.setenv("OPENBOOK_LLM_BASE_URL", "http://ann:secret@elsewhere.example/v1")
+    assert reachable(judged.settings["llm"]).base_url == loopback.base_url
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -252,49 +443,6 @@ def test_a_run_of_other_questions_or_with_a_document_twice_is_refused(tmp_path: 
         of_run(run_file(tmp_path, {"q0": ["d0", "x", "d0"]}), JUDGED, ("ndcg@10",))
 
 
-# --- taking turns -----------------------------------------------------------------------------------------------------
-
-NOTHING = Report("support", "0", "all", "r1", "", {})
-
-
-def asker(name: str, log: list[str], questions: int = 4, *, fails_at: int = 0) -> Callable[..., Report]:
-    def ask(progress: Callable[[int, int], None]) -> Report:
-        for number in range(1, questions + 1):
-            if number == fails_at:
-                raise DatasetError("it broke", where=name, do="mend it")
-            log.append(f"{name}{number}")
-            progress(number, questions)
-        progress(questions, questions)  # an evaluation may say so once more
-        return NOTHING
-
-    return ask
-
-
-def test_two_evaluations_ask_in_turns() -> None:
-    log: list[str] = []
-    told: list[int] = []
-    asks = {0: asker("a", log), 1: asker("b", log)}
-    assert _in_turns(asks, lambda done, of: told.append(done)) == [NOTHING, NOTHING]
-    assert log == ["a1", "b1", "a2", "b2", "a3", "b3", "a4", "b4"]
-    assert told[:8] == list(range(1, 9))
-
-
-@pytest.mark.parametrize(("broken", "at"), [(0, 1), (0, 3), (1, 1), (1, 4)])
-def test_where_one_breaks_the_other_stops_and_the_reason_is_told(broken: int, at: int) -> None:
-    log: list[str] = []
-    asks = {n: asker("ab"[n], log, 50, fails_at=at if n == broken else 0) for n in (0, 1)}
-    with pytest.raises(DatasetError, match="it broke"):
-        _in_turns(asks, lambda done, of: None)
-    assert len(log) <= 2 * at
-    assert not [thread for thread in threading.enumerate() if thread.name == "candidate"]
-
-
-def test_one_that_asks_less_does_not_hold_up_the_other() -> None:
-    log: list[str] = []
-    _in_turns({0: asker("a", log, 1), 1: asker("b", log, 4)}, lambda done, of: None)
-    assert log == ["a1", "b1", "b2", "b3", "b4"]
-
-
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -332,3 +480,41 @@ def test_compare_and_check_in_a_terminal(openbook: Run, home: Path, tmp_path: Pa
     assert (done.returncode, done.stdout) == (2, "")
     assert "the baseline was measured on other questions than other holds now" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+NONE = ["evaluate", "questions.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([*NONE, "--base-url", "http://x"], "--base-url: an address, and no model; give --llm, too"),
+        ([*NONE, "--judge-url", "http://x"], "--judge-url: an address, and no model; give --judge, too"),
+        ([*NONE, "--no-answers", "--attacks", "3"], "--attacks: nothing is answered; leave --no-answers away"),
+        ([*NONE, "--no-answers", "--judge", "openai:m"], "--judge: nothing is answered; leave --no-answers away"),
+        ([*NONE, "--run", "a.trec", "--attacks", "3"], "--attacks: a run is measured as it is, nothing is answered"),
+        (["compare", "a", "b", "--qrels", "q.tsv"], "--qrels: judgements, and no data set that they judge"),
+        (["compare", "kept.json", "kept.json", "--split", "dev"], "--split: two kept reports are compared as they are"),
+        (["compare", "live", "nowhere.json", "questions.jsonl"], "nowhere.json: cannot be read"),
+        (["check", "questions.jsonl", "--baseline", "nowhere.json"], "nowhere.json: no such file"),
+        (
+            ["check", "questions.jsonl", "--baseline", "kept.json", "--judge-url", "x"],
+            "--judge-url: an address, and no",
+        ),
+        (["check", "questions.jsonl", "--baseline", "kept.json", "--judge", "openai:m"], "--judge: a judge, and no"),
+        (["prefer", "kept.json", "kept.json", "--judge-url", "x"], "--judge-url: an address, and no model"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_that_would_change_nothing_is_misuse(
+    openbook: Run, home: Path, questions: Dataset, tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    """Such options were ignored, without a word."""
+    (tmp_path / "questions.jsonl").write_bytes((home / "questions.jsonl").read_bytes())
+    Report(
+        "questions", questions.hash, "all", "r1", "", {}, {"ndcg@10": dict.fromkeys(questions.questions, 1.0)},
+        {id: Asked(question.text) for id, question in questions.questions.items()},
+    ).write(tmp_path / "kept.json")  # fmt: skip
+    done = openbook(*arguments, env={"OPENBOOK_LLM_BASE_URL": "http://127.0.0.1:9/v1"})
+    [told] = done.stderr.strip().splitlines()
+    assert (done.returncode, told.removeprefix("openbook: ").startswith(line)) == (2, True), told

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from openbook.errors import QueryError
+from openbook.evaluate.report import mean, statistic
 from openbook.evaluate.significance import (
     detectable,
     fewest_questions,
@@ -120,6 +121,40 @@ def test_an_interval_holds_the_mean_and_stays_within_the_data(differences: list[
     low, high = interval(d, resamples=499)
     assert d.min() - 1e-9 <= low <= d.mean() + 1e-9
     assert d.mean() - 1e-9 <= high <= d.max() + 1e-9
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 40, 300])
+def test_the_interval_is_scipys_at_wider_percentiles(n: int) -> None:
+    d = np.random.default_rng(n).random(n)
+    level = 1 - 2 * stats.norm.sf(math.sqrt(n / (n - 1)) * stats.t.isf(0.025, n - 1))
+    theirs = stats.bootstrap(
+        (d,), np.mean, method="percentile", confidence_level=level, n_resamples=999, rng=np.random.default_rng(3)
+    ).confidence_interval
+    assert interval(d, resamples=999, seed=3) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_what_is_no_mean_has_the_interval_of_a_mean() -> None:
+    """Means of reports had plain percentiles, which are too narrow; differences had these."""
+    values = np.random.default_rng(0).random(25)
+    assert interval(values, lambda rows: float(rows.mean()), resamples=199) == interval(values, resamples=199)
+    found, other = mean(list(values)), statistic(lambda rows: float(rows.mean()), values, resamples=2000)
+    assert found == other
+    assert (found.low, found.high) == interval(values, resamples=2000)
+    plain = np.percentile(values[np.random.default_rng(0).integers(0, 25, (2000, 25))].mean(axis=1), [2.5, 97.5])
+    assert found.low < plain[0] < plain[1] < found.high
+
+
+def test_resamples_without_a_value_do_not_count() -> None:
+    rows = np.array([[0.0, 1.0], [0.2, 1.0], [0.9, 0.0]])
+
+    def gap(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+        """Between the means of two classes; nothing where there is one."""
+        of = [rows[rows[:, 1] == label, 0] for label in (0.0, 1.0)]
+        return float(of[0].mean() - of[1].mean()) if all(map(len, of)) else math.nan
+
+    low, high = interval(rows, gap, resamples=199)
+    assert 0.7 - 1e-9 <= low <= high <= 0.9 + 1e-9
+    assert all(map(math.isnan, interval(rows[:2], gap, resamples=19)))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1.0])

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
-from urllib.parse import unquote
 
 from openbook.errors import QueryError
-from openbook.evaluate import ranking
-from openbook.evaluate.report import Asked, Report, direction
+from openbook.evaluate.measures import ranking
+from openbook.evaluate.report import Asked, Report, counted, direction, some
 from openbook.evaluate.significance import ALPHA, RESAMPLES, Paired, fewest_questions, holm, mcnemar, paired
 
 Verdict = Literal["ship", "don't ship", "insufficient evidence"]
@@ -32,9 +31,6 @@ abstentions tell; and what time and money are worth is the user's to say."""
 
 SMALLEST_SLICE = fewest_questions()
 """Fewer questions than this cannot show a difference, whatever happens to them."""
-
-SHOWN = 5
-"""Slices, losses and wins that the text shows; the JSON has all."""
 
 
 # --- the rule ---------------------------------------------------------------------------------------------------------
@@ -82,10 +78,11 @@ def is_right(measure: str, value: float) -> bool:
     """
     if direction(measure) < 0:
         return value < 0.5
-    return value > 0 if _is_ranking(measure) else value >= 0.5
+    return value > 0 if is_ranking(measure) else value >= 0.5
 
 
-def _is_ranking(measure: str) -> bool:
+def is_ranking(measure: str) -> bool:
+    """Whether it measures a ranking of documents, chunks or spans."""
     kind, at, _ = measure.removeprefix("chunk_").partition("@")
     return bool(at) and (kind in ranking.KINDS or kind.startswith("span_"))
 
@@ -160,7 +157,7 @@ class Side:
 
     def show(self, question: str) -> str | None:
         """The command that shows what happened to a question; ``None`` where no trace was kept."""
-        trace = self._asked(question).trace
+        trace = self.asked(question).trace
         if trace is None or self.report.db is None:
             return None
         name = self.report.settings.get("kb", "default")
@@ -169,7 +166,7 @@ class Side:
 
     def of(self, question: str, value: float) -> dict[str, Any]:
         """What this side made of a question."""
-        asked = self._asked(question)
+        asked = self.asked(question)
         return {
             "value": value,
             "found": list(asked.found),
@@ -180,7 +177,8 @@ class Side:
             "show": self.show(question),
         }
 
-    def _asked(self, question: str) -> Asked:
+    def asked(self, question: str) -> Asked:
+        """What its report remembers of a question."""
         return self.report.questions.get(question) or Asked(question)
 
 
@@ -248,7 +246,7 @@ class Comparison:
         a, b = (side.report.per_question[measure][question] for side in (self.a, self.b))
         return {
             "question": question,
-            "text": self.a._asked(question).text,
+            "text": self.a.asked(question).text,
             "difference": b - a,
             "a": self.a.of(question, a),
             "b": self.b.of(question, b),
@@ -256,47 +254,9 @@ class Comparison:
 
     def text(self) -> str:
         """For people to read: the measures, what flipped, where it is worst, examples, and last the verdict."""
-        report = self.a.report
-        lines = [f"{report.dataset}, split {report.split}, {len(report.questions)} questions"]
-        lines += [f"  {letter}  {_described(side)}" for letter, side in (("A", self.a), ("B", self.b))]
-        lines += ["", *table(self.rows)]
-        lines += [f"  {name:<22} {a:>9.4f} {b:>9.4f} {b - a:>+10.4f}   (not tested)"
-                  for name, (a, b) in self.totals.items()]  # fmt: skip
-        lines += [_latency(self.a, self.b)] if self.a.report.ms and self.b.report.ms else []
-        lines += [
-            "",
-            f"{len(self.negative)} were right and are wrong, {len(self.positive)} were wrong and are right"
-            f" (right: {meaning(self.primary.measure)})",
-        ]
-        if any(one.row.paired.higher or one.row.paired.lower for one in self.slices):
-            lines += ["", f"Slices, worst first ({self.primary.measure})"]
-            for one in self.slices[:SHOWN]:
-                name = f"{one.field}: {one.value}"
-                lines.append(
-                    f"  {_cut(name, 34):<34} n = {one.row.paired.n:<5} {one.row.paired.difference:>+8.4f}"
-                    f"   p Holm {_p(one.row.p_holm)}   {one.lost} lost, {one.won} won"
-                )
-        for title, questions in (("Losses", self.losses), ("Wins", self.wins)):
-            if questions:
-                lines += ["", f"{title}, {min(SHOWN, len(questions))} of {len(questions)}"]
-                for question in questions[:SHOWN]:
-                    lines += self._told(question)
-        lines += ["", *[f"note: {note}" for note in self.notes]] if self.notes else []
-        return "\n".join([*lines, "", f"{self.verdict}: {'; '.join(self.reasons)}"])
+        from openbook.evaluate.pages import terminal
 
-    def _told(self, question: str) -> list[str]:
-        """A question with what either side made of it: what was found where that decides, else what was said."""
-        measure = self.primary.measure
-        lines = [f"  {_cut(question, 24)}  {_cut(self.a._asked(question).text, 90)}"]
-        for letter, side in (("A", self.a), ("B", self.b)):
-            asked = side._asked(question)
-            found = ", ".join(unquote(source.rsplit("/", 1)[-1]) for source in asked.found[:3]) or "nothing found"
-            said = "abstained" if asked.abstained else asked.answer
-            what = asked.error or (found if _is_ranking(measure) or said is None else said)
-            lines.append(f"    {letter}  {side.report.per_question[measure][question]:.4f}  {_cut(what, 90)}")
-            show = side.show(question)
-            lines += [f"       {show}"] if show else []
-        return lines
+        return terminal.comparison(self)
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------
@@ -417,15 +377,14 @@ def comparable(
     for measure in wanted:
         held = [report.per_question.get(measure) for report in reports]
         if None in held:
-            why = "is not in every report"
+            why = "is not in every report" if any(held) else "is in no report"
         elif any(one.keys() != held[0].keys() for one in held if one and held[0]):
             why = f"counts {' and '.join(str(len(one or ())) for one in held)} questions, not the same ones"
         else:
             kept.append(measure)
             continue
         if measure in named:
-            has = [", ".join(report.per_question) or "none" for report in reports]
-            do = f"choose one that both have ({'; '.join(has)})" if None in held else "measure both on the same ones"
+            do = "measure both on the same ones" if None not in held else _choice(reports)
             raise QueryError(f"{measure} {why}", do=do)
         lacking.setdefault(why, []).append(measure)
     if not kept:
@@ -433,6 +392,11 @@ def comparable(
         raise QueryError(f"the reports share no measure: {' / '.join(has)}", do="evaluate both with the same measures")
     notes += [f"not compared, because it {why}: {', '.join(names)}" for why, names in lacking.items()]
     return kept
+
+
+def _choice(reports: Sequence[Report]) -> str:
+    shared = [name for name in reports[0].per_question if all(name in report.per_question for report in reports)]
+    return f"choose one of {', '.join(shared)}" if shared else "evaluate both with the same measures"
 
 
 def compared(
@@ -515,11 +479,11 @@ def _reasons(primary: Row, guards: Sequence[Row], worth: float) -> list[str]:
     found, (low, high), measure = primary.paired, primary.interval, primary.measure
     worse = [row for row in (primary, *guards) if row.is_worse]
     if worse:
-        return [f"{row.measure} is worse by {abs(row.gain):.4f} (p {_p(row.p_holm)})" for row in worse]
+        return [f"{row.measure} is worse by {abs(row.gain):.4f} (p {shown_p(row.p_holm)})" for row in worse]
     if worth > 0 and high < worth:
         return [f"{measure} gains at most {high:.4f}, less than the {worth:g} that is worth having"]
     if primary.p_holm <= ALPHA:
-        better = f"{measure} is better by {primary.gain:.4f} (p {_p(primary.p_holm)})"
+        better = f"{measure} is better by {primary.gain:.4f} (p {shown_p(primary.p_holm)})"
         if low <= 0:
             return [better, "but its interval holds 0"]
         if primary.gain < worth:
@@ -530,7 +494,7 @@ def _reasons(primary: Row, guards: Sequence[Row], worth: float) -> list[str]:
     seen = f"{found.n} questions show a difference of {found.detectable:.4f} or more, in four of five trials"
     if found.higher + found.lower == 0:
         return [f"{measure} is the same for every question", seen]
-    return [f"{measure} differs by {found.difference:+.4f} (p {_p(primary.p_holm)})", seen]
+    return [f"{measure} differs by {found.difference:+.4f} (p {shown_p(primary.p_holm)})", seen]
 
 
 def _failures(a: Side, b: Side) -> list[str]:
@@ -621,67 +585,24 @@ def _language(text: str) -> str | None:
 
 def meaning(measure: str) -> str:
     """What ``is_right`` asks of a question, in words."""
-    if _is_ranking(measure):
+    if is_ranking(measure):
         kind, _, k = measure.partition("@")
         thing = "chunk" if kind.startswith("chunk_") else "part of the evidence" if "span_" in kind else "document"
         return f"a relevant {thing} within {k}" if thing != "part of the evidence" else f"a {thing} within {k}"
     return f"{measure} below 0.5" if direction(measure) < 0 else f"{measure} of 0.5 or more"
 
 
-def table(rows: Mapping[str, Row]) -> list[str]:
-    """A line for each measure, below a head."""
-    lines = [_LINE.format("", "A", "B", "difference", "95 % interval", "p", "p Holm", "detectable", "")]
-    for name, row in rows.items():
-        found = row.paired
-        values = (f"{found.a:.4f}", f"{found.b:.4f}", f"{found.difference:+.4f}")
-        interval = f"[{found.low:+.4f}, {found.high:+.4f}]"
-        seen = "-" if found.detectable is None else f"{found.detectable:.4f}"
-        lines.append(_LINE.format(name, *values, interval, _p(found.p), _p(row.p_holm), seen, _MARKS[row.role]))
-    return [line.rstrip() for line in lines]
-
-
-_LINE = "  {:<22} {:>9} {:>9} {:>10}   {:<20} {:>7} {:>7} {:>10}  {}"
-_MARKS: dict[Role, str] = {"primary": "decides", "guard": "", "told": "told only"}
-
-
-def _described(side: Side) -> str:
-    report = side.report
-    parts = [f"release {report.release}" if report.release else "", f"recipe {report.recipe}" if report.recipe else ""]
-    said = ", ".join(part for part in parts if part)
-    return f"{side.name} ({said})" if said else side.name
-
-
-def _latency(a: Side, b: Side) -> str:
-    parts = [f"{letter} p50 {side.report.ms['p50']:.1f}, p95 {side.report.ms['p95']:.1f}"
-             for letter, side in (("A", a), ("B", b))]  # fmt: skip
-    return f"  ms: {'; '.join(parts)}"
-
-
 def _questions(report: Report) -> str:
-    return f"{report.dataset}, split {report.split}, {len(report.questions)} questions, {report.data}"
-
-
-def counted(questions: Sequence[str]) -> str:
-    """How many: ``1 question``, ``2 questions``."""
-    return f"{len(questions)} question{'s' * (len(questions) != 1)}"
-
-
-def some(questions: Sequence[str]) -> str:
-    """The ids of the first few."""
-    return ", ".join(questions[:SHOWN]) + (", …" if len(questions) > SHOWN else "")
+    return f"{report.dataset}, split {report.split}, {counted(report.questions)}, {report.data}"
 
 
 def _s(questions: Sequence[str]) -> str:
     return "s" * (len(questions) == 1)
 
 
-def _p(p: float) -> str:
+def shown_p(p: float) -> str:
+    """A p as people read it."""
     return f"{p:.4f}" if p >= 0.0001 else "<0.0001"
-
-
-def _cut(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _quoted(word: str) -> str:

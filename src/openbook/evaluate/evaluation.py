@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from openbook.errors import OpenbookError
-from openbook.evaluate import abstention, adherence, answers, operations, ranking, safety
-from openbook.evaluate.dataset import Dataset, Question, Split
-from openbook.evaluate.evidence import Located, locate
-from openbook.evaluate.report import Asked, Measured, Outcome, Report, mean
-from openbook.generate import parse_llm
+from openbook.errors import DatasetError, OpenbookError
+from openbook.evaluate.datasets.dataset import Dataset, Question, Split
+from openbook.evaluate.datasets.evidence import Located, locate
+from openbook.evaluate.measures import abstention, adherence, answers, operations, ranking, safety
+from openbook.evaluate.report import Asked, Measured, Outcome, Report, mean, settings_of
+from openbook.generate import parse_llm, require_key
 
 if TYPE_CHECKING:
-    from openbook.evaluate.adherence import StyleClassifier
-    from openbook.evaluate.judge import Judge
+    from openbook.evaluate.measures.adherence import StyleClassifier
+    from openbook.evaluate.measures.judge import Judge
     from openbook.knowledge_base import KnowledgeBase
-    from openbook.recipe import LanguageModel, Recipe
+    from openbook.recipe import LanguageModel
 
 KEPT_HITS = 10
 """Hits of each question that its trace and the report remember."""
@@ -51,12 +50,15 @@ def evaluate(
 
     ``measures`` are those of documents; chunks and spans are measured wherever the evidence is found. ``answered``:
     have the questions answered, too (by ``llm``, else by the recipe's generator); by default where the data set knows
-    answers or unanswerable questions. Answers bring their own measures, ``attacks`` planted orders (0: none), and,
-    where given, those of a ``judge`` and a ``style``. ``cold`` and ``freshness`` measure what takes a second or two.
+    answers or unanswerable questions, or a ``judge`` or a ``style`` is given. Answers bring their own measures,
+    ``attacks`` planted orders (0: none), and those of the ``judge`` and the ``style``. ``cold`` and ``freshness``
+    measure what takes a second or two.
 
     Raises:
-        DatasetError: no question is left, a measure is unknown, or what the data set asks for makes no sense.
-        ModelError: the embedding model or the judge is not there; a question that fails is counted instead.
+        DatasetError: no question is left, nothing is known of any, a measure is unknown, or what the data set asks for
+            makes no sense.
+        ModelError: the embedding model, the judge or the language model's key is not there; a question that fails is
+            counted instead.
         PriceError: a language model answers, and the price file cannot be read.
     """
     _ = kb.embedder  # a model that is missing or another one is told, not counted as questions that failed
@@ -64,10 +66,14 @@ def evaluate(
     questions = chosen.questions
     depth = max((ranking.cut(name) for name in measures), default=1)
     if answered is None:
-        answered = any(_has_answer(question) for question in questions.values())
+        asks = judge is not None or style is not None
+        answered = asks or any(has_answer(question) for question in questions.values())
+    if not answered and not any(question.judgements or question.evidence for question in questions.values()):
+        raise _nothing_known(chosen)
     adherence.check(questions, style)
     if answered:
         operations.require_prices(kb.recipe, llm)
+        require_key(operations.answering(kb.recipe, llm).query.generate)
     if judge is not None:
         judge.ready()
     located = locate(kb, questions.values(), as_=as_)
@@ -88,12 +94,13 @@ def evaluate(
             safety.measure(kb, questions, outcomes, n=attacks, llm=llm, as_=as_),
         ]
         if judge is not None:
-            from openbook.evaluate.judge import measure as judged
+            from openbook.evaluate.measures import faithfulness
 
-            families.append(judged(questions, outcomes, judge, context=context))
+            families.append(faithfulness.measure(questions, outcomes, judge, context=context))
     families.append(operations.measure(kb, questions, outcomes, llm=llm, cold=cold, freshness=freshness))
     per_question = {name: values for family in families for name, values in family.per_question.items() if values}
     totals = {name: measure for family in families for name, measure in family.totals.items()}
+    details = {name: detail for family in families for name, detail in family.details.items()}
     return Report(
         dataset=chosen.name,
         data=chosen.hash,
@@ -105,8 +112,8 @@ def evaluate(
         questions={id: _asked(questions[id], outcome) for id, outcome in outcomes.items()},
         failed=tuple(id for id, outcome in outcomes.items() if outcome.error is not None),
         unanswered=tuple(id for id, outcome in outcomes.items() if outcome.error is None and not outcome.hits),
-        ms=_percentiles([outcome.ms["total"] for outcome in outcomes.values()]),
-        details={name: detail for family in families for name, detail in family.details.items()},
+        ms=_percentiles(details, outcomes),
+        details=details,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         db=kb.database.where,
         settings={
@@ -114,15 +121,27 @@ def evaluate(
             "measures": list(measures),
             "answered": answered,
             "attacks": attacks,
-            "llm": None if llm is None else parse_llm(llm).model_dump() if isinstance(llm, str) else llm.model_dump(),
+            "llm": None if llm is None else settings_of(parse_llm(llm) if isinstance(llm, str) else llm),
+            "judge": None if judge is None else settings_of(judge.part),
+            "budget": None if judge is None else asdict(judge.budget),
+            "style": None if style is None else {"file": style.where, "examples": style.hash},
             "as": None if as_ is None else sorted({as_} if isinstance(as_, str) else as_),
             "kb": kb.name,
         },
     )
 
 
-def _has_answer(question: Question) -> bool:
+def has_answer(question: Question) -> bool:
+    """Whether the data set tells how it is answered, or that it is not."""
     return bool(question.answers) or question.answerable is False or question.schema is not None
+
+
+def _nothing_known(dataset: Dataset) -> DatasetError:
+    what = "nothing is known of any question that could be measured: no answers, evidence or judgements"
+    meant = "; ".join(f"was {name!r} meant to be {like!r}?" for name, like in dataset.unread.items() if like)
+    others = ", ".join(name for name, like in dataset.unread.items() if not like)
+    do = meant or "name a column answers, evidence or judgements" + (f" (not read: {others})" if others else "")
+    return DatasetError(what, where=dataset.name, do=do)
 
 
 def _ask(
@@ -209,28 +228,9 @@ def _asked(question: Question, outcome: Outcome) -> Asked:
     )
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    import numpy as np
-
-    return dict(
-        zip(("p50", "p95", "p99"), (round(float(v), 3) for v in np.percentile(values, [50, 95, 99])), strict=True)
-    )
-
-
-def open_corpus(dataset: Dataset, recipe: Recipe, *, say: Callable[[str], None] | None = None) -> KnowledgeBase:
-    """A knowledge base of the data set's own corpus, apart from the user's; ``add(dataset.corpus)`` fills it.
-
-    It is kept in the cache under a name made of the corpus, the recipe's index half and the model, so that it is
-    indexed once. Close it.
-    """
-    from openbook import __version__
-    from openbook.embed import open_embedder
-    from openbook.knowledge_base import open as open_
-    from openbook.store.database import user_cache
-
-    assert dataset.corpus is not None
-    digest = hashlib.sha256(f"{__version__} {recipe.index.hash} {open_embedder(recipe.index.embed).hash}".encode())
-    with dataset.corpus.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return open_(user_cache() / "evaluate" / digest.hexdigest()[:16], recipe=recipe, say=say)
+def _percentiles(details: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+    """The warm ones of the whole pipeline, as the details tell them; where all questions failed, those of failing."""
+    total = details["operations"]["latency"]["stages"].get("total")
+    if total is None:
+        total = operations.percentiles([outcome.ms["total"] for outcome in outcomes.values()])
+    return {name: total[name]["value"] for name in operations.QUANTILES}

@@ -14,12 +14,9 @@ from openbook.evaluate.comparison import (
     Side,
     comparable,
     compared,
-    counted,
     require_same_questions,
-    some,
-    table,
 )
-from openbook.evaluate.report import Report
+from openbook.evaluate.report import Report, counted, some
 from openbook.evaluate.significance import RESAMPLES
 
 
@@ -67,28 +64,9 @@ class Check:
 
     def text(self) -> str:
         """For people to read: A is the baseline, B what is now; the last line says whether it holds."""
-        report = self.baseline.report
-        made = f", made {report.created}" if report.created else ""
-        lines = [
-            f"{report.dataset}, split {report.split}, {len(report.questions)} questions",
-            f"  A  baseline (release {report.release}{made})",
-            f"  B  now (release {self.now.report.release}, recipe {self.now.report.recipe})",
-            "",
-            *table(self.rows),
-        ]
-        if report.ms and self.now.report.ms:
-            lines.append(f"  ms p95: {report.ms['p95']:.1f} then, {self.now.report.ms['p95']:.1f} now")
-        lines += ["", *[f"note: {note}" for note in self.notes], *[f"worse: {one.why}" for one in self.worse]]
-        return "\n".join(
-            [*lines, f"{len(self.worse)} became worse" if self.worse else f"nothing became worse; {self._unseen()}"]
-        )
+        from openbook.evaluate.pages import terminal
 
-    def _unseen(self) -> str:
-        """What could have happened without being seen."""
-        seen = [f"{name} {row.paired.detectable:.4f}" for name, row in self.rows.items() if row.paired.detectable]
-        if not seen:
-            return "nor could it have been seen on so few questions"
-        return f"a smaller change than this could have been missed: {', '.join(seen)}"
+        return terminal.check(self)
 
 
 def check(

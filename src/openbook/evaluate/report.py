@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from openbook.errors import DatasetError
+from openbook.evaluate.significance import interval
 from openbook.types import Hit
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from openbook.evaluate.significance import FloatArray
+    from openbook.recipe import LanguageModel
     from openbook.types import Answer
 
-    FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+NAMED = 5
+"""Of many questions, those that a line names; the JSON has all."""
 
 LOWER_IS_BETTER = (
     *("false_answer_rate", "false_abstention_rate", "risk", "injection_", "access_leak", "unsupported", "flip_rate"),
@@ -89,7 +93,8 @@ class Report:
     ``data`` is the hash of the questions asked, ``recipe`` that of what answered them, ``db`` where its traces lie.
     ``failed`` questions raised an error and ``unanswered`` ones found nothing: both count 0 in every mean.
     ``settings`` tell how to ask the same again: ``limit``, ``measures`` of documents, ``answered``, ``attacks``,
-    ``llm`` (what answered in the place of the recipe's generator), ``as``, and ``kb``.
+    ``llm`` (what answered in the place of the recipe's generator), ``judge`` (with its ``budget``, if it had one),
+    ``style`` (the file of its examples, and a hash of them), ``as``, and ``kb``. No password is among them.
     """
 
     dataset: str
@@ -131,37 +136,32 @@ class Report:
 
     def text(self) -> str:
         """For a terminal: the measures with their intervals, what failed, and what took how long."""
-        lines = [
-            f"{self.dataset}, split {self.split}, {len(self.questions)} questions"
-            + (f", release {self.release} (recipe {self.recipe})" if self.release else ""),
-            "",
-            f"{'measure':<28} {'value':>8}   95 % interval          n",
-        ]
-        for name, m in self.measures.items():
-            digits = 1 if abs(m.high) >= 100 else 4
-            interval = f"{m.low:.{digits}f} to {m.high:.{digits}f}"
-            lines.append(f"{name:<28} {m.value:>8.{digits}f}   {interval:<20} {m.n:>4}")
-        if self.ms:
-            lines += ["", "ms  " + ", ".join(f"{name} {value:.1f}" for name, value in self.ms.items())]
-        threshold = self.details.get("threshold") or {}
-        if threshold.get("value") is not None:
-            lines.append(f"abstention threshold chosen on dev: {threshold['value']:.3f}")
-        lines += self.doubts()
-        if self.failed:
-            lines.append(f"failed, and count 0: {_some(self.failed)}")
-        if self.unanswered:
-            lines.append(f"found nothing, and count 0: {_some(self.unanswered)}")
-        return "\n".join(lines)
+        from openbook.evaluate.pages import terminal
+
+        return terminal.report(self)
 
     def doubts(self) -> list[str]:
         """A line for each way in which the judgements do not fit the documents: such questions measure the data set."""
         evidence = self.details.get("evidence") or {}
-        told = {
-            "evidence not found in the documents": evidence.get("not_found"),
-            "judged documents that are not there": evidence.get("unknown_documents"),
-            "documents that are there twice, but not judged alike,": self.details.get("copies"),
-        }
-        return [f"{what} for {_some(list(questions))}" for what, questions in told.items() if questions]
+        why = "; ".join(f"{reason}: {found['count']}" for reason, found in evidence.get("reasons", {}).items())
+        told = (
+            ("evidence not found in the documents", evidence.get("not_found"), f" ({why})" if why else ""),
+            ("judged documents that are not there", evidence.get("unknown_documents"), ""),
+            ("documents that are there twice, but not judged alike,", self.details.get("copies"), ""),
+        )
+        return [f"{what} for {counted(ids)}: {some(ids)}{reasons}" for what, ids, reasons in told if ids]
+
+    def errors(self) -> list[tuple[str, list[str]]]:
+        """Why questions failed, and which; the most frequent reason first. Numbers (seconds to wait, tokens) make no
+        other reason."""
+        failed: dict[str, list[str]] = {}
+        for id in self.failed:
+            failed.setdefault(re.sub(r"\d+", "0", self._error(id)), []).append(id)
+        return [(self._error(ids[0]), ids) for ids in sorted(failed.values(), key=len, reverse=True)]
+
+    def _error(self, id: str) -> str:
+        asked = self.questions.get(id)
+        return (asked and asked.error) or "it is not told why"
 
     def write(self, path: Path) -> None:
         """Keep it for ``read_report``. Raises: DatasetError: it cannot be written."""
@@ -171,63 +171,53 @@ class Report:
             raise DatasetError(f"cannot be written ({error.strerror})", where=str(path), do="name another") from None
 
 
-def _some(questions: Sequence[str]) -> str:
-    named = ", ".join(questions[:5])
-    return f"{len(questions)} question{'s' * (len(questions) > 1)}: {named}{' …' * (len(questions) > 5)}"
+def counted(questions: Collection[str]) -> str:
+    """How many: ``1 question``, ``2 questions``."""
+    return f"{len(questions)} question{'s' * (len(questions) != 1)}"
 
 
-def read_report(path: Path) -> Report:
-    """A report that ``openbook evaluate --json`` printed.
+def some(questions: Iterable[str]) -> str:
+    """The ids of the first few."""
+    ids = list(questions)
+    return ", ".join(ids[:NAMED]) + (", …" if len(ids) > NAMED else "")
 
-    Raises:
-        DatasetError: the file is no such report.
+
+def settings_of(part: LanguageModel) -> dict[str, Any]:
+    """A language model as a report tells it: whole, but for the user and password that its address may hold.
+
+    >>> from openbook.recipe import LanguageModel
+    >>> settings_of(LanguageModel(kind="openai", model="m", base_url="http://ann:secret@localhost:8000/v1"))["base_url"]
+    'http://localhost:8000/v1'
+    """
+    return {**part.model_dump(), "base_url": None if part.base_url is None else without_login(part.base_url)}
+
+
+def without_login(url: str) -> str:
+    """An address without the user and password that it may hold; of what is no address, nothing before the last ``@``.
+
+    >>> without_login("https://ann:secret@models.example:8443/v1"), without_login("ann:secret@models.example")
+    ('https://models.example:8443/v1', 'models.example')
     """
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        return Report(
-            dataset=read["dataset"],
-            data=read["data"],
-            split=read["split"],
-            release=read["release"],
-            recipe=read["recipe"],
-            measures={name: Measure(**measure) for name, measure in read["measures"].items()},
-            per_question=read["per_question"],
-            questions={id: Asked(**asked) for id, asked in read["asked"].items()},
-            failed=tuple(read["failed"]),
-            unanswered=tuple(read["unanswered"]),
-            ms=read["ms"],
-            details=read["details"],
-            created=read["created"],
-            db=read["db"],
-            settings=read.get("settings", {}),
-        )
-    except OSError as error:
-        raise DatasetError(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"not a report ({type(error).__name__}: {error})", where=str(path), do="make one: openbook evaluate --json"
-        ) from None
+        parts = urlsplit(url)
+        _ = parts.port  # none can be read where a password was not encoded
+    except ValueError:
+        parts = urlsplit("")
+    if parts.hostname is None:
+        return url.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def mean(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Measure:
-    """The mean with its 95 % percentile bootstrap interval over questions (Efron and Tibshirani, 1993)."""
+    """The mean with its 95 % bootstrap interval over questions (``significance.interval``)."""
     import numpy as np
 
     array = np.asarray(values, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(0, len(array), size=(resamples, len(array)))
-    low, high = np.percentile(array[draws].mean(axis=1), [2.5, 97.5])
-    return Measure(float(array.mean()), float(low), float(high), len(array))
+    return Measure(float(array.mean()), *interval(array, resamples=resamples, seed=seed), len(array))
 
 
 def statistic(
     function: Callable[[FloatArray], float], rows: FloatArray, *, resamples: int = 1000, seed: int = 0
 ) -> Measure:
     """``function(rows)`` for what is no mean (an area under a curve), resampled over the ``rows``, one a question."""
-    import numpy as np
-
-    draws = np.random.default_rng(seed).integers(0, len(rows), size=(resamples, len(rows)))
-    values = [function(rows[draw]) for draw in draws]
-    known = [value for value in values if value == value]  # a resample may lack one of two classes
-    value = float(function(rows))
-    low, high = (float(v) for v in np.percentile(known, [2.5, 97.5])) if known else (value, value)
-    return Measure(value, low, high, len(rows))
+    return Measure(float(function(rows)), *interval(rows, function, resamples=resamples, seed=seed), len(rows))

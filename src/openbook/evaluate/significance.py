@@ -8,7 +8,7 @@ without a true difference, either system could have produced either value.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +28,7 @@ POWER = 0.8
 RESAMPLES = 9999
 """With the data as they are, 10,000 arrangements: the p of a difference found in no other one is 0.0001."""
 
-_CELLS = 1 << 22  # of one block of signs or products: 32 MiB
+_CELLS = 1 << 22  # of one block of signs, products or draws: 32 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,34 +164,48 @@ def mcnemar(higher: int, lower: int) -> float:
     return float(binomtest(higher, higher + lower).pvalue) if higher + lower else 1.0
 
 
-def interval(differences: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean of ``differences`` (float64[n]), by the expanded percentile bootstrap.
+def interval(
+    values: FloatArray,
+    function: Callable[[FloatArray], float] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``values`` (float64[n]), or of ``function`` of the rows of ``values``
+    (float64[n, ...]), by the expanded percentile bootstrap over the n questions: the one bootstrap that openbook has.
 
     Hesterberg (The American Statistician 69, 2015): a plain percentile interval is too narrow by √((n-1)/n) and for
     want of Student's t; asking for wider percentiles mends both. On simulated differences of nDCG at n = 25 it holds
     the true value in 94.5 % of trials; the plain one in 92 %, BCa, which corrects for skew and not for narrowness, in
     90.5 %.
 
-    Where all differences are equal the interval is that one value.
+    Where all values are equal the interval is one value. Resamples of which ``function`` makes nothing (NaN: they lack
+    one of two classes) do not count. But for that it is ``scipy.stats.bootstrap``'s, whose interval is NaN then.
     """
     import numpy as np
     from scipy import stats
 
-    mean, n = float(differences.mean()), len(differences)
-    if _deviation(differences) == 0.0:
-        return mean, mean
-    wider = 1 - 2 * stats.norm.sf(math.sqrt(n / (n - 1)) * stats.t.isf(ALPHA / 2, n - 1))
-    found = stats.bootstrap(
-        (differences,),
-        np.mean,
-        method="percentile",
-        confidence_level=float(wider),
-        n_resamples=resamples,
-        vectorized=True,
-        batch=max(1, _CELLS // n),
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    n = len(values)
+    if function is None:
+        alike, point = _deviation(values) == 0.0, float(values.mean())
+    else:
+        alike, point = bool((values == values[:1]).all()), float(function(values))
+    if alike:
+        return point, point
+    rng, block = np.random.default_rng(seed), max(1, _CELLS // n)
+    found: list[FloatArray] = []
+    for first in range(0, resamples, block):
+        draws = rng.integers(0, n, size=(min(block, resamples - first), n))
+        found.append(
+            values[draws].mean(axis=1) if function is None else np.array([function(values[draw]) for draw in draws])
+        )
+    known = np.concatenate(found)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return point, point
+    tail = stats.norm.sf(math.sqrt(n / (n - 1)) * stats.t.isf(ALPHA / 2, n - 1))
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def detectable(differences: FloatArray, *, tests: int = 1, full: float = 1.0) -> float | None:

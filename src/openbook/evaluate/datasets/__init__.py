@@ -1,0 +1,1 @@
+"""Questions with what is known of their answers: read, found in the documents, made, checked."""
