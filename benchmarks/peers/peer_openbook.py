@@ -12,7 +12,7 @@ import openbook
 from openbook.recipe import QueryHalf, Recipe, WeightedFusion
 from openbook.retrieve import Retriever
 
-# Each side alone. The recipe's fusion has weights, but runs both sides whatever they are.
+# Each side alone: one without weight is not asked.
 ALONE = {"dense": WeightedFusion(dense=1.0), "keyword": WeightedFusion(dense=0.0)}
 
 

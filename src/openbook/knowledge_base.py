@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
-from openbook.recipe import LanguageModel, Recipe
+from openbook.recipe import LanguageModel, Recipe, differences
 from openbook.store.database import Connection, Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
@@ -105,13 +105,18 @@ class KnowledgeBase:
         self.kb, self.release, toml, index, hash, embedder, dimension, language, self._probe = row
         self.recipe = Recipe.from_toml(toml, where=f"release {self.release}", stored=True)
         if recipe is not None:
-            if recipe.index != self.recipe.index:
+            # A recipe that says nothing of its index half asks for none other than the one that is there.
+            told = differences(self.recipe.index, recipe.index) if "index" in recipe.model_fields_set else []
+            if told:
+                path, is_, wanted = told[0]
+                more = f" and in {len(told) - 1} more" if len(told) > 1 else ""
                 raise RecipeError(
-                    "this recipe reads documents differently from the one they were indexed by",
+                    "this recipe reads documents differently from the one they were indexed by: index."
+                    f"{path} is {is_!r}, not {wanted!r}{more}",
                     where=f"knowledge base {name}",
                     do="open one of another name with it",
                 )
-            self.recipe = recipe
+            self.recipe = self.recipe.model_copy(update={"query": recipe.query})
         self.index = Index(
             database, self.kb, index, hash=hash, embedder=embedder, dimension=dimension, language=language
         )

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -108,7 +109,7 @@ class Keyword(Part):
 
 
 class IndexHalf(Part):
-    """``neighbours``: how much of the vectors before and after it in its document a chunk's own takes in."""
+    """``neighbours``: how much of the vectors before and after it in its section a chunk's own takes in."""
 
     chunk: Annotated[StructureChunker | RecursiveChunker, Field(discriminator="kind")] = StructureChunker()
     embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
@@ -123,7 +124,7 @@ class EvidenceFusion(Part):
     """``cosine`` · familiarity · cosine + ``chunk`` · BM25 of the chunk + ``document`` · BM25 of its document.
 
     What each side says in one unit, log-odds, so that neither is stretched to a fixed share of every question.
-    ``neighbours`` of what the chunks before and after have is added, for the order within a document.
+    ``neighbours`` of what the chunks before and after in its section have is added, for the order within a document.
 
     ``familiarity`` is how far the model's tokenizer knows the question's words (1: always taken for known). See
     docs/concepts/retrieval.md.
@@ -311,6 +312,26 @@ def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
     if query["fusion"]["kind"] == "evidence":
         query["fusion"].setdefault("neighbours", 0.0)
     return told
+
+
+def differences(a: Part, b: Part) -> list[tuple[str, Any, Any]]:
+    """Where two parts of a recipe differ, as (path of the setting, in ``a``, in ``b``); ``None`` where one has none.
+
+    >>> differences(QueryHalf(), QueryHalf(context=5))
+    [('context', 10, 5)]
+    """
+    mine, its = (dict(_leaves(part.model_dump(mode="json"))) for part in (a, b))
+    paths = dict.fromkeys([*mine, *its])
+    return [(path, mine.get(path), its.get(path)) for path in paths if mine.get(path) != its.get(path)]
+
+
+def _leaves(table: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            yield from _leaves(value, name)
+        else:
+            yield name, value
 
 
 def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:

@@ -69,18 +69,49 @@ def texts(copy: KnowledgeBase) -> list[str]:
         return [row[0] for row in connection.execute("SELECT text FROM openbook.version ORDER BY text").fetchall()]
 
 
+def asked(copy: KnowledgeBase) -> list[str]:
+    """The questions of its traces."""
+    copy.traces.close()
+    with copy.database.transaction("owner") as connection:
+        return [
+            row[0] for row in connection.execute("SELECT question FROM openbook.trace ORDER BY question").fetchall()
+        ]
+
+
+def vectors(copy: KnowledgeBase) -> int:
+    """How many are in its cache."""
+    with copy.database.transaction("owner") as connection:
+        return len(connection.execute("SELECT FROM openbook.vector").fetchall())
+
+
+def segments(copy: KnowledgeBase) -> set[str]:
+    """The files of its keyword view that hold words."""
+    return {path.name for path in Path(copy.database.cache, "keyword").rglob("*.term")}
+
+
 def test_a_copy_keeps_nothing_that_its_original_does_not_show(kb: KnowledgeBase) -> None:
     """What was removed, and former versions, stayed in the cache, out of sight and out of reach of ``forget``."""
-    kb.add(Document("memo:1", "The vault's code is 4711."), Document("memo:2", "The canteen opens at eight."))
+    kb.add(Document("memo:1", "The vault's code is xylophone."), Document("memo:2", "The canteen opens at eight."))
+    kb.add(Document("memo:3", "The workshop lends drills."))
     with open_copy(kb, SMALL) as copy:
-        assert len(texts(copy)) == 2
+        assert len(texts(copy)) == 3
         chunks = copy.index.count(None)
+        found = {copy.search(words, 1).hits[0].source for words in ("the vault's code", "canteen", "lend drills")}
+        assert found == {"memo:1", "memo:2", "memo:3"}
+        assert asked(copy) == ["canteen", "lend drills", "the vault's code"]
+        assert vectors(copy) == 0
+        held = segments(copy)
     kb.remove("memo:1")
     kb.add(Document("memo:2", "The canteen opens at nine."))
+    assert held
     with open_copy(kb, SMALL) as copy:
-        assert texts(copy) == ["The canteen opens at nine."]
+        assert not held & segments(copy), "a deleted document's words stay in its segment"
+        assert texts(copy) == ["The canteen opens at nine.", "The workshop lends drills."]
         assert copy.index.count(None) < chunks
-        assert not [hit for hit in copy.search("What is the vault's code?").hits if "4711" in hit.chunk.text]
+        assert asked(copy) == ["lend drills"], "the others have found what is gone"
+        assert not [hit for hit in copy.search("the vault's code").hits if "xylophone" in hit.chunk.text]
+        assert copy.search("lend drills", 1).hits[0].stages.keys() >= {"dense", "keyword"}
+        assert vectors(copy) == 0
 
 
 def test_of_an_emptied_knowledge_base_no_copy_is_left(
@@ -126,6 +157,16 @@ def test_another_schema_is_another_maker(monkeypatch: pytest.MonkeyPatch) -> Non
     maker = caches._maker()
     monkeypatch.setattr(database_module, "MIGRATIONS", (*database_module.MIGRATIONS, "9999_another"))
     assert caches._maker() != maker
+
+
+def test_a_copy_that_cannot_be_deleted_is_told_and_hinders_nothing(kb: KnowledgeBase, cache: Path) -> None:
+    """A leftover that nobody needs failed every comparison."""
+    kb.add(Document("memo:1", "The canteen opens at eight."))
+    (cache / "copy-00000000-a-b" / "lock").mkdir(parents=True)
+    told: list[str] = []
+    with open_copy(kb, SMALL, say=told.append) as copy:
+        assert copy.status()["documents"] == 1
+    assert [line for line in told if line.startswith("note: a copy that nobody needs is left: ")], told
 
 
 def test_a_copy_that_another_openbook_is_using_is_left_alone(kb: KnowledgeBase, cache: Path) -> None:

@@ -395,6 +395,7 @@ def test_an_allowed_drop_decides_alone() -> None:
     baseline, now = report({"ndcg@10": [0.50] * 30}), report({"ndcg@10": [0.48] * 30})
     assert not check(now, baseline).ok, "significant, small as it is"
     assert check(now, baseline, allow={"ndcg@10": 0.03}).ok
+    assert check(now, baseline, allow={"ndcg@10": 0.02}).ok, "no more than was allowed, whatever binary fractions say"
     now = report({"ndcg@10": [0.0, *[0.5] * 29]})
     assert check(now, baseline).ok, "one question of thirty"
     found = check(now, baseline, allow={"ndcg@10": 0.01})
@@ -422,6 +423,19 @@ def test_evidence_that_is_gone_fails_the_gate() -> None:
     assert check(located(not_found={"q1": ["no such passage"]}), then).ok
     found = check(located(not_found={"q1": [""]}, unknown_documents={"q4": ["no such document"]}), then)
     assert [one.why for one in found.worse] == ["1 question lost evidence that was in the documents: q4"]
+
+
+def test_evidence_that_is_gone_of_a_question_that_lacked_some_fails_the_gate() -> None:
+    """Who had missed one passage could lose all the others."""
+
+    def located(**missing: dict[str, list[str]]) -> Report:
+        return report({"ndcg@10": SAME}, details={"evidence": missing})
+
+    then = located(not_found={"q1": ["one"], "q2": ["one", "two"]})
+    found = check(located(not_found={"q1": ["one", "two"], "q2": ["two"]}), then)
+    assert [one.why for one in found.worse] == ["1 question lost evidence that was in the documents: q1"]
+    found = check(located(not_found={"q1": ["one"]}, unknown_documents={"q1": ["gone.md"]}), then)
+    assert [one.what for one in found.worse] == ["evidence"], "a passage and a document are two things"
 
 
 def test_time_fails_the_gate_only_where_it_is_asked_to() -> None:

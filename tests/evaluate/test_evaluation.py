@@ -489,6 +489,47 @@ def test_the_questions_that_are_read_are_those_that_are_measured(home: Path, tow
     assert report.measures["answer_contained"].value == 1.0
 
 
+@pytest.fixture
+def unanswered(tmp_path: Path) -> str:
+    """A data set that knows documents, and no answers."""
+    (tmp_path / "unanswered.jsonl").write_text(json.dumps({"question": LENT.text, "judgements": {"library": 1}}))
+    return "unanswered.jsonl"
+
+
+def test_a_model_that_is_not_asked_is_not_recorded(town: KnowledgeBase) -> None:
+    """A report of retrieval named a model, and a recipe with it, that had answered nothing."""
+    model = LanguageModel(kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
+    report = evaluate(town, questions(judged("lent", LENT.text, "library")), llm=model)
+    assert (report.settings["answered"], report.settings["llm"]) == (False, None)
+    assert report.recipe == town.recipe.hash
+
+
+def test_who_types_a_model_or_attacks_means_answers(openbook: Run, town: KnowledgeBase, unanswered: str) -> None:
+    """Both were passed over in silence where the data set knows no answers."""
+    town_ = ["--db", town.database.where, "--kb", town.name, "--json"]
+    with ModelServer("openai") as server:
+        server.will(Say("Books are lent for 21 days [1]."))
+        at = ["--base-url", server.base_url, "--attacks", "0"]
+        said = json.loads(openbook("evaluate", unanswered, "--llm", "openai:m", *at, *town_).stdout)
+        assert (len(server.requests), said["settings"]["llm"]["model"]) == (1, "m")
+        env = {"OPENBOOK_LLM": "openai:m", "OPENBOOK_LLM_BASE_URL": server.base_url}
+        said = json.loads(openbook("evaluate", unanswered, *town_, env=env).stdout)
+        assert (len(server.requests), said["settings"]["llm"]) == (1, None), "the environment is for every command"
+    said = json.loads(openbook("evaluate", unanswered, "--attacks", "2", *town_).stdout)
+    assert "injection_rate" in said["measures"]
+
+
+def test_a_judge_that_cannot_be_is_refused_before_a_corpus_is_indexed(openbook: Run, tmp_path: Path) -> None:
+    (tmp_path / "set" / "qrels").mkdir(parents=True)
+    (tmp_path / "set" / "corpus.jsonl").write_text('{"_id": "d", "text": "Books are lent for 21 days."}\n')
+    (tmp_path / "set" / "queries.jsonl").write_text('{"_id": "q", "text": "How long?"}\n')
+    (tmp_path / "set" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    done = openbook("evaluate", "set", "--judge", "gpt", env={"OPENBOOK_CACHE": str(tmp_path / "cache")})
+    [told] = done.stderr.strip().splitlines()
+    assert (done.returncode, "openai:" in told) == (2, True), told
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize("option", ["--out", "--html"])
 def test_a_data_set_is_not_overwritten_by_its_report(here: Run, home: Path, option: str) -> None:
     """``--out`` with the name of the data set used to replace it, silently."""

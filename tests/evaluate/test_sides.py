@@ -21,7 +21,7 @@ from openbook.evaluate.measures.adherence import read_examples
 from openbook.evaluate.measures.judge import Budget
 from openbook.evaluate.pages import html
 from openbook.evaluate.report import Asked, Report
-from openbook.evaluate.sides import again, measured, of_run, reachable
+from openbook.evaluate.sides import again, judged_as, measured, of_run, reachable
 from openbook.knowledge_base import open as open_
 from openbook.recipe import IndexHalf, LanguageModel, Recipe, RecursiveChunker
 
@@ -367,8 +367,63 @@ def test_what_a_measure_was_taken_by_must_be_known_before_anything_is_asked(
     changed = {**judged.settings, "style": {**judged.settings["style"], "file": "changed.jsonl"}}
     assert refused(replace(judged, settings=changed)).startswith("changed.jsonl: other examples than those")
     assert requests(loopback) == (0, 0)
+    faithfulness = judged.details["faithfulness"]
+    older = {**judged.details, "faithfulness": {**faithfulness, "judge": {**faithfulness["judge"], "prompts": 0}}}
+    own = Judge(LanguageModel(kind="openai", model="m", base_url=loopback.base_url))
+    for options in ({}, {"judge": own}):
+        assert refused(replace(judged, details=older), **options).startswith(
+            "faithfulness was judged by prompts of version 0, and now they are version 1; make the former report anew"
+        )
+    assert requests(loopback) == (0, 0)
     style = StyleClassifier.train(read_examples(home / "style.jsonl"), where="style.jsonl")
     assert again(replace(judged, settings=moved), asked, style=style, db=".openbook").measures["style_adherence"]
+
+
+def test_a_judge_that_is_given_keeps_to_the_budget_of_the_report(judged: Report) -> None:
+    """``check --judge`` judged without any limit, whatever the baseline's was."""
+    part = LanguageModel(kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
+    found = judged_as(judged, ["faithfulness"], judge=Judge(part, seconds=3.0))["judge"]
+    assert (found.budget, found.part) == (Budget(calls=50), part)
+    own = Judge(part, budget=Budget(calls=7))
+    assert judged_as(judged, ["faithfulness"], judge=own)["judge"] is own
+
+
+def test_where_a_style_or_a_judge_is_not_to_be_had_the_other_one_judges(
+    judged: Report, asked: Dataset, loopback: ModelServer, home: Path
+) -> None:
+    """Both were dropped; and a broken file of examples refused every comparison."""
+    (home / "broken.jsonl").write_text("no JSON\n")
+    without = {name: value for name, value in judged.settings.items() if name != "judge"}
+    unjudged = keep(replace(judged, settings=without), home / "unjudged.json")
+    measures = measured((unjudged, "live"), asked, db=".openbook")[1].measures
+    assert ("faithfulness" in measures, "style_adherence" in measures) == (False, True)
+    for file in ("elsewhere.jsonl", "broken.jsonl"):
+        moved = {**judged.settings, "style": {**judged.settings["style"], "file": file}}
+        unstyled = keep(replace(judged, settings=moved), home / "unstyled.json")
+        measures = measured((unstyled, "live"), asked, db=".openbook", named=["faithfulness"])[1].measures
+        assert ("faithfulness" in measures, "style_adherence" in measures) == (True, False)
+        with pytest.raises(QueryError) as caught:
+            measured((unstyled, "live"), asked, db="/nowhere/at/all", measures=["style_adherence"])
+        assert str(caught.value).startswith(file)
+        do = "; compare two reports of openbook evaluate --style … --out FILE, or name another measure"
+        assert str(caught.value).endswith(do), "compare has no --style"
+
+
+def test_nothing_is_trained_or_announced_where_nothing_is_asked(judged: Report, asked: Dataset, home: Path) -> None:
+    """Two kept reports were told to be judged again, and refused where the examples had moved."""
+    moved = {**judged.settings, "style": {**judged.settings["style"], "file": "elsewhere.jsonl"}}
+    kept = keep(replace(judged, settings=moved), home / "kept.json")
+    told: list[str] = []
+    measured((kept, kept), asked, named=["style_adherence"], say=told.append)
+    assert told == []
+
+
+def test_callers_are_kept_each_once(asked: Dataset, home: Path) -> None:
+    """A caller named twice was another caller than the same one named once."""
+    twice = evaluated(asked, as_=["team:x", "team:x"])
+    assert twice.settings["as"] == ["team:x"]
+    old = keep(replace(twice, settings={**twice.settings, "as": ["team:x", "team:x"]}), home / "twice.json")
+    assert measured((old, "live"), asked, as_=["team:x"], db=".openbook")[1].settings["as"] == ["team:x"]
 
 
 def test_the_live_side_answers_and_is_judged_as_a_kept_report_was(
@@ -503,6 +558,18 @@ NONE = ["evaluate", "questions.jsonl"]
         ),
         (["check", "questions.jsonl", "--baseline", "kept.json", "--judge", "openai:m"], "--judge: a judge, and no"),
         (["prefer", "kept.json", "kept.json", "--judge-url", "x"], "--judge-url: an address, and no model"),
+        (
+            ["prefer", "kept.json", "kept.json", "--judge", "openai:m", "--judge-name", "ann"],
+            "--judge-name: a model judges, by its own name; leave it or --judge away",
+        ),
+        ([*NONE, "--run", "a.trec", "--db", "x"], "--db: a run is measured as it is, nothing is asked"),
+        ([*NONE, "--run", "a.trec", "--kb", "x"], "--kb: a run is measured as it is, nothing is asked"),
+        ([*NONE, "--out", "x", "--html", "./x"], "--html x --out x: a page and a report in one file; name two files"),
+        (["ask", "When?", "--base-url", "http://x"], "--base-url: an address, and no model; give --llm, too"),
+        (
+            ["dataset", "write", "new.jsonl", "--base-url", "http://x", "--budget", "1", "--calls", "3"],
+            "--base-url --budget --calls: rules write, and no model; give --llm, too",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -511,6 +578,7 @@ def test_an_option_that_would_change_nothing_is_misuse(
 ) -> None:
     """Such options were ignored, without a word."""
     (tmp_path / "questions.jsonl").write_bytes((home / "questions.jsonl").read_bytes())
+    (tmp_path / "a.trec").touch()
     Report(
         "questions", questions.hash, "all", "r1", "", {}, {"ndcg@10": dict.fromkeys(questions.questions, 1.0)},
         {id: Asked(question.text) for id, question in questions.questions.items()},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from openbook.errors import DatasetError
+from openbook.evaluate import turns
 from openbook.evaluate.report import Report
 from openbook.evaluate.turns import in_turns
 
@@ -44,6 +46,40 @@ def test_where_one_breaks_the_other_stops_and_the_reason_is_told(broken: int, at
         in_turns(asks, lambda done, of: None)
     assert len(log) <= 2 * at
     assert not [thread for thread in threading.enumerate() if thread.name == "candidate"]
+
+
+@pytest.mark.parametrize("when", ["while it asks", "while the other one ends"])
+def test_an_interruption_does_not_wait_for_what_the_other_one_does_after_its_questions(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Orders are planted then, each an answer of a model: Ctrl-C was without effect until the last."""
+    monkeypatch.setattr(turns, "_STOP_SECONDS", 0.05)
+    planting, over = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+    ended: list[bool] = []
+
+    def plants(progress: Callable[[int, int], None]) -> Report:
+        progress(1, 1)
+        threads.append(threading.current_thread())
+        planting.set()
+        ended.append(over.wait(10))
+        return NOTHING
+
+    def interrupted(progress: Callable[[int, int], None]) -> Report:
+        progress(1, 1)
+        assert planting.wait(20)
+        if when == "while it asks":
+            raise KeyboardInterrupt
+        threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
+        return NOTHING
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_turns({0: interrupted, 1: plants}, lambda done, of: None)
+        assert not ended
+        assert [thread.daemon for thread in threads] == [True], "nor does the interpreter wait for it"
+    finally:
+        over.set()
 
 
 def test_one_that_asks_less_does_not_hold_up_the_other() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openbook.errors import QueryError
+from openbook.errors import QueryError, RecipeError
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import EvidenceFusion, QueryHalf, Recipe, ReciprocalRankFusion, WeightedFusion
+from openbook.recipe import EvidenceFusion, IndexHalf, Keyword, QueryHalf, Recipe, ReciprocalRankFusion, WeightedFusion
 from openbook.retrieve import Retriever
 from openbook.store.database import Database
 from openbook.types import Document
@@ -261,3 +261,24 @@ def test_a_side_that_does_not_count_is_not_asked(
     assert found.hits[0].source == "vpn"
     assert all(hit.stages.keys() == {asked, "fused"} for hit in found.hits)
     assert ("embed" in found.ms) == (asked == "dense")
+
+
+def test_a_view_that_nobody_asks_need_not_catch_up(new_kb: Callable[..., KnowledgeBase]) -> None:
+    """Dense search alone reads no keyword view: that it is behind asks nothing a second time."""
+    kb = new_kb(Recipe(query=QueryHalf(fusion=WeightedFusion(dense=1.0))))
+    kb.add(*(Document(source=name, text=text) for name, text in TEXTS.items()))
+    asked, dense = [], kb.index.dense
+    kb.index.dense = lambda *rest: asked.append(1) or dense(*rest)  # type: ignore[method-assign, func-returns-value]
+    assert kb.search("expired VPN certificate").hits[0].source == "vpn"
+    assert len(asked) == 1
+
+
+def test_a_recipe_that_says_nothing_of_its_index_takes_the_one_that_is_there(
+    new_kb: Callable[..., KnowledgeBase],
+) -> None:
+    kb = new_kb(Recipe(index=IndexHalf(keyword=Keyword(language="german"))))
+    fused = new_kb(Recipe.from_toml("[query.fusion]\nkind = 'rrf'"), kb.name)
+    assert fused.recipe.index == kb.recipe.index
+    assert fused.recipe.query.fusion.kind == "rrf"
+    with pytest.raises(RecipeError, match=r"index\.keyword\.language is 'german', not 'french'"):
+        new_kb(Recipe.from_toml("[index.keyword]\nlanguage = 'french'"), kb.name)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened
+from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
 from openbook.cli.printing import file_name, one_line, print_json, printable, say, shortened, stream
 from openbook.types import Answer, Citation, Hit
 
@@ -59,6 +59,8 @@ def ask(
     """Answer a question from the documents, with citations; or say that they do not hold the answer."""
     from openbook.generate import parse_llm
 
+    if not llm:
+        refuse_idle(context, "an address, and no model", "give --llm, too", "base_url")
     model = parse_llm(llm, base_url=base_url) if llm else None
     with opened(context, db, kb, query=recipe) as base:
         streamed = model is not None and not json and sys.stderr.isatty()

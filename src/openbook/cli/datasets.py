@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, require_folder, require_there
+from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_folder, require_there
 from openbook.cli.printing import bar, one_line, print_json, printable
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def write(
     from openbook.evaluate.measures.judge import Budget
     from openbook.generate import parse_llm
 
+    if not llm:
+        refuse_idle(context, "rules write, and no model", "give --llm, too", "base_url", "budget", "calls")
     shares = making.read_shares(split)
     making.new_file(out)
     with opened(context, db, kb) as base, bar("writing") as advance:

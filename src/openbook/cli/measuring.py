@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_replaceable, require_there
+from openbook.cli.opening import (
+    As,
+    Db,
+    Json,
+    Kb,
+    opened,
+    questions_of,
+    refuse_idle,
+    require_replaceable,
+    require_there,
+    typed,
+)
 from openbook.cli.printing import bar, one_line, print_json, printable, say
 from openbook.errors import NotFound, QueryError
 
@@ -26,7 +37,8 @@ def evaluate(
     qrels: Annotated[Path | None, typer.Option(help="Judgements beside DATA, or the name of a folder's own.")] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run; nothing is asked.")] = None,
     answers: Annotated[
-        bool | None, typer.Option(help="Have the questions answered; if not said, where answers are known.")
+        bool | None,
+        typer.Option(help="Have the questions answered; if not said, where answers are known or --llm is given."),
     ] = None,
     llm: Annotated[
         str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes the answers.", envvar="OPENBOOK_LLM")
@@ -74,7 +86,12 @@ def evaluate(
         refuse_idle(context, "an address, and no model", "give --judge, too", "judge_url")
     require_replaceable(html=html, out=out)
     require_there(data, run, style)
+    if run is not None:
+        refuse_idle(context, "a run is measured as it is, nothing is asked", "leave it away", "db", "kb")
     model = parse_llm(llm, base_url=base_url) if llm else None
+    judged_by = _judge(judge, judge_url)
+    if answers is None and (typed(context, "llm") or attacks):
+        answers = True  # who names a model, or has orders planted, means that there are answers
     dataset = questions_of(data, qrels)
     examples = _style(style)
     measures = ranking.names_at(k) if k else ranking.MEASURES
@@ -102,7 +119,7 @@ def evaluate(
                 measures=measures,
                 answered=answers,
                 llm=model,
-                judge=_judge(judge, judge_url),
+                judge=judged_by,
                 style=examples,
                 cold=operations,
                 freshness=operations,
@@ -225,6 +242,7 @@ def check(
 
 
 def prefer(
+    context: typer.Context,
     a: Annotated[Path, typer.Argument(help="Report that openbook evaluate DATA --out FILE kept.", metavar="REPORT_A")],
     b: Annotated[Path, typer.Argument(help="Another one, of the same questions.", metavar="REPORT_B")],
     judge_name: Annotated[str | None, typer.Option(help="Who judges; else the name of this account.")] = None,
@@ -242,8 +260,10 @@ def prefer(
     from openbook.evaluate.measures import preference
 
     require_there(a, b, *(others or ()))
-    if judge is None and judge_url is not None:
-        raise QueryError("an address, and no model", where="--judge-url", do="give --judge, too")
+    if judge is None:
+        refuse_idle(context, "an address, and no model", "give --judge, too", "judge_url")
+    else:
+        refuse_idle(context, "a model judges, by its own name", "leave it or --judge away", "judge_name")
     first, second = read_report(a), read_report(b)
     pairs, file = preference.pairs(first, second, n, seed), preference.Judgements(out)
     measured = None

@@ -79,9 +79,13 @@ def refuse_idle(context: typer.Context, why: str, do: str, *names: str) -> None:
 
     Raises: QueryError.
     """
-    idle = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
-    if idle:
+    if idle := typed(context, *names):
         raise QueryError(why, where=" ".join(f"--{name.replace('_', '-')}" for name in idle), do=do)
+
+
+def typed(context: typer.Context, *names: str) -> list[str]:
+    """Those of the options that stand in the command, and not in the environment."""
+    return [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
 
 
 def require_folder(*paths: Path | None) -> None:
@@ -97,6 +101,8 @@ def require_replaceable(html: Path | None = None, out: Path | None = None) -> No
     Raises: QueryError.
     """
     require_folder(html, out)
+    if html is not None and out is not None and html.resolve() == out.resolve():
+        raise QueryError("a page and a report in one file", where=f"--html {html} --out {out}", do="name two files")
     for path, start, what in ((html, b"<!doctype html>", "page"), (out, b'{"dataset"', "report")):
         if path is not None and path.exists():
             try:

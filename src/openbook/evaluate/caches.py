@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import NotFound, StoreUnreachable
+from openbook.errors import NotFound, StoreError, StoreUnreachable
 
 if TYPE_CHECKING:
     from openbook.evaluate.datasets.dataset import Dataset
@@ -66,7 +66,10 @@ def open_copy(
     for kept in folder.glob("copy-*"):
         its_own = kept.name.startswith(f"copy-{maker}-{of}-")
         if not kept.name.startswith(f"copy-{maker}-") or (its_own and not there):
-            Server.discard(kept)
+            try:
+                Server.discard(kept)
+            except StoreError as error:
+                say(f"note: a copy that nobody needs is left: {error}")
     if not there:
         raise NotFound("no document to ask", where=f"knowledge base {kb.name}", do="openbook add FOLDER")
     copy = open_(folder / f"copy-{maker}-{of}-{_hash(_reader(recipe))}", recipe=recipe, say=say)
@@ -85,6 +88,7 @@ def open_copy(
                     say(f"skipped {skipped.source}: {skipped.reason}")
             progress(min(first + _COPIED_TOGETHER, len(sources)), len(sources))
         _erase_former(copy)
+        _erase_vectors(copy)
     except BaseException:
         copy.close()
         raise
@@ -98,12 +102,31 @@ def _is_same(theirs: Any, ours: Any) -> bool:
 
 
 def _erase_former(copy: KnowledgeBase) -> None:
-    """Of a copy nothing is kept but what its original shows: no removed document, and no former version."""
+    """Of a copy nothing is kept but what its original shows: no removed document, no former version, no trace that
+    found one, and no words of them in the keyword view, which only marks as deleted what it has dropped."""
+    from openbook.store.index import keyword_folder
+    from openbook.store.keyword import KeywordView
+
     with copy.database.transaction("owner") as connection:
-        connection.execute("DELETE FROM openbook.document WHERE removed IS NOT NULL")
-        connection.execute(
+        erased = connection.execute("DELETE FROM openbook.document WHERE removed IS NOT NULL").rowcount
+        erased += connection.execute(
             "DELETE FROM openbook.version v USING openbook.document d WHERE d.id = v.document AND v.version < d.version"
-        )
+        ).rowcount
+        if erased:
+            connection.execute(
+                "DELETE FROM openbook.trace t WHERE EXISTS (SELECT FROM jsonb_array_elements("
+                "  coalesce(t.body -> 'hits', '[]') || coalesce(t.body #> '{answer,citations}', '[]')) AS span"
+                " WHERE NOT EXISTS (SELECT FROM openbook.version v WHERE v.document = (span ->> 'document')::uuid"
+                "  AND v.version = (span ->> 'version')::int))"
+            )
+            KeywordView(keyword_folder(copy.database, copy.kb, copy.index.id), "none").reset()
+
+
+def _erase_vectors(copy: KnowledgeBase) -> None:
+    """The cache of vectors, which is by texts and not by documents: it serves a copy that is not whole yet."""
+    with copy.database.transaction("owner") as connection:
+        if connection.execute("SELECT FROM openbook.vector LIMIT 1").fetchone() is not None:
+            connection.execute("TRUNCATE openbook.vector")
 
 
 def _folder() -> Path:

@@ -51,8 +51,9 @@ def evaluate(
     ``measures`` are those of documents; chunks and spans are measured wherever the evidence is found. ``answered``:
     have the questions answered, too (by ``llm``, else by the recipe's generator); by default where the data set knows
     answers or unanswerable questions, or a ``judge`` or a ``style`` is given. Answers bring their own measures,
-    ``attacks`` planted orders (0: none), and those of the ``judge`` and the ``style``. ``cold`` and ``freshness``
-    measure what takes a second or two.
+    ``attacks`` planted orders (0: none), and those of the ``judge`` and the ``style``; without answers, ``llm`` and
+    ``attacks`` change nothing, and no ``llm`` is recorded. ``cold`` and ``freshness`` measure what takes a second or
+    two.
 
     Raises:
         DatasetError: no question is left, nothing is known of any, a measure is unknown, or what the data set asks for
@@ -71,6 +72,7 @@ def evaluate(
     if not answered and not any(question.judgements or question.evidence for question in questions.values()):
         raise _nothing_known(chosen)
     adherence.check(questions, style)
+    llm = llm if answered else None  # who is not asked changes nothing
     if answered:
         operations.require_prices(kb.recipe, llm)
         require_key(operations.answering(kb.recipe, llm).query.generate)
@@ -125,7 +127,7 @@ def evaluate(
             "judge": None if judge is None else settings_of(judge.part),
             "budget": None if judge is None else asdict(judge.budget),
             "style": None if style is None else {"file": style.where, "examples": style.hash},
-            "as": None if as_ is None else sorted({as_} if isinstance(as_, str) else as_),
+            "as": None if as_ is None else sorted({as_} if isinstance(as_, str) else {*as_}),
             "kb": kb.name,
         },
     )

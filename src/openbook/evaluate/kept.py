@@ -34,9 +34,9 @@ class _Reason(_Part):
 
 
 class _Evidence(_Part):
-    not_found: dict[str, Any] = {}
+    not_found: dict[str, list[Any]] = {}
     reasons: dict[str, _Reason] = {}
-    unknown_documents: dict[str, Any] = {}
+    unknown_documents: dict[str, list[Any]] = {}
 
 
 class _Threshold(_Part):

@@ -23,7 +23,7 @@ from openbook.evaluate.datasets.dataset import SPLITS, Dataset, Split
 from openbook.evaluate.evaluation import KEPT_HITS, MOST_ATTACKS, evaluate, has_answer
 from openbook.evaluate.kept import read_report
 from openbook.evaluate.measures import ranking
-from openbook.evaluate.measures.judge import Budget, Judge
+from openbook.evaluate.measures.judge import PROMPTS, Budget, Judge
 from openbook.evaluate.pages.definitions import DEFINITIONS, definition, grouped
 from openbook.evaluate.report import Asked, Report, counted, mean, without_login
 from openbook.evaluate.turns import in_turns
@@ -113,7 +113,8 @@ def measured(
             reports[number] = of_run(what, chosen, wanted, asked=asked, split=split, limit=limit)
     for number, report in reports.items():
         _require_held(needed, report, sides[number])
-    answered, judged = known.get("answered"), _judged(kept, measures, needed)
+    answered = known.get("answered")
+    judged = _judged(kept, measures, needed) if kept and to_ask else {}
     if to_ask:
         answers = any(map(has_answer, chosen.questions.values())) if answered is None else answered
         _require_measured(needed, judged, answered=answers or bool(judged), callers=as_)
@@ -283,17 +284,21 @@ _TOML = re.compile(rb"(?:#[^\n]*\n\s*)*(?:\[\[?[\w.\" -]+\]|[\w.\"-]+[ \t]*=)")
 # --- as a report was made ---------------------------------------------------------------------------------------------
 
 
-def _judged(kept: Report | None, measures: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
+def _judged(kept: Report, measures: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
     """What took the judged measures of a kept report, so that another side can be judged alike. Where that cannot be
-    told they are not compared, which is told; unless one of them is ``needed``."""
-    if kept is None:
-        return {}
-    try:
-        return judged_as(kept, measures)
-    except QueryError:
-        if not (JUDGED | STYLED).isdisjoint(needed):
-            raise
-        return {}
+    had for some of them they are not compared, which is told; unless one of them is ``needed``."""
+    held = {name for name in kept.per_question if not measures or name in needed}
+    found: dict[str, Any] = {}
+    for part, taken, take in (("judge", JUDGED, _judge), ("style", STYLED, _style)):
+        if not held & taken:
+            continue
+        try:
+            found[part] = take(kept, None)
+        except (QueryError, DatasetError) as error:
+            if not taken.isdisjoint(needed):
+                do = f"compare two reports of openbook evaluate --{part} … --out FILE, or name another measure"
+                raise QueryError(error.what, where=error.where, do=do) from None
+    return found
 
 
 def judged_as(
@@ -304,10 +309,12 @@ def judged_as(
     style: StyleClassifier | None = None,
 ) -> dict[str, Any]:
     """What took the judged measures of a report, as ``evaluate`` takes it: a ``judge``, a ``style``; neither where none
-    of the measures that are ``wanted`` (none: all) needs it. What is given stands in for what the report tells.
+    of the measures that are ``wanted`` (none: all) needs it. What is given stands in for what the report tells; a judge
+    that is given without a budget has that of the report.
 
     Raises:
-        QueryError: the report does not tell it, and it is not given; or what is given is another one, or not needed.
+        QueryError: the report does not tell it, and it is not given; or what is given is another one, or not needed;
+            or the judge's prompts were others.
         DatasetError: the examples of the style cannot be read.
     """
     held = {name for name in report.per_question if not wanted or name in wanted}
@@ -327,19 +334,23 @@ def _judge(report: Report, given: Judge | None) -> Judge:
     told = report.settings.get("judge")
     details = report.details.get("faithfulness")
     used = details.get("judge") if isinstance(details, Mapping) else None
-    name = f"{told['kind']}:{told['model']}" if told else used.get("model") if isinstance(used, Mapping) else None
+    used = used if isinstance(used, Mapping) else {}
+    name = f"{told['kind']}:{told['model']}" if told else used.get("model")
+    if used.get("prompts", PROMPTS) != PROMPTS:
+        what = f"faithfulness was judged by prompts of version {used['prompts']}, and now they are version {PROMPTS}"
+        raise QueryError(what, do="make the former report anew, or say with --measure what else to look at")
+    limits = report.settings.get("budget") or {}
+    budget = Budget(**{field.name: limits.get(field.name) for field in fields(Budget)})
     if given is not None:
         if name is not None and given.name != name:
             what = f"{name} judged the former answers, and two judges cannot be compared"
             raise QueryError(what, where="--judge", do=f"give {name}, or make the former report anew")
-        return given
+        return given.within(budget) if given.budget == Budget() else given
     if not told:
         what = "faithfulness was judged, and the report does not tell how its judge is reached"
         do = f"give --judge {name or 'PROTOCOL:MODEL'}, or say with --measure what else to look at"
         raise QueryError(what, do=do)
-    budget = report.settings.get("budget") or {}
-    limits = {field.name: budget.get(field.name) for field in fields(Budget)}
-    return Judge(reachable(told), budget=Budget(**limits))
+    return Judge(reachable(told), budget=budget)
 
 
 def _style(report: Report, given: StyleClassifier | None) -> StyleClassifier:
@@ -383,7 +394,7 @@ def _callers(kept: Report | None, as_: Sequence[str] | None) -> Sequence[str] | 
     known = kept.settings if kept else {}
     if as_ is None:
         return known.get("as")
-    if "as" in known and known["as"] != sorted({*as_}):
+    if "as" in known and (None if known["as"] is None else sorted({*known["as"]})) != sorted({*as_}):
         said = " and ".join(known["as"]) if known["as"] else "the owner"
         raise QueryError(f"the report was asked as {said}", where="--as", do="leave --as away, or evaluate it again")
     return as_

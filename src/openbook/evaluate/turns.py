@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 
 from openbook.evaluate.report import Report
 
+_STOP_SECONDS = 5.0
+"""So long the other of two is waited for when one has failed or was interrupted."""
+
 
 class _Stopped(BaseException):
     """The other of two evaluations has failed."""
@@ -49,10 +52,14 @@ def in_turns(ask: Mapping[int, Callable[..., Report]], progress: Callable[[int, 
         with over:
             over.notify_all()
 
-    other = threading.Thread(target=run, args=(1,), name="candidate")
+    # What it does after its questions (planting orders, judging) asks models, and is not waited for to no purpose.
+    other = threading.Thread(target=run, args=(1,), name="candidate", daemon=True)
     other.start()
     run(0)
-    other.join()
+    try:
+        other.join(_STOP_SECONDS if errors else None)
+    except KeyboardInterrupt as error:
+        errors.append(error)
     if errors:
         raise errors[0]
     return [reports[0], reports[1]]

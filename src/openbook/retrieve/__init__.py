@@ -69,7 +69,7 @@ class Retriever:
                 view = self.index.view(connection, principals, filter)
                 fused, stages = self._rank(view, question, vector, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
-                if attempt + 1 < _ATTEMPTS and self.index.is_ahead(view):
+                if attempt + 1 < _ATTEMPTS and self._reads[1] and self.index.is_ahead(view):
                     continue
                 with _Timer(ms, "fetch"):
                     hits = self._fetch(view, fused, stages, k)
@@ -133,7 +133,7 @@ class Retriever:
         passages: list[Passage] = []
         seen = 0
         while len(fused) > seen and (len(passages) < k or seen < merge):
-            batch = fused[seen : seen + max(k, merge)]
+            batch = fused[seen : seen + max(k, merge) + merge // 2]
             fetched = self.index.fetch(view, [chunk for chunk, _ in batch])
             for chunk, score in batch:
                 seen += 1

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 
 from openbook.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
 
@@ -300,13 +301,15 @@ class Database:
 @contextmanager
 def _unchanging(connection: Connection) -> Iterator[None]:
     """A transaction that reads one snapshot, said with its BEGIN: one way to the server less."""
-    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
     try:
+        connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
             yield
     finally:
-        if not connection.closed:
+        if connection.info.transaction_status is TransactionStatus.IDLE:
             connection.isolation_level = connection.read_only = None
+        else:  # interrupted in the midst of its end: nobody is to go on with it
+            connection.close()
 
 
 def _line(error: psycopg.Error) -> str:

@@ -177,8 +177,8 @@ class Index:
         """The k chunks nearest to ``vector`` (float32[d], unit length) as (chunk, cosine), best first; and the cosines
         of these and ``also`` of other chunks.
 
-        What matches is counted first, and scanned exactly while that is cheap; above, HNSW with iterative scan, and
-        the exact scan again where it finds fewer than k.
+        What matches is scanned exactly while that is cheap (counted, where the index holds more); above, HNSW with
+        iterative scan, and the exact scan again where it finds fewer than k.
         """
         where, params = self._where(view)
         limit = max(1, EXACT_BYTES // (2 * self.dimension))

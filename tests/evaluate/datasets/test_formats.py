@@ -689,7 +689,7 @@ def test_every_public_set_can_be_read(data: Path) -> None:
 
 
 def test_the_examples_of_the_reference_can_be_read(tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "datasets.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "datasets.md"
     for name, content in re.findall(r"^```\w+ (\S+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")

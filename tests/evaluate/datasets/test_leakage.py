@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from openbook.evaluate.datasets import leakage
 from openbook.evaluate.datasets.checking import check
 from openbook.evaluate.datasets.dataset import Evidence, Question, dataset
 from openbook.evaluate.datasets.formats import read, write_jsonl
-from openbook.evaluate.datasets.leakage import Groups, Leak, Sketches, documents_alike, find, near, normalised
+from openbook.evaluate.datasets.leakage import Groups, Leak, Sketches, find, near, normalised
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Edit = Callable[[str, random.Random], "str | None"]
@@ -279,6 +279,13 @@ def page(seed: int, n: int = 400) -> list[str]:
     return [f"w{rng.randrange(2000)}" for _ in range(n)]
 
 
+def versions(texts: Iterable[tuple[Any, str]]) -> Groups[Any]:
+    sketches: Sketches[Any] = Sketches()
+    for key, text in texts:
+        sketches.add(key, text)
+    return sketches.versions()
+
+
 class TestDocuments:
     @pytest.mark.parametrize("n", [60, 400, 6000])
     def test_versions_are_one_group_and_other_pages_are_not(self, n: int) -> None:
@@ -286,7 +293,7 @@ class TestDocuments:
         second = [*first[: n // 2], "edited", *first[n // 2 + 3 :]]
         third = [*second, *page(2, n // 5)]
         texts = {"v1": first, "v2": second, "v3": third, "other": page(3, n), "another": page(4, n)}
-        groups = documents_alike((name, " ".join(text)) for name, text in texts.items())
+        groups = versions((name, " ".join(text)) for name, text in texts.items())
         assert [groups.of(name) for name in texts] == ["v1", "v1", "v1", "other", "another"]
 
     @settings(deadline=None, max_examples=30)
@@ -315,13 +322,13 @@ class TestDocuments:
         """Runs in many texts are not compared pair by pair; pages that share nothing else were lost with them."""
         body = page(9, 100)
         texts = [(n, " ".join([*body, f"copy {n}"])) for n in range(120)]
-        groups = documents_alike(texts)
+        groups = versions(texts)
         assert len({groups.of(n) for n, _ in texts}) == 1
 
     def test_a_common_footer_makes_no_versions(self) -> None:
         footer = page(11, 40)
         texts = [(n, " ".join([*page(100 + n, 200), *footer])) for n in range(80)]
-        assert len({documents_alike(texts).of(n) for n, _ in texts}) == 80
+        assert len({versions(texts).of(n) for n, _ in texts}) == 80
 
     @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=40))
     def test_groups_are_what_is_joined_by_any_path(self, pairs: list[tuple[int, int]]) -> None:

@@ -19,7 +19,7 @@ from openbook.evaluate.datasets.dataset import Question
 from openbook.evaluate.measures import operations
 from openbook.evaluate.report import Outcome, direction
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import LanguageModel, QueryHalf, Recipe
+from openbook.recipe import LanguageModel, QueryHalf, Recipe, WeightedFusion
 from openbook.types import Answer, Document, Usage
 
 NOTES = {
@@ -241,6 +241,16 @@ class TestFreshness:
             assert len(found[where]["ms"]) == operations.FRESH_ROUNDS
             assert 0 < found[where]["median"] <= found[where]["max"]
         assert "scratch" in found["where"]
+
+    @pytest.mark.parametrize("dense", [0.0, 1.0])
+    def test_a_side_that_the_recipe_does_not_read_is_not_waited_for(
+        self, new_kb: Callable[..., KnowledgeBase], monkeypatch: pytest.MonkeyPatch, dense: float
+    ) -> None:
+        """Every edit was waited for half a minute, and told as never seen."""
+        monkeypatch.setattr(operations, "VISIBLE_SECONDS", 0.5)
+        monkeypatch.setattr(operations, "FRESH_ROUNDS", 1)
+        found = operations.measure_freshness(new_kb(Recipe(query=QueryHalf(fusion=WeightedFusion(dense=dense)))))
+        assert found["same_process"]["searches"] == found["other_process"]["searches"] == 1
 
     def test_what_is_never_seen_is_not_told_as_quick(
         self, filled: KnowledgeBase, monkeypatch: pytest.MonkeyPatch

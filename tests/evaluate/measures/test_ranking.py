@@ -221,6 +221,24 @@ def test_chunks_that_hold_the_evidence_are_relevant_found_or_not() -> None:
     assert values == {"chunk_recall@1": {"q": 0.0}, "chunk_recall@10": {"q": 1.0}, "chunk_precision@5": {"q": 0.2}}
 
 
+def test_a_hit_of_merged_chunks_counts_as_those_chunks() -> None:
+    """Its span is that of no chunk: whoever merged neighbours found nothing."""
+    at = TEXT.index("keeper")
+    chunks = [(0, 23), (23, at), (at, at + 30), (at + 30, len(TEXT))]
+    names = ("chunk_recall@2", "chunk_recall@1", "chunk_precision@5")
+    values = ranking.chunk_measures(names, {"q": [span(at, at + 30)]}, {"q": [hit(23, at + 30)]}, lambda _: chunks)
+    assert values == {
+        "chunk_recall@2": {"q": 1.0},
+        "chunk_recall@1": {"q": 0.0},  # its other half stands first in the document
+        "chunk_precision@5": {"q": 0.2},
+    }
+    twice = {"q": [hit(23, at + 30), hit(at, at + 30), hit(0, 23)]}
+    assert ranking.chunk_measures(names, {"q": [span(0, 23)]}, twice, lambda _: chunks)["chunk_precision@5"]["q"] == 0.2
+    nested = [(0, 23), (0, 10), (10, 23)]
+    values = ranking.chunk_measures(names, {"q": [span(10, 23)]}, {"q": [hit(0, 23)]}, lambda _: nested)
+    assert values["chunk_precision@5"]["q"] == 0.2, "a chunk that holds others is itself, and no more"
+
+
 def test_evidence_split_over_chunks_is_found_when_all_of_them_are() -> None:
     at = TEXT.index("keeper writes")
     evidence = [span(at, at + 13)]  # 12 characters and a blank; the border falls inside a word

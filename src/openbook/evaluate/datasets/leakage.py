@@ -430,6 +430,13 @@ class Sketches(Generic[K]):
         self._whole.append(len(runs) <= SKETCH)
         self._rows.append(runs if len(runs) <= SKETCH else np.sort(np.partition(runs, SKETCH)[:SKETCH]))
 
+    def versions(self) -> Groups[K]:
+        """The groups of texts that are versions of each other."""
+        groups: Groups[K] = Groups()
+        for a, b, _ in self.alike(NEAR_DOCUMENT):
+            groups.join(a, b)
+        return groups
+
     def alike(self, resemblance: float, containment: float = 2.0) -> Iterator[tuple[K, K, float]]:
         """Pairs, the one added earlier first, that share this much of their runs, or of which one holds this much of
         the other (above 1: that does not count); with the larger of the two shares. Texts with the same words make a
@@ -535,14 +542,3 @@ class Groups(Generic[K]):
         while member != root:
             self._up[member], member = root, self._up[member]
         return root
-
-
-def documents_alike(texts: Iterable[tuple[K, str]]) -> Groups[K]:
-    """The groups of documents that are versions of each other."""
-    sketches: Sketches[K] = Sketches()
-    for key, text in texts:
-        sketches.add(key, text)
-    groups: Groups[K] = Groups()
-    for a, b, _ in sketches.alike(NEAR_DOCUMENT):
-        groups.join(a, b)
-    return groups

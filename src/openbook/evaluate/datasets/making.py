@@ -205,10 +205,7 @@ class Corpus:
             codes.update(code_of(match[0]) for match in CODE.finditer(text))
             if progress is not None:
                 progress(number, len(listing))
-        versions: leakage.Groups[str] = leakage.Groups()
-        for a, b, _ in sketches.alike(leakage.NEAR_DOCUMENT):
-            versions.join(a, b)
-        return Corpus(listing, versions, _names(listing), frequency, frozenset(codes))
+        return Corpus(listing, sketches.versions(), _names(listing), frequency, frozenset(codes))
 
     def split(self, questions: Sequence[Question], shares: Mapping[str, float]) -> list[Question]:
         """The questions with their splits, and their documents by name."""

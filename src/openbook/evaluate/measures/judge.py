@@ -93,6 +93,7 @@ class Judge:
         self.context_tokens = part.context_tokens
         self.part = part
         self.budget = budget
+        self._seconds = seconds
         self._retries = retries
         self._threads = threads
         self._model = LanguageModel(part, seconds=seconds, retries=retries)
@@ -106,6 +107,10 @@ class Judge:
         self._spent = Spent()
         self._reserved = Spent()
         self._silent = 0  # calls without any reply, in a row
+
+    def within(self, budget: Budget) -> Judge:
+        """The same judge with another budget, of which nothing is used yet. Raises: QueryError, as when it is made."""
+        return Judge(self.part, seconds=self._seconds, retries=self._retries, threads=self._threads, budget=budget)
 
     @property
     def spent(self) -> Spent:

@@ -363,9 +363,16 @@ def _waits(waits: Sequence[_Wait]) -> dict[str, Any]:
 
 
 def _finds(kb: KnowledgeBase, word: str, *, anywhere: bool = False) -> bool:
-    """Whether a search for the word finds its chunk by vector and by keyword; with ``anywhere``, by either."""
+    """Whether a search for the word finds its chunk by vector and by keyword; with ``anywhere``, by either.
+
+    A side without weight in the recipe is not asked, and need not find it.
+    """
+    from openbook.retrieve import _reads
+
+    read = zip(("dense", "keyword"), _reads(kb.recipe.query.fusion), strict=True)
+    asked = {stage for stage, counts in read if counts}
     return any(
-        word in hit.chunk.text and (anywhere or {"dense", "keyword"} <= hit.stages.keys())
+        word in hit.chunk.text and (anywhere or asked <= hit.stages.keys())
         for hit in kb.search(word, 10, record=False).hits
     )
 

@@ -521,7 +521,6 @@ _KEYS = "1 the first is better · 2 the second · t equally good · b both bad �
 _MEANT: Mapping[str, Verdict] = {
     "t": "tie", "tie": "tie", "=": "tie", "b": "bad", "bad": "bad", "both bad": "bad", "s": "skip", "skip": "skip"
 }  # fmt: skip
-_CONTROLS = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 
 
 def judge_in_terminal(
@@ -539,6 +538,8 @@ def judge_in_terminal(
     ``console`` is given, and nothing on it tells which pipeline is which.
     """
     from rich.console import Console as Console_
+
+    from openbook.cli.printing import printable
 
     console = console or Console_(stderr=True, highlight=False)
     typing = iter(lines)
@@ -563,7 +564,7 @@ def judge_in_terminal(
             else:
                 verdict = _MEANT.get(typed)
                 if verdict is None:
-                    console.print(f"{typed.translate(_CONTROLS)[:20]!r} is none of the keys:", markup=False)
+                    console.print(f"{printable(typed)[:20]!r} is none of the keys:", markup=False)
         if verdict is None:
             at = max(0, at - 1)
             continue
@@ -583,8 +584,10 @@ def _page(pair: Pair, first: Side, place: str, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from openbook.cli.printing import printable
+
     def plain(text: str) -> Text:
-        return Text(text.translate(_CONTROLS).strip())
+        return Text(printable(text).strip())
 
     texts = (pair.a, pair.b) if first == "a" else (pair.b, pair.a)
     panels = [Panel(plain(text), title=str(number), title_align="left") for number, text in enumerate(texts, 1)]

@@ -105,7 +105,8 @@ def chunk_measures(
     """``names`` (``chunk_ndcg@10``, …) over the questions whose evidence was found.
 
     A chunk is relevant when it holds at least half of a piece of evidence, or nothing but evidence. ``chunks(source)``
-    tells the (start, end) of all chunks of a document, so that relevant ones that were not found count, too.
+    tells the (start, end) of all chunks of a document, so that relevant ones that were not found count, too. A hit that
+    neighbouring chunks were merged into ranks as those, in the document's order.
     """
     judgements: dict[str, dict[str, int]] = {}
     for question, found in spans.items():
@@ -117,12 +118,24 @@ def chunk_measures(
         }
         if relevant:
             judgements[question] = relevant
-    rankings = {
-        question: list(dict.fromkeys(f"{h.source}\n{h.chunk.start}:{h.chunk.end}" for h in hits.get(question, ())))
-        for question in judgements
-    }
-    values = measured([name.removeprefix("chunk_") for name in names], judgements, rankings)
+    names = [name.removeprefix("chunk_") for name in names]
+    deepest = max(map(cut, names), default=0)
+    rankings = {question: _chunks_of(hits.get(question, ()), chunks, deepest) for question in judgements}
+    values = measured(names, judgements, rankings)
     return {f"chunk_{name}": per_question for name, per_question in values.items()}
+
+
+def _chunks_of(hits: Sequence[Hit], chunks: Callable[[str], Sequence[tuple[int, int]]], most: int) -> Sequence[str]:
+    """At least the first ``most`` chunks of ``hits``, each once: a document's chunks are read for no more than that."""
+    found: dict[str, None] = {}
+    for hit in hits:
+        if len(found) >= most:
+            break
+        own = (hit.chunk.start, hit.chunk.end)
+        there = chunks(hit.source)
+        parts = [own] if own in there else [(a, b) for a, b in there if own[0] <= a and b <= own[1]]
+        found.update(dict.fromkeys(f"{hit.source}\n{start}:{end}" for start, end in parts or [own]))
+    return list(found)
 
 
 def _is_relevant(start: int, end: int, span: Span) -> bool:
