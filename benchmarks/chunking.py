@@ -6,7 +6,7 @@ recall and lower IoU whoever cuts them: five hits, as the study has it; and as m
 had. Recursive pieces of 400 and 200 tokens are 1,600 and 800 characters here; of what the packaged model does not read
 at once (256 tokens) openbook makes two. p by paired randomisation, one question a pair, not corrected.
 
-    python benchmarks/chunking.py [--data ../shared/data] [--split dev|test|all]
+    python benchmarks/chunking.py [--data ../shared/data] [--split dev|test|all] [--recipe FILE.toml]
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--split", choices=("dev", "test", "all"), default="all")
+    parser.add_argument("--recipe", type=Path, help="in place of the default")
     arguments = parser.parse_args()
+    systems = {**SYSTEMS, "openbook": Recipe.load(arguments.recipe)} if arguments.recipe else SYSTEMS
     folder = arguments.data / "chroma-chunking"
     rows = [json.loads(line) for line in (folder / "questions_spans.jsonl").open(encoding="utf-8")]
     rows = [r for r in rows if arguments.split in ("all", "dev" if Question(r["_id"], "").is_dev else "test")]
@@ -72,7 +74,7 @@ def main() -> None:
         row["_id"]: [(row["corpus_id"], r["start_index"], r["end_index"]) for r in row["references"]] for row in rows
     }
     hits: dict[str, dict[str, Sequence[Hit]]] = {}
-    for name, recipe in SYSTEMS.items():
+    for name, recipe in systems.items():
         with tempfile.TemporaryDirectory() as place, openbook.open(place, recipe=recipe) as kb:
             print(f"{name}: {kb.add(folder / 'corpora').chunks} chunks", flush=True)
             hits[name] = {row["_id"]: kb.search(row["question"], DEEP, record=False).hits for row in rows}

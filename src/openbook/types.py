@@ -31,6 +31,14 @@ def storable(text: str) -> str:
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
+def printable(text: str) -> str:
+    """``text`` as it stands, but for the control characters that a terminal would obey, replaced by U+FFFD."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
+
+
 # --- a source becomes a document ------------------------------------------------------------------------------------
 
 

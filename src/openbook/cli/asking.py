@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
-from openbook.cli.printing import file_name, one_line, print_json, printable, say, shortened, stream
-from openbook.types import Answer, Citation, Hit
+from openbook.cli.printing import file_name, one_line, print_json, say, shortened, stream
+from openbook.types import Answer, Citation, Hit, printable
 
 
 def search(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_folder, require_there
-from openbook.cli.printing import bar, one_line, print_json, printable
+from openbook.cli.printing import bar, one_line, print_json
+from openbook.types import printable
 
 if TYPE_CHECKING:
     from openbook.evaluate.datasets.making import Made

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Recipe, opened, require_there
-from openbook.cli.printing import file_name, one_line, print_json, printable, progress_of_adding, say, shortened
+from openbook.cli.printing import file_name, one_line, print_json, progress_of_adding, say, shortened
 from openbook.errors import QueryError
-from openbook.types import Scalar
+from openbook.types import Scalar, printable
 
 
 def add(

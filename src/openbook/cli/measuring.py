@@ -20,8 +20,9 @@ from openbook.cli.opening import (
     require_there,
     typed,
 )
-from openbook.cli.printing import bar, one_line, print_json, printable, say
+from openbook.cli.printing import bar, one_line, print_json, say
 from openbook.errors import NotFound, QueryError
+from openbook.types import printable
 
 if TYPE_CHECKING:
     from openbook.evaluate import Judge, StyleClassifier

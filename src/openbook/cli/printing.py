@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from openbook.errors import OpenbookError
+from openbook.types import printable
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -40,14 +41,6 @@ def shortened(text: str, length: int) -> str:
 def one_line(text: str) -> str:
     """On one line, and without what a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-
-
-def printable(text: str) -> str:
-    """As it stands, but for the control characters that a terminal would obey; ``--json`` has them all."""
-    return text.translate(_CONTROLS)
-
-
-_CONTROLS = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 
 
 def stream(text: str) -> None:

@@ -42,7 +42,7 @@ class Retriever:
         self.index = index
         self.embedder = embedder
         self.part = part
-        self._reads = _reads(part.fusion)
+        self._asked = sides_asked(part.fusion)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="embed")
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Retriever:
             raise QueryError("the question is empty", do="ask something")
         ms: dict[str, float] = {}
         # The model runs beside the snapshot and the keyword search; neither holds the interpreter.
-        vector = self._threads.submit(self._embed, question, ms) if self._reads[0] else None
+        vector = self._threads.submit(self._embed, question, ms) if self._asked[0] else None
         if vector and self.embedder.remote:
             vector.result()  # no snapshot is held open while a remote model thinks
         for attempt in range(_ATTEMPTS):
@@ -69,7 +69,7 @@ class Retriever:
                 view = self.index.view(connection, principals, filter)
                 fused, stages = self._rank(view, question, vector, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
-                if attempt + 1 < _ATTEMPTS and self._reads[1] and self.index.is_ahead(view):
+                if attempt + 1 < _ATTEMPTS and self._asked[1] and self.index.is_ahead(view):
                     continue
                 with _Timer(ms, "fetch"):
                     hits = self._fetch(view, fused, stages, k)
@@ -96,7 +96,7 @@ class Retriever:
                 read = self.index.read(view, question)
                 if fusion.familiarity and vector:
                     (known,) = familiarity([question], self.embedder)
-            if self._reads[1]:
+            if self._asked[1]:
                 keyword = self.index.keyword(view, read or question, n)
             if read:  # as much of it as can be done while the model runs
                 weighed = self.index.weigh(view, read, [chunk for chunk, _ in keyword])
@@ -146,7 +146,7 @@ class Retriever:
         return [passage.hit for passage in passages[:k]]
 
 
-def _reads(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:
+def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:
     """Whether the dense and the keyword side count at all: one that does not is not asked."""
     if isinstance(fusion, EvidenceFusion):
         return fusion.cosine > 0, fusion.chunk > 0 or fusion.document > 0

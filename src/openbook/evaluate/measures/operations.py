@@ -367,9 +367,9 @@ def _finds(kb: KnowledgeBase, word: str, *, anywhere: bool = False) -> bool:
 
     A side without weight in the recipe is not asked, and need not find it.
     """
-    from openbook.retrieve import _reads
+    from openbook.retrieve import sides_asked
 
-    read = zip(("dense", "keyword"), _reads(kb.recipe.query.fusion), strict=True)
+    read = zip(("dense", "keyword"), sides_asked(kb.recipe.query.fusion), strict=True)
     asked = {stage for stage, counts in read if counts}
     return any(
         word in hit.chunk.text and (anywhere or asked <= hit.stages.keys())

@@ -539,7 +539,7 @@ def judge_in_terminal(
     """
     from rich.console import Console as Console_
 
-    from openbook.cli.printing import printable
+    from openbook.types import printable
 
     console = console or Console_(stderr=True, highlight=False)
     typing = iter(lines)
@@ -584,7 +584,7 @@ def _page(pair: Pair, first: Side, place: str, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from openbook.cli.printing import printable
+    from openbook.types import printable
 
     def plain(text: str) -> Text:
         return Text(printable(text).strip())
