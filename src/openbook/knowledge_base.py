@@ -132,8 +132,6 @@ class KnowledgeBase:
 
     def close(self) -> None:
         """Write waiting traces and give the database back."""
-        if "_retriever" in self.__dict__:
-            self.__dict__.pop("_retriever").close()
         self.traces.close()
         self.database.close()
 

@@ -228,7 +228,6 @@ def test_neighbours_come_as_one_hit_and_none_comes_twice(guides: KnowledgeBase, 
 def test_merging_leaves_as_many_hits_as_were_asked_for(guides: KnowledgeBase, k: int) -> None:
     retriever = Retriever(guides.index, guides.embedder, guides.recipe.query.model_copy(update={"candidates": 1}))
     assert len(retriever.retrieve("Which rules on storms speak of anchors?", k).hits) == k
-    retriever.close()
 
 
 def test_merged_hits_are_longer_than_their_chunks(guides: KnowledgeBase) -> None:
@@ -238,7 +237,6 @@ def test_merged_hits_are_longer_than_their_chunks(guides: KnowledgeBase) -> None
     for merge in (part.merge, 0):
         retriever = Retriever(guides.index, guides.embedder, part.model_copy(update={"merge": merge}))
         hits = retriever.retrieve("Which rules on storms speak of anchors?", 10).hits
-        retriever.close()
         lengths.append(max(len(hit.chunk.text) for hit in hits))
     assert lengths[0] > longest >= lengths[1]
 
@@ -257,7 +255,6 @@ def test_a_side_that_does_not_count_is_not_asked(
 ) -> None:
     retriever = Retriever(filled.index, filled.embedder, QueryHalf(fusion=fusion))
     found = retriever.retrieve("expired VPN certificate", 3)
-    retriever.close()
     assert found.hits[0].source == "vpn"
     assert all(hit.stages.keys() == {asked, "fused"} for hit in found.hits)
     assert ("embed" in found.ms) == (asked == "dense")

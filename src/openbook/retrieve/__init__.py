@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighte
 from openbook.retrieve.passage import Passage
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
-from openbook.store.keyword import Weighed
 from openbook.types import Hit, StageScore
 
 if TYPE_CHECKING:
@@ -43,10 +41,6 @@ class Retriever:
         self.embedder = embedder
         self.part = part
         self._asked = sides_asked(part.fusion)
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="embed")
-
-    def close(self) -> None:
-        self._threads.shutdown()
 
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
@@ -60,10 +54,8 @@ class Retriever:
         if not question:
             raise QueryError("the question is empty", do="ask something")
         ms: dict[str, float] = {}
-        # The model runs beside the snapshot and the keyword search; neither holds the interpreter.
-        vector = self._threads.submit(self._embed, question, ms) if self._asked[0] else None
-        if vector and self.embedder.remote:
-            vector.result()  # no snapshot is held open while a remote model thinks
+        # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
+        vector = self._embed(question, ms) if self._asked[0] else None
         for attempt in range(_ATTEMPTS):
             with self.index.database.snapshot(principals) as connection:
                 view = self.index.view(connection, principals, filter)
@@ -82,36 +74,31 @@ class Retriever:
         return vector  # type: ignore[no-any-return]  # numpy's rows are untyped
 
     def _rank(
-        self, view: View, question: str, vector: Future[FloatArray] | None, k: int, ms: dict[str, float]
+        self, view: View, question: str, vector: FloatArray | None, k: int, ms: dict[str, float]
     ) -> tuple[list[tuple[int, float]], dict[int, dict[str, StageScore]]]:
         n = max(self.part.candidates, k + self.part.merge // 2)  # of so many pairs each leaves one hit less
         fusion = self.part.fusion
         dense: Ranking = []
         keyword: Ranking = []
         cosines: dict[int, float] = {}
-        weighed: dict[int, Weighed] = {}
         read, known = None, 1.0
         with _Timer(ms, "keyword"):
             if isinstance(fusion, EvidenceFusion):
                 read = self.index.read(view, question)
-                if fusion.familiarity and vector:
+                if fusion.familiarity and vector is not None:
                     (known,) = familiarity([question], self.embedder)
             if self._asked[1]:
                 keyword = self.index.keyword(view, read or question, n)
-            if read:  # as much of it as can be done while the model runs
-                weighed = self.index.weigh(view, read, [chunk for chunk, _ in keyword])
-        if vector:
-            embedded = vector.result()
+        if vector is not None:
             with _Timer(ms, "dense"):
                 # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too.
-                dense, cosines = self.index.dense(view, embedded, n, [chunk for chunk, _ in keyword])
+                dense, cosines = self.index.dense(view, vector, n, [chunk for chunk, _ in keyword])
         with _Timer(ms, "fuse"):
             if isinstance(fusion, EvidenceFusion):
                 assert read is not None
-                weighed |= self.index.weigh(view, read, [chunk for chunk in cosines if chunk not in weighed])
                 fused = evidence(
                     cosines,
-                    weighed,
+                    self.index.weigh(view, read, list(cosines or dict(keyword))),
                     weight=known * fusion.cosine,
                     chunk=fusion.chunk,
                     document=fusion.document,
