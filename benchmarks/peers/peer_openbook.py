@@ -60,8 +60,6 @@ class Openbook:
         return len(self.kb.list())
 
     def close(self) -> None:
-        for retriever in self._alone.values():
-            retriever.close()
         self.kb.close()
 
 

@@ -312,6 +312,28 @@ def test_a_guard_that_counts_other_questions_is_left_out_and_told() -> None:
     assert "f1 counts 30 and 20 questions" in refused(a, b, guards=["f1"])
 
 
+def test_what_two_judges_or_two_sets_of_examples_took_is_not_compared() -> None:
+    def judged(model: str, prompts: int, examples: str) -> Report:
+        return report(
+            {"ndcg@10": SAME, "faithfulness": SAME, "style_adherence": SAME},
+            details={"faithfulness": {"judge": {"model": model, "prompts": prompts}}},
+            settings={"style": {"file": "style.jsonl", "examples": examples}},
+        )
+
+    first = judged("openai:one", 1, "aa")
+    assert list(compare(first, judged("openai:one", 1, "aa")).rows) == ["ndcg@10", "faithfulness", "style_adherence"]
+    found = compare(first, judged("openai:one", 2, "bb"))
+    assert list(found.rows) == ["ndcg@10"]
+    assert found.notes == [
+        "not compared, because it was not taken alike (openai:one, prompts of version 1 / openai:one, prompts of"
+        " version 2): faithfulness",
+        "not compared, because it was not taken alike (aa / bb): style_adherence",
+    ]
+    assert "faithfulness was not taken alike (openai:one" in refused(
+        first, judged("openai:two", 1, "aa"), guards=["faithfulness"]
+    )
+
+
 def test_what_is_no_number_is_refused() -> None:
     line = refused(report({"ndcg@10": SAME}), report({"ndcg@10": [math.nan, *SAME[1:]]}))
     assert line == "ndcg@10: question 'q0' has no finite value; count a failure as 0"

@@ -84,8 +84,13 @@ def refuse_idle(context: typer.Context, why: str, do: str, *names: str) -> None:
 
 
 def typed(context: typer.Context, *names: str) -> list[str]:
-    """Those of the options that stand in the command, and not in the environment."""
-    return [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    """Those of the options that stand in the command, before the verb or after it, and not in the environment."""
+
+    def is_typed(name: str) -> bool:
+        sources = [each.get_parameter_source(name) for each in (context, context.parent) if each is not None]
+        return any(getattr(source, "name", "") == "COMMANDLINE" for source in sources)
+
+    return [*filter(is_typed, names)]
 
 
 def require_folder(*paths: Path | None) -> None:

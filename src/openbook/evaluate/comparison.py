@@ -380,11 +380,13 @@ def comparable(
             why = "is not in every report" if any(held) else "is in no report"
         elif any(one.keys() != held[0].keys() for one in held if one and held[0]):
             why = f"counts {' and '.join(str(len(one or ())) for one in held)} questions, not the same ones"
+        elif len(takers := {report.taken_by(measure) for report in reports} - {None}) > 1:
+            why = f"was not taken alike ({' / '.join(sorted(map(str, takers)))})"
         else:
             kept.append(measure)
             continue
         if measure in named:
-            do = "measure both on the same ones" if None not in held else _choice(reports)
+            do = "measure both alike" if None not in held else _choice(reports)
             raise QueryError(f"{measure} {why}", do=do)
         lacking.setdefault(why, []).append(measure)
     if not kept:

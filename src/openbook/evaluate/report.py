@@ -29,6 +29,10 @@ LOWER_IS_BETTER = (
 """Measures, by the start of their name, of which less is better."""
 
 
+JUDGED, STYLED = frozenset({"faithfulness", "unsupported_rate"}), frozenset({"style_adherence"})
+"""Measures taken by a judge model, and by a classifier of style."""
+
+
 def direction(measure: str) -> int:
     """1 where more of a measure is better, -1 where less is."""
     return -1 if measure.startswith(LOWER_IS_BETTER) else 1
@@ -112,6 +116,17 @@ class Report:
     created: str = ""
     db: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def taken_by(self, measure: str) -> str | None:
+        """What took a measure that another judge, or other examples of the style, would take otherwise; ``None``: any
+        would take it alike, or it is not told."""
+        if measure in STYLED:
+            return (self.settings.get("style") or {}).get("examples")
+        told = self.details.get("faithfulness") if measure in JUDGED else None
+        judge = told.get("judge") if isinstance(told, Mapping) else None
+        if not isinstance(judge, Mapping):
+            return None
+        return f"{judge.get('model')}, prompts of version {judge.get('prompts')}"
 
     def as_json(self) -> dict[str, Any]:
         """As the command line prints it and ``read_report`` reads it back."""

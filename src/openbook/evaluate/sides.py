@@ -25,7 +25,7 @@ from openbook.evaluate.kept import read_report
 from openbook.evaluate.measures import ranking
 from openbook.evaluate.measures.judge import PROMPTS, Budget, Judge
 from openbook.evaluate.pages.definitions import DEFINITIONS, definition, grouped
-from openbook.evaluate.report import Asked, Report, counted, mean, without_login
+from openbook.evaluate.report import JUDGED, STYLED, Asked, Report, counted, mean, without_login
 from openbook.evaluate.turns import in_turns
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 LIVE, DEFAULT = "live", "default"
 """Words for a side: the knowledge base as it answers now, and the recipe that a new one would have."""
-
-JUDGED, STYLED = frozenset({"faithfulness", "unsupported_rate"}), frozenset({"style_adherence"})
-"""Measures taken by a judge model, and by a classifier of style."""
 
 TOTALS = frozenset({"risk", "risk_coverage_area", "abstention_auroc", "win_rate", "flip_rate"})
 OF_PLACES = (
