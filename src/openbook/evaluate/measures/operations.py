@@ -388,8 +388,6 @@ def _scratch(kb: KnowledgeBase) -> Iterator[KnowledgeBase]:
     try:
         yield scratch
     finally:
-        if "_retriever" in scratch.__dict__:
-            scratch.__dict__["_retriever"].close()
         scratch.traces.close()
         _drop(kb, scratch.kb)
         keys = [hashlib.sha256(text.encode()).digest() for text in embedder.texts]
