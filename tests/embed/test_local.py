@@ -312,3 +312,25 @@ def run(code: str, folder: Path) -> str:
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0
     return said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stack for signals is asked for as Linux has it")
+def test_loading_the_model_leaves_python_its_own_stack_for_signals() -> None:
+    """OpenVINO gave the main thread one that Python's handler overflowed: Ctrl-C was a segmentation fault."""
+    script = (
+        "import ctypes\n"
+        "from openbook.embed import open_embedder\n"
+        "from openbook.recipe import LocalEmbedder\n"
+        "class Stack(ctypes.Structure):\n"
+        "    _fields_ = [('at', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)]\n"
+        "def is_own():\n"
+        "    stack = Stack()\n"
+        "    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))\n"
+        "    return stack.flags == 2  # SS_DISABLE\n"
+        "before = is_own()\n"
+        "open_embedder(LocalEmbedder()).encode(['a question'], 'query')\n"
+        "open_embedder(LocalEmbedder()).encode(['a text'] * 64)\n"
+        "print(before, is_own())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr

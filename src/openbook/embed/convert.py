@@ -16,7 +16,7 @@ from typing import Any
 
 from openbook.embed.cache import sha256
 from openbook.embed.folder import ModelFolder
-from openbook.embed.runtime import openvino
+from openbook.embed.runtime import core, openvino
 from openbook.errors import ModelError
 
 LAYOUT = 1
@@ -37,7 +37,7 @@ def converted(folder: ModelFolder, cache: Path | None) -> Any:
     place = cache / "models" / f"{folder.digest(cache)[:32]}-{LAYOUT}-{ov.__version__.partition('-')[0]}"
     if _whole(place):
         with contextlib.suppress(RuntimeError):
-            return _core().read_model(place / "model.xml")
+            return core().read_model(place / "model.xml")
     model = _convert(folder)
     # Not being able to write the cache costs time at the next start and nothing else.
     with contextlib.suppress(OSError, RuntimeError):
@@ -53,10 +53,6 @@ def converted(folder: ModelFolder, cache: Path | None) -> Any:
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return model
-
-
-def _core() -> Any:
-    return openvino().Core()
 
 
 def _whole(place: Path) -> bool:

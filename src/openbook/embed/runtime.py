@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,7 +74,7 @@ class Runtime:
         return self._build()
 
     def _compiled(self, **hints: Any) -> Any:
-        return _core().compile_model(self._graph, "CPU", {"INFERENCE_PRECISION_HINT": self.precision, **hints})
+        return core().compile_model(self._graph, "CPU", {"INFERENCE_PRECISION_HINT": self.precision, **hints})
 
     @cached_property
     def _quick(self) -> Any:
@@ -128,8 +128,16 @@ class Runtime:
             queue.wait_all()
 
 
-def _core() -> Any:
-    return openvino().Core()
+@cache
+def core() -> Any:
+    """OpenVINO, its CPU plugin loaded."""
+    core = openvino().Core()
+    # OpenVINO gives the thread that loads its CPU plugin a stack for signals, of the least size there is. Python's
+    # handlers run on it, and Ctrl-C overflowed it: so that thread is one that ends here.
+    loader = threading.Thread(target=core.get_property, args=("CPU", "FULL_DEVICE_NAME"))
+    loader.start()
+    loader.join()
+    return core
 
 
 def _padded(rows: Sequence[Sequence[int]], part: list[int]) -> list[Any]:
