@@ -80,7 +80,7 @@ class Index:
                     headings text[] NOT NULL,
                     page     int,
                     access   int NOT NULL,
-                    vector   halfvec({dimension}) NOT NULL
+                    vector   halfvec({dimension})
                 );
                 CREATE INDEX ON {table} (document);
                 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
