@@ -14,7 +14,7 @@ from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
 from openbook.store.documents import FileState, Write, Written
-from openbook.store.index import Index
+from openbook.store.index import Reading
 from openbook.types import Document, Heading
 
 
@@ -281,11 +281,12 @@ def test_a_document_that_another_process_changed_meanwhile_is_whole(
     kb.add(corpus)
     write, finished = kb.documents.write, []
 
-    def meanwhile(writes: list[Write], index: Index, done: list[tuple[int, FileState]]) -> Written:
+    def meanwhile(writes: list[Write], done: list[tuple[int, FileState]]) -> Written:
         if not finished:
-            write([Write(Document("d1", "giraffes"), None, [], np.zeros((0, 384), np.float32))], index)
+            nothing = Reading([], np.zeros((0, 384), np.float32), kb.index.embedder)
+            write([Write(Document("d1", "giraffes"), None, {kb.index.id: nothing})])
         finished.append(done)
-        written = write(writes, index, done)
+        written = write(writes, done)
         states = {
             state for _, state in kb.documents.files(kb.documents.root(corpus.as_uri(), "[[], []]", None)).values()
         }

@@ -9,27 +9,18 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from openbook.chunk import Chunker, embedded_text, open_chunker
-from openbook.embed.vectors import blended
-from openbook.errors import QueryError, SourceError
+from openbook.errors import OpenbookError, QueryError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
-from openbook.recipe import IndexHalf
-from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
+from openbook.reading import Reader
 from openbook.store.documents import Current, Documents, FileState, Write
-from openbook.store.index import Index
-from openbook.store.vectors import embed_cached
-from openbook.types import PUBLIC, Document, Metadata, Scalar, Skipped, storable
-
-if TYPE_CHECKING:
-    from openbook.embed import Embedder
+from openbook.store.index import Reading
+from openbook.types import PUBLIC, Chunk, Document, Metadata, Scalar, Skipped, storable
 
 BATCH_CHUNKS = 1024
 """Chunks of one transaction: enough for batches of equal length, few enough to lose little to a kill."""
@@ -114,35 +105,36 @@ class _Access:
         return now.access if now is not None else self.ruled or document.access
 
 
-def _runs(writes: Sequence[Write]) -> list[int]:
-    """Where, among the chunks of all these writes, each document and each section in it ends."""
-    sections = [(at, chunk.headings) for at, write in enumerate(writes) for chunk in write.chunks or ()]
-    return [row for row in range(1, len(sections) + 1) if row == len(sections) or sections[row] != sections[row - 1]]
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A document to be written, with its chunks by the number of the index, the live one's first; ``None``: its content
+    is the same."""
+
+    document: Document
+    file: int | None
+    chunks: Mapping[int, Sequence[Chunk]] | None = None
 
 
 @dataclass(slots=True)
 class _Batch:
-    writes: list[Write] = field(default_factory=list)
+    cuts: list[_Cut] = field(default_factory=list)
     finished: list[tuple[int, FileState]] = field(default_factory=list)
     chunks: int = 0
 
 
 class Ingest:
-    """One run of ``add``."""
+    """One run of ``add``. ``readers`` tells who reads for the indexes that are kept, the live one's first."""
 
     def __init__(
         self,
         documents: Documents,
-        index: Index,
-        embedder: Callable[[], Embedder],
-        part: IndexHalf,
+        readers: Callable[[], Sequence[Reader]],
         *,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.documents = documents
-        self.index = index
-        self.part = part
-        self._open_embedder = embedder
+        self._find_readers = readers
+        self._readers: list[Reader] = []
         self._tell = progress or (lambda _: None)
         self._batch = _Batch()
         self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
@@ -151,15 +143,6 @@ class Ingest:
         self._unfamiliar: list[tuple[str, str]] = []  # (source, script)
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
         self._files = self._of_files = self._in_hand = self._cut_chunks = 0
-
-    @cached_property
-    def embedder(self) -> Embedder:
-        """Opened when the first text is new: a folder in which nothing changed waits for no model."""
-        return self._open_embedder()
-
-    @cached_property
-    def chunker(self) -> Chunker:
-        return open_chunker(self.part.chunk, self.embedder)
 
     def add(
         self,
@@ -304,59 +287,87 @@ class Ingest:
             elif now is None or not now.same_content(document):
                 rechunk.append(document)
             elif not now.same(document) or now.file != file:
-                self._put(Write(document, file))
+                self._put(_Cut(document, file))
             else:
                 self._unchanged += 1
-        if rechunk:
-            for document, chunks in zip(rechunk, self.chunker.chunk_all(rechunk), strict=True):
-                self._put(Write(document, file, tuple(chunks)))
+        self._cut(rechunk, file)
 
-    def _put(self, write: Write) -> None:
-        self._batch.writes.append(write)
-        self._batch.chunks += len(write.chunks or ())
-        self._cut_chunks += len(write.chunks or ())
-        if self._batch.chunks >= BATCH_CHUNKS or len(self._batch.writes) >= 4 * BATCH_CHUNKS:
+    def _cut(self, documents: Sequence[Document], file: int | None) -> None:
+        """Cut documents into chunks, by every index's own recipe, and put them into the batch."""
+        if not documents:
+            return
+        if not self._readers:
+            self._readers = list(self._find_readers())
+        cuts = {reader.index.id: found for reader in [*self._readers] if (found := self._tried(reader, documents))}
+        for at, document in enumerate(documents):
+            self._put(_Cut(document, file, {index: found[at] for index, found in cuts.items()}))
+
+    def _tried(self, reader: Reader, documents: Sequence[Document]) -> list[Sequence[Chunk]] | None:
+        with self._may_fail(reader):
+            return [chunks for _, chunks in reader.cut(documents)]
+        return None
+
+    @contextmanager
+    def _may_fail(self, reader: Reader) -> Iterator[None]:
+        """An index that does not answer falls behind when its model fails; edits go on."""
+        try:
+            yield
+        except OpenbookError:
+            if reader is self._readers[0]:
+                raise
+            reader.rest()
+            self._readers.remove(reader)
+
+    def _put(self, cut: _Cut) -> None:
+        chunks = len(next(iter(cut.chunks.values()))) if cut.chunks else 0
+        self._batch.cuts.append(cut)
+        self._batch.chunks += chunks
+        self._cut_chunks += chunks
+        if self._batch.chunks >= BATCH_CHUNKS or len(self._batch.cuts) >= 4 * BATCH_CHUNKS:
             self._flush()
 
     def _flush(self) -> None:
         """Embed and commit the batch. What it held is durable and found by every process when this returns."""
         batch, self._batch = self._batch, _Batch()
-        if not batch.writes and not batch.finished:
+        if not batch.cuts and not batch.finished:
             return
-        writes, texts, embedded = list(batch.writes), [], 0
-        if batch.chunks:
-            room = self.chunker.max_tokens
-            texts = [embedded_text(w.document.title, chunk, room) for w in batch.writes for chunk in w.chunks or ()]
-            vectors, embedded = embed_cached(self.documents.database, self.embedder, texts, self._embedding)
-            ends = list(accumulate(len(write.chunks or ()) for write in batch.writes))
-            vectors = blended(vectors, _runs(batch.writes), self.part.neighbours)
-            cut = [write.document for write in batch.writes if write.chunks]
-            known = iter(familiarity([sample(document.text) for document in cut], self.embedder))
-            writes = [
-                replace(
-                    write,
-                    vectors=vectors[end - len(write.chunks or ()) : end],
-                    unfamiliar=script(sample(write.document.text))
-                    if write.chunks and next(known) < UNFAMILIAR
-                    else None,
-                )
-                for write, end in zip(batch.writes, ends, strict=True)
-            ]
-            self._unfamiliar += [(write.document.source, write.unfamiliar) for write in writes if write.unfamiliar]
-        written = self.documents.write(writes, self.index, batch.finished)
+        readings: list[dict[int, Reading]] = [{} for _ in batch.cuts]
+        for reader in [*self._readers]:
+            self._read(reader, batch, readings)
+        writes = [
+            Write(cut.document, cut.file, None if cut.chunks is None else read)
+            for cut, read in zip(batch.cuts, readings, strict=True)
+        ]
+        written = self.documents.write(writes, batch.finished)
         self._added += written.added
         self._updated += written.updated
         self._unchanged += written.unchanged
-        self._chunks += len(texts)
-        self._embedded += embedded
+        self._chunks += batch.chunks
         self._embedding(0)
-        # Another process changed these between our look and our lock; now they need chunks of their own.
-        for write in written.again:
-            self._put(Write(write.document, write.file, tuple(self.chunker.chunk(write.document))))
+        # Another process changed these, or the release, between our look and our lock: now they are to be read anew.
         if written.again:
+            self._readers = []
             halves = {write.file for write in written.again}
+            for write in written.again:
+                self._cut([write.document], write.file)
             self._batch.finished += [(number, state) for number, state in batch.finished if number in halves]
             self._flush()
+
+    def _read(self, reader: Reader, batch: _Batch, readings: Sequence[dict[int, Reading]]) -> None:
+        """Fill in what one index will hold of the batch."""
+        index, live = reader.index.id, reader is self._readers[0]
+        chunks = [(cut.chunks or {}).get(index) for cut in batch.cuts]
+        cuts = [(cut.document, its) for cut, its in zip(batch.cuts, chunks, strict=True) if its is not None]
+        if not cuts:
+            return
+        with self._may_fail(reader):
+            read, embedded = reader.read(cuts, self._embedding if live else None)
+            self._embedded += embedded
+            places = [place for place, its in zip(readings, chunks, strict=True) if its is not None]
+            for place, (document, _), reading in zip(places, cuts, read, strict=True):
+                place[index] = reading
+                if live and reading.unfamiliar:
+                    self._unfamiliar.append((document.source, reading.unfamiliar))
 
     def _drop(
         self, root: Path, vanished: set[str], gone: Sequence[int], keep_missing: bool, yes: bool, files: Sequence[int]
@@ -373,7 +384,7 @@ class Ingest:
                 )
             )
             return
-        self._removed += self.documents.remove(sorted(vanished), self.index, gone=gone, finished=self._held)
+        self._removed += self.documents.remove(sorted(vanished), gone=gone, finished=self._held)
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""

@@ -8,34 +8,35 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
-from openbook.recipe import LanguageModel, Recipe, differences
-from openbook.store.database import Connection, Database
+from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
+from openbook.serving import Serving, open_model, probe_of
+from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
+from openbook.store.releases import Pointers, Release, Releases, create_index
 from openbook.store.traces import Traces
 from openbook.types import PUBLIC, Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
-    from openbook.generate import Generator
     from openbook.ingest import Added, Progress
-    from openbook.retrieve import Retriever
+    from openbook.reading import Reader
+    from openbook.releasing import Building, Built, Difference, Plan, Releasing
 
 DEFAULT_DB = ".openbook"
 
 MOST_HITS = 10_000
 """Of one question: each comes with its text, and more is an export."""
 
-PROBE = "A model is known by what it makes of this sentence."
-PROBE_COSINE = 0.999
-"""Processors and servers round differently; below this cosine it is not the same model."""
+_FOLLOWED = 10
+"""Releases promoted while one question is asked, at most."""
 
 
 def open(
@@ -43,17 +44,20 @@ def open(
     name: str = "default",
     *,
     recipe: Recipe | None = None,
+    release: str | None = None,
     create: bool = True,
     say: Callable[[str], None] | None = None,
 ) -> KnowledgeBase:
     """Open a knowledge base, made if it is new.
 
-    ``db`` is a folder (an embedded PostgreSQL lives in it) or a ``postgresql://`` URL; by default ``$OPENBOOK_DB``,
-    else ``.openbook``. ``recipe`` decides how a new knowledge base reads and answers; for one that exists it may change
-    the query half only. ``say`` is told in a line when something takes long.
+    It answers by the release that is live, and follows when another one is promoted; by ``release``, if one is named,
+    whether or not it is live. ``db`` is a folder (an embedded PostgreSQL lives in it) or a ``postgresql://`` URL; by
+    default ``$OPENBOOK_DB``, else ``.openbook``. ``recipe`` decides how a new knowledge base reads and answers; for one
+    that exists it may change the query half only. ``say`` is told in a line when something takes long.
 
     Raises:
-        NotFound: there is none and ``create`` is false.
+        NotFound: there is none and ``create`` is false, or no such release.
+        QueryError: the release is still being built.
         RecipeError: the recipe's index half is not the one that the documents were indexed by.
         StoreError: the database does not start, answer or fit.
     """
@@ -67,7 +71,7 @@ def open(
         raise NotFound("no knowledge base here", where=str(db), do="add documents first: openbook add FOLDER")
     database = Database.open(db, say=say)
     try:
-        return KnowledgeBase(database, name, recipe=recipe, create=create)
+        return KnowledgeBase(database, name, recipe=recipe, release=release, create=create)
     except BaseException:
         database.close()
         raise
@@ -88,22 +92,35 @@ class KnowledgeBase:
     ``public``. Without it the caller is the owner and sees everything.
     """
 
-    def __init__(self, database: Database, name: str, *, recipe: Recipe | None = None, create: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        *,
+        recipe: Recipe | None = None,
+        release: str | None = None,
+        create: bool = True,
+    ) -> None:
         self.database = database
         self.name = name = storable(name)
-        row = self._row()
-        if row is None:
-            if not create:
+        kb = self._number()
+        if kb is None:
+            if not create or release is not None:
                 raise NotFound(
                     f"no knowledge base named {name!r}",
                     where=database.where,
                     do="add documents first: openbook add FOLDER",
                 )
-            self._create(recipe or Recipe())
-            row = self._row()
-            assert row is not None
-        self.kb, self.release, toml, index, hash, embedder, dimension, language, self._probe = row
-        self.recipe = Recipe.from_toml(toml, where=f"release {self.release}", stored=True)
+            kb = self._create(recipe or Recipe())
+        self.kb = kb
+        self.documents = Documents(database, kb)
+        self.traces = Traces(database, kb)
+        self.feedbacks = Feedbacks(database, kb)
+        self._releases = Releases(database, kb)
+        self._pinned = release
+        self._query: QueryHalf | None = None  # that which answers in the place of the release's own
+        self._others: dict[int, Reader] = {}  # who reads for indexes that do not answer
+        self.serving = self._load()
         if recipe is not None:
             # A recipe that says nothing of its index half asks for none other than the one that is there.
             told = differences(self.recipe.index, recipe.index) if "index" in recipe.model_fields_set else []
@@ -114,15 +131,34 @@ class KnowledgeBase:
                     "this recipe reads documents differently from the one they were indexed by: index."
                     f"{path} is {is_!r}, not {wanted!r}{more}",
                     where=f"knowledge base {name}",
-                    do="open one of another name with it",
+                    do="build a release by it: openbook release build --recipe FILE",
                 )
-            self.recipe = self.recipe.model_copy(update={"query": recipe.query})
-        self.index = Index(
-            database, self.kb, index, hash=hash, embedder=embedder, dimension=dimension, language=language
-        )
-        self.documents = Documents(database, self.kb)
-        self.traces = Traces(database, self.kb)
-        self.feedbacks = Feedbacks(database, self.kb)
+            self.answer_by(recipe.query)
+
+    @property
+    def release(self) -> str:
+        """The name of the release that answers."""
+        return self.serving.release.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """How documents become answers: the release's recipe, with the query half of ``answer_by``."""
+        return self.serving.recipe
+
+    @property
+    def index(self) -> Index:
+        """What the release finds documents by."""
+        return self.serving.index
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model that the index was built with. Raises: ModelError, StoreError: it is missing, or another one."""
+        return self.serving.embedder
+
+    def answer_by(self, query: QueryHalf) -> None:
+        """Answer by this query half from now on, here; nothing is stored."""
+        self._query = query
+        self.serving = self.serving.answering_by(query)
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -164,7 +200,7 @@ class KnowledgeBase:
         """
         from openbook.ingest import Ingest
 
-        ingest = Ingest(self.documents, self.index, lambda: self.embedder, self.recipe.index, progress=progress)
+        ingest = Ingest(self.documents, self._readers, progress=progress)
         return ingest.add(
             sources,
             include=include,
@@ -183,7 +219,7 @@ class KnowledgeBase:
             NotFound: a name means no document; nothing was removed.
             QueryError: a name means several; nothing was removed.
         """
-        return self.documents.remove([self._one(name, None)[1] for name in names], self.index)
+        return self.documents.remove([self._one(name, None)[1] for name in names])
 
     def list(self, *, as_: Sequence[str] | None = None) -> Sequence[dict[str, Any]]:
         """The documents, in order of source: id, title, version, metadata, access, when changed, characters."""
@@ -207,22 +243,100 @@ class KnowledgeBase:
 
     def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
         """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
-        return self.index.chunks(self._one(name, principals_of(as_))[0], principals_of(as_))
+        return self._now().index.chunks(self._one(name, principals_of(as_))[0], principals_of(as_))
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
         principals = principals_of(as_)
+        serving = self._now()
         return {
             "kb": self.name,
             "db": self.database.where,
             **self.documents.status(principals),
-            "chunks": self.index.count(principals),
-            "release": self.release,
-            "recipe": self.recipe.hash,
-            "embedder": {"hash": self.index.embedder, "dimension": self.index.dimension},
-            "unfamiliar": self.index.unfamiliar(principals),
-            "generator": self.recipe.query.generate.kind,
+            "chunks": serving.index.count(principals),
+            "release": serving.release.name,
+            "recipe": serving.recipe.hash,
+            "embedder": {"hash": serving.index.embedder, "dimension": serving.index.dimension},
+            "unfamiliar": serving.index.unfamiliar(principals),
+            "generator": serving.recipe.query.generate.kind,
+            **({"rollback": self._rollback()} if principals is None else {}),
         }
+
+    def _rollback(self) -> dict[str, Any] | None:
+        """What a rollback returns to, and how many documents it would have to read first."""
+        previous = next((one for one in self._releases.all() if one.state == "previous"), None)
+        if previous is None:
+            return None
+        return {"release": previous.name, "behind": self._releases.behind()[previous.index]}
+
+    # --- releases -----------------------------------------------------------------------------------------------------
+
+    def releases(self) -> Sequence[Release]:
+        """Every release, the oldest first: its recipe, its state, the report that speaks for it."""
+        return self._releases.all()
+
+    def show_release(self, name: str) -> Release:
+        """One release. Raises: NotFound."""
+        return self._releases.opened(name)[0]
+
+    def behind(self) -> Mapping[str, int]:
+        """How many documents the index of each release has not read yet, by the release's name."""
+        behind = self._releases.behind()
+        return {release.name: behind[release.index] for release in self._releases.all()}
+
+    def plan(self, recipe: Recipe) -> Plan:
+        """What a release by this recipe would take: texts, tokens, seconds, US dollars. Builds nothing.
+
+        A half that the recipe does not mention is that of the live release. Raises: ModelError.
+        """
+        return self._releasing.plan(recipe)
+
+    def build(self, recipe: Recipe, *, progress: Callable[[Building], None] | None = None) -> Built:
+        """Build a release by this recipe beside the live one, which goes on answering and taking edits.
+
+        Only what its index half needs is computed, and nothing if that is the live one's. A build that was killed goes
+        on where it was. Then ``promote`` it.
+
+        Raises:
+            QueryError: a release by this recipe is there, whole.
+            ModelError: its model is missing, or stopped answering.
+        """
+        return self._releasing.build(recipe, progress=progress)
+
+    def promote(self, release: str, *, require_report: bool = False) -> Pointers:
+        """Have a release answer from the next question of every process on.
+
+        ``require_report``: only if a comparison with the live release says "ship" (``openbook compare live r2 DATA``).
+
+        Raises:
+            NotFound: there is no such release.
+            QueryError: it is live, or still being built, or no comparison speaks for it.
+            ModelError, StoreError: its model is missing, or is not the one that it was built with.
+        """
+        return self._releasing.promote(release, require_report=require_report)
+
+    def rollback(self) -> Pointers:
+        """Have the release answer that answered before; no edit made since is lost. Raises: QueryError, ModelError."""
+        return self._releasing.rollback()
+
+    def prune(self, *releases: str) -> Sequence[str]:
+        """Delete releases: those named, or all that neither answer, nor are what ``rollback`` returns to, nor are being
+        built. Returns their names. Raises: NotFound, QueryError (the live one)."""
+        return self._releasing.prune(*releases)
+
+    def diff(self, a: str, b: str) -> Difference:
+        """Where the recipes of two releases differ. Raises: NotFound."""
+        return self._releasing.diff(a, b)
+
+    def keep_report(self, release: str, report: Mapping[str, Any]) -> None:
+        """Keep the comparison that speaks for or against a release, as ``compare`` prints it. Raises: NotFound."""
+        self._releases.keep_report(release, report)
+
+    @property
+    def _releasing(self) -> Releasing:
+        from openbook.releasing import Releasing
+
+        return Releasing(self._releases, self.documents)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -243,7 +357,7 @@ class KnowledgeBase:
         Raises:
             QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.
         """
-        trace = self._search(question, k, filter, as_)
+        _, trace = self._search(question, k, filter, as_)
         if record:
             self.traces.record(trace)
         return trace
@@ -266,9 +380,9 @@ class KnowledgeBase:
             QueryError: as ``search``.
             ModelError: the language model is missing, refused or did not answer.
         """
-        trace = self._search(question, self.recipe.query.context, filter, as_)
+        serving, trace = self._search(question, None, filter, as_)
         try:
-            answer = self.answer(trace, llm=llm, on_text=on_text)
+            answer = self._answer(serving, trace, llm, on_text)
         except OpenbookError as error:
             self.traces.record(replace(trace, details={"error": str(error)}))
             raise
@@ -288,8 +402,14 @@ class KnowledgeBase:
         Raises:
             ModelError: as ``ask``.
         """
+        return self._answer(self.serving, trace, llm, on_text)
+
+    def _answer(
+        self, serving: Serving, trace: Trace, llm: str | LanguageModel | None, on_text: Callable[[str], None] | None
+    ) -> Answer:
         start = time.perf_counter()
-        answer = self._generator(llm).generate(trace.question, trace.hits[: self.recipe.query.context], on_text)
+        hits = trace.hits[: serving.recipe.query.context]
+        answer = serving.generator(llm).generate(trace.question, hits, on_text)
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
         cited = [
@@ -339,64 +459,82 @@ class KnowledgeBase:
         """
         return self.feedbacks.all(principals_of(as_))
 
-    # --- parts --------------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def embedder(self) -> Embedder:
-        """The model that this index was built with; another one is refused."""
-        from openbook.embed import open_embedder
-
-        embedder = open_embedder(self.recipe.index.embed)
-        cosine = 0.0
-        if embedder.hash == self.index.embedder:
-            cosine = sum(a * b for a, b in zip(_probe(embedder), self._probe, strict=True))
-        if cosine < PROBE_COSINE:
-            raise StoreError(
-                f"the index was built with another model (then {self.index.embedder}, now {embedder.hash};"
-                f" their cosine on a probe is {cosine:.3f})",
-                where=f"knowledge base {self.name}",
-                do="put the former model back, or add the documents to a new knowledge base",
-            )
-        return embedder
-
-    @cached_property
-    def _retriever(self) -> Retriever:
-        from openbook.retrieve import Retriever
-
-        return Retriever(self.index, self.embedder, self.recipe.query)
-
-    @cached_property
-    def _generators(self) -> dict[str, Generator]:
-        return {}
-
-    def _generator(self, llm: str | LanguageModel | None) -> Generator:
-        from openbook.generate import open_generator, parse_llm
-
-        part = self.recipe.query.generate if llm is None else parse_llm(llm) if isinstance(llm, str) else llm
-        if part.hash not in self._generators:
-            self._generators[part.hash] = open_generator(part, self.embedder)
-        return self._generators[part.hash]
-
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _search(self, question: str, k: int, filter: str | Filter | None, as_: Sequence[str] | None) -> Trace:
-        if not 1 <= k <= MOST_HITS:
+    def _search(
+        self, question: str, k: int | None, filter: str | Filter | None, as_: Sequence[str] | None
+    ) -> tuple[Serving, Trace]:
+        """The trace of a question, and the release that found it; without ``k`` as many hits as it answers from."""
+        if k is not None and not 1 <= k <= MOST_HITS:
             raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
+        from openbook.retrieve import Superseded
+
         start = time.perf_counter()
         question = storable(question)
         principals = principals_of(as_)
         tree = parse(filter) if isinstance(filter, str) else filter
-        found = self._retriever.retrieve(question, k, principals=principals, filter=tree)
-        return Trace(
+        for _ in range(_FOLLOWED):
+            serving = self.serving
+            most = serving.recipe.query.context if k is None else k
+            try:
+                found = serving.retriever.retrieve(question, most, principals=principals, filter=tree)
+                break
+            except Superseded:
+                self.serving = self._load(serving)
+        else:
+            raise StoreError("releases change too fast", where=self.database.where, do="ask again")
+        return serving, Trace(
             id=str(uuid.uuid4()),
             question=question,
-            release=self.release,
+            release=serving.release.name,
             ms={**found.ms, "total": _ms(start)},
             hits=found.hits,
             filter=None if tree is None else str(tree),
             principals=principals,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+
+    def _load(self, former: Serving | None = None) -> Serving:
+        """The release that answers now. What is open of its index and its model stays open."""
+        release, index, probe = self._releases.opened(self._pinned)
+        if release.state == "building":
+            raise QueryError("is not whole yet", where=release.name, do="openbook release build goes on with it")
+        open_: Callable[[], Embedder] | None = None
+        if former is not None and former.index.id == index.id:
+            index, open_ = former.index, lambda: former.embedder
+        elif (other := self._others.get(index.id)) is not None and other.part.embed.kind == "local":
+            index, open_ = other.index, lambda: other.embedder
+        return Serving(release, index, probe, query=self._query, pinned=self._pinned is not None, embedder=open_)
+
+    def _now(self) -> Serving:
+        """The release that answers by now."""
+        if self._pinned is None and self._releases.live() != self.serving.release.id:
+            self.serving = self._load(self.serving)
+        return self.serving
+
+    def _readers(self) -> Sequence[Reader]:
+        """Who reads documents for each index that is kept, the live one's first. One whose model failed a moment ago
+        rests: its index falls behind, and edits go on."""
+        serving = self._now()
+        releases = sorted(self._releases.all(), key=lambda release: release.state != "live")
+        readers: list[Reader] = []
+        for release in {release.index: release for release in reversed(releases)}.values():
+            reader = serving.reader if release.index == serving.index.id else self._reader(release)
+            if release.state == "live":
+                readers.insert(0, reader)
+            elif not reader.rests:
+                readers.append(reader)
+        return readers
+
+    def _reader(self, release: Release) -> Reader:
+        """Who reads for an index that this knowledge base does not answer from."""
+        from openbook.reading import Reader
+
+        if release.index not in self._others:
+            _, index, probe = self._releases.opened(release.name)
+            part, waits = release.recipe.index, release.state == "live"
+            self._others[index.id] = Reader(index, part, partial(open_model, part, index, probe, patient=waits))
+        return self._others[release.index]
 
     def _one(self, name: str, principals: Sequence[str] | None) -> tuple[str, str]:
         found = self.documents.find(storable(name), principals)
@@ -406,55 +544,39 @@ class KnowledgeBase:
             raise QueryError(f"means {len(found)} documents", where=name, do=f"name one whole, such as {found[0][1]}")
         return found[0]
 
-    def _row(self) -> Any:
+    def _number(self) -> int | None:
         with self.database.snapshot(None) as connection:
-            return connection.execute(
-                "SELECT k.id, r.name, r.recipe, i.id, i.hash, i.embedder, i.dimension, i.language, i.probe"
-                " FROM openbook.knowledge_base k JOIN openbook.release r ON r.id = k.live"
-                " JOIN openbook.index i ON i.id = r.index WHERE k.name = %s",
-                [self.name],
+            row = connection.execute(
+                "SELECT id FROM openbook.knowledge_base WHERE name = %s AND live IS NOT NULL", [self.name]
             ).fetchone()
+        return None if row is None else int(row[0])
 
-    def _create(self, recipe: Recipe) -> None:
+    def _create(self, recipe: Recipe) -> int:
         """The knowledge base with its index and its first release, in one transaction."""
         from openbook.embed import open_embedder
 
-        part = recipe.index
-        embedder = open_embedder(part.embed)
-        probe = _probe(embedder)
+        embedder = open_embedder(recipe.index.embed)
+        probe = probe_of(embedder)
         with self.database.transaction("owner") as connection:
             connection.execute(
                 "INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [self.name]
             )
-            kb, live = _fetch(
-                connection, "SELECT id, live FROM openbook.knowledge_base WHERE name = %s FOR UPDATE", [self.name]
-            )
-            if live is not None:
-                return  # another process was first
-            (index,) = _fetch(
-                connection,
-                "INSERT INTO openbook.index (kb, hash, embedder, dimension, language, probe)"
-                " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-                [kb, part.hash, embedder.hash, embedder.dimension, part.keyword.language, probe],
-            )
-            roles = self.database.roles(connection)
-            Index.create(connection, index, embedder.dimension, roles["reader"], roles["writer"])
-            (release,) = _fetch(
-                connection,
-                "INSERT INTO openbook.release (kb, name, recipe, index) VALUES (%s, %s, %s, %s) RETURNING id",
-                [kb, "r1", recipe.to_toml(), index],
-            )
-            connection.execute("UPDATE openbook.knowledge_base SET live = %s WHERE id = %s", [release, kb])
-
-
-def _fetch(connection: Connection, statement: LiteralString, params: Sequence[Any]) -> tuple[Any, ...]:
-    row = connection.execute(statement, params).fetchone()
-    assert row is not None
-    return row
-
-
-def _probe(embedder: Embedder) -> list[float]:
-    return [float(x) for x in embedder.encode([PROBE])[0]]
+            found = connection.execute(
+                "SELECT id, live FROM openbook.knowledge_base WHERE name = %s FOR UPDATE", [self.name]
+            ).fetchone()
+            assert found is not None
+            kb = int(found[0])
+            if found[1] is None:  # else another process was first
+                index = create_index(
+                    self.database, connection, kb, recipe, embedder.hash, embedder.dimension, probe, complete=True
+                )
+                connection.execute(
+                    "WITH first AS (INSERT INTO openbook.release (kb, name, recipe, index, promoted)"
+                    "  VALUES (%s, 'r1', %s, %s, now()) RETURNING id)"
+                    " UPDATE openbook.knowledge_base SET live = first.id FROM first WHERE knowledge_base.id = %s",
+                    [kb, recipe.to_toml(), index, kb],
+                )
+        return kb
 
 
 def principals_of(as_: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -9,9 +9,15 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.store import index as room
 from openbook.store.documents import Write
 from openbook.store.filter import parse
+from openbook.store.index import Reading
 from openbook.types import PUBLIC, Chunk, Document
 
 ROWS = 400
+
+
+def reading(kb: KnowledgeBase, chunks: list[Chunk], vectors: np.ndarray) -> dict[int, Reading]:
+    """What the live index will hold of a document."""
+    return {kb.index.id: Reading(chunks, vectors, kb.index.embedder)}
 
 
 @pytest.fixture
@@ -24,8 +30,9 @@ def filled(kb: KnowledgeBase) -> tuple[KnowledgeBase, np.ndarray]:
         document = Document(
             source=f"d{n}", text=f"text {n}", metadata={"n": n}, access=("public",) if n % 2 else ("u:x",)
         )
-        writes.append(Write(document, None, [Chunk(0, len(document.text), document.text)], vectors[n : n + 1]))
-    kb.documents.write(writes, kb.index)
+        chunks = [Chunk(0, len(document.text), document.text)]
+        writes.append(Write(document, None, reading(kb, chunks, vectors[n : n + 1])))
+    kb.documents.write(writes)
     return kb, vectors
 
 
@@ -87,7 +94,8 @@ def test_what_is_fetched_is_what_stands_there(kb: KnowledgeBase, whole: int, mon
     vector = np.eye(384, dtype=np.float32)
     for name, text in texts.items():
         chunks = [Chunk(start, end, text[start:end], (name,), 1) for start, end in spans[name]]
-        kb.documents.write([Write(Document(source=name, text=text), None, chunks, vector[: len(chunks)])], kb.index)
+        read = reading(kb, chunks, vector[: len(chunks)])
+        kb.documents.write([Write(Document(source=name, text=text), None, read)])
     with kb.database.snapshot(None) as connection:
         view = kb.index.view(connection, None, None)
         found = kb.index.fetch(view, [chunk for chunk, _ in kb.index.dense(view, vector[0], 10)[0]])
@@ -102,8 +110,9 @@ def test_what_is_fetched_is_what_stands_there(kb: KnowledgeBase, whole: int, mon
 
 def test_vectors_of_another_length_are_refused(kb: KnowledgeBase) -> None:
     document = Document(source="d", text="text")
+    read = reading(kb, [Chunk(0, 4, "text")], np.ones((1, 5), np.float32))
     with pytest.raises(Exception, match="dimensions"):
-        kb.documents.write([Write(document, None, [Chunk(0, 4, "text")], np.ones((1, 5), np.float32))], kb.index)
+        kb.documents.write([Write(document, None, read)])
     assert kb.status()["documents"] == 0
 
 

@@ -3,6 +3,7 @@
 documents.py   add, list, show, remove, status
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
+releases.py    release build, list, show, diff, promote, rollback, prune
 datasets.py    dataset from-feedback, sample, annotate, write, check
 opening.py     the options that verbs share, and the knowledge base that they name
 printing.py    text, JSON, progress and failures
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, measuring
+from openbook.cli import asking, datasets, documents, measuring, releases
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -69,6 +70,7 @@ VERBS: dict[str, Callable[..., None]] = {
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 app.add_typer(datasets.app, name="dataset")
+app.add_typer(releases.app, name="release")
 
 
 _INTERRUPTED = 130

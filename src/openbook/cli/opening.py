@@ -49,7 +49,7 @@ def opened(
     )
     with base:
         if chosen is not None:
-            base.recipe = base.recipe.model_copy(update={"query": chosen.query})
+            base.answer_by(chosen.query)
         yield base
 
 

@@ -57,11 +57,12 @@ class Embedder(Protocol):
         """For each text ``int32[t, 2]``: start and end of every token in code points, none cut off, none special."""
 
 
-def open_embedder(part: LocalEmbedder | OpenAIEmbedder, *, cache: Path | None = None) -> Embedder:
+def open_embedder(part: LocalEmbedder | OpenAIEmbedder, *, cache: Path | None = None, patient: bool = True) -> Embedder:
     """The model that a recipe names; what is slow to make is made when first needed.
 
     ``cache`` is the folder in which openbook keeps what it need not compute twice: by default ``$OPENBOOK_CACHE``,
-    else ``~/.cache/openbook``.
+    else ``~/.cache/openbook``. ``patient``: a server that does not answer is asked again, for half a minute and more;
+    otherwise once.
 
     Raises:
         ModelError: the model or its key is missing, or it cannot be run safely.
@@ -69,7 +70,7 @@ def open_embedder(part: LocalEmbedder | OpenAIEmbedder, *, cache: Path | None = 
     if isinstance(part, OpenAIEmbedder):
         from openbook.embed.api import APIModel
 
-        return APIModel(part, cache=cache)
+        return APIModel(part, cache=cache) if patient else APIModel(part, cache=cache, seconds=10.0, attempts=1)
     from openbook.embed.local import LocalModel
 
     return LocalModel(part, cache=cache)

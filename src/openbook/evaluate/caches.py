@@ -74,7 +74,7 @@ def open_copy(
         raise NotFound("no document to ask", where=f"knowledge base {kb.name}", do="openbook add FOLDER")
     copy = open_(folder / f"copy-{maker}-{of}-{_hash(_reader(recipe))}", recipe=recipe, say=say)
     try:
-        copy.documents.remove([row["source"] for row in copy.list() if row["source"] not in there], copy.index)
+        copy.documents.remove([row["source"] for row in copy.list() if row["source"] not in there])
         _erase_former(copy)
         sources = list(there)
         for first in range(0, len(sources), _COPIED_TOGETHER):

@@ -509,7 +509,7 @@ def opened(
         if recipe is None:
             return base
         if recipe.index == base.recipe.index:
-            base.recipe = recipe
+            base.answer_by(recipe.query)
             return base
         copy = open_copy(base, recipe, say=say, progress=progress)
     except BaseException:

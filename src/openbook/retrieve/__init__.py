@@ -33,10 +33,22 @@ class Retrieved:
     ms: dict[str, float]
 
 
-class Retriever:
-    """The query half of a recipe up to the hits, over one index."""
+class Superseded(Exception):
+    """Another release answers by now: ask that one."""
 
-    def __init__(self, index: Index, embedder: Embedder, part: QueryHalf) -> None:
+
+class Retriever:
+    """The query half of a recipe up to the hits, over one index.
+
+    ``release`` is the number of the release that it answers for, as long as that one is live; ``None``: always.
+
+    Raises:
+        StoreError: the index was built with another model.
+    """
+
+    def __init__(self, index: Index, embedder: Embedder, part: QueryHalf, *, release: int | None = None) -> None:
+        index.require(embedder.hash)
+        self.release = release
         self.index = index
         self.embedder = embedder
         self.part = part
@@ -49,6 +61,7 @@ class Retriever:
 
         Raises:
             QueryError: the question is blank.
+            Superseded: its release is no longer live.
         """
         question = question[:QUESTION_CHARACTERS].strip()
         if not question:
@@ -59,6 +72,8 @@ class Retriever:
         for attempt in range(_ATTEMPTS):
             with self.index.database.snapshot(principals) as connection:
                 view = self.index.view(connection, principals, filter)
+                if self.release not in (None, view.live):
+                    raise Superseded
                 fused, stages = self._rank(view, question, vector, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
                 if attempt + 1 < _ATTEMPTS and self._asked[1] and self.index.is_ahead(view):

@@ -11,15 +11,21 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from openbook.errors import StoreError
 from openbook.store.database import Connection, Database
 from openbook.store.filter import attributes, filterable, tuples
-from openbook.types import Chunk, Document, Heading, Metadata
+from openbook.store.index import Index, Reading
+from openbook.types import Document, Heading, Metadata
 
-if TYPE_CHECKING:
-    from openbook.embed import FloatArray
-    from openbook.store.index import Index
+FIRST = str(uuid.UUID(int=0))
+"""An id before all others: they are random, of version 4."""
+
+TOGETHER = 500_000
+"""Bytes of text that an index reads at once when it catches up: about a thousand chunks."""
+
+_MOST_TOGETHER = 256  # documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +66,13 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A document to be written. ``vectors`` is float32[n, d], a row a chunk; without chunks (``None``) the content
-    is believed unchanged, and only metadata and access are written. ``unfamiliar`` is the script of a language that the
-    model does not know; ``None``: it knows it."""
+    """A document to be written. ``readings`` tells, by the number of the index, what each index will hold of it; an
+    index that is not the live one may lack, and is then behind. Without any (``None``) the content is believed
+    unchanged, and only metadata and access are written."""
 
     document: Document
     file: int | None = None
-    chunks: Sequence[Chunk] | None = None
-    vectors: FloatArray | None = None
-    unfamiliar: str | None = None
+    readings: Mapping[int, Reading] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Written:
     added: int = 0
     updated: int = 0
     unchanged: int = 0
-    again: tuple[Write, ...] = ()  # another process changed them meanwhile: they need chunks
+    again: tuple[Write, ...] = ()  # another process changed them, or the release, meanwhile: they need readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +195,7 @@ class Documents:
             ).fetchone()
         if row is None:
             return None
-        source, text, title, metadata, access, headings, pages = row
-        return Document(
-            source=source,
-            text=text,
-            title=title,
-            metadata=tuples(metadata),
-            access=tuple(access),
-            headings=tuple(Heading(*heading) for heading in headings),
-            pages=tuple(pages),
-        )
+        return _document(*row)
 
     def texts(self, ids: Sequence[str], principals: Sequence[str] | None) -> dict[str, str]:
         """id → its current text, of those documents that are there and that the principals may see."""
@@ -323,19 +318,20 @@ class Documents:
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
-    def write(self, writes: Sequence[Write], index: Index, finished: Iterable[tuple[int, FileState]] = ()) -> Written:
-        """Write a batch in one transaction; ``finished`` files are whole with it and are remembered as read, but for
-        those of which something is to be written ``again``."""
+    def write(self, writes: Sequence[Write], finished: Iterable[tuple[int, FileState]] = ()) -> Written:
+        """Write a batch in one transaction, into every index that is kept; ``finished`` files are whole with it and are
+        remembered as read, but for those of which something is to be written ``again``."""
         by_source = {write.document.source: write for write in writes}  # the last of a source wins
         again: list[Write] = []
         plans: list[_Plan] = []
         with self.database.transaction() as connection:
+            live, kept = self._kept(connection)
             access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
             self._found(connection, by_source, access)
             for source, current in self._rows(connection, list(by_source), lock=True):
                 write = by_source[source]
                 plan = _Plan.of(write, current, access[normal_access(write.document.access)])
-                if plan.rechunk and write.chunks is None:
+                if plan.rechunk and live not in (write.readings or {}):
                     again.append(write)
                 else:
                     plans.append(plan)
@@ -343,13 +339,11 @@ class Documents:
             changed = [plan for plan in plans if plan.changed]
             self._write_attributes(connection, changed)
             rechunked = [plan for plan in changed if plan.rechunk]
-            index.delete(connection, [plan.id for plan in rechunked])
-            index.upsert(
-                connection,
-                [(p.id, p.version, p.access, p.write.chunks or (), p.write.vectors) for p in rechunked],
-            )
-            index.set_unfamiliar(connection, [(p.id, p.write.unfamiliar) for p in rechunked if p.write.unfamiliar])
-            index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
+            for index in kept:
+                index.delete(connection, [plan.id for plan in rechunked])
+                read = [(plan, (plan.write.readings or {}).get(index.id)) for plan in rechunked]
+                index.upsert(connection, [(p.id, p.version, p.access, reading) for p, reading in read if reading])
+                index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
             # What another root read from the same file is not what is there now.
             moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
             self._unread(connection, [id for id in self._same_files(connection, [*moved]) if id not in moved])
@@ -358,6 +352,18 @@ class Documents:
             self._feed(connection, [plan.id for plan in changed])
         added = sum(plan.new for plan in changed)
         return Written(added, len(changed) - added, len(plans) - len(changed), tuple(again))
+
+    def _kept(self, connection: Connection) -> tuple[int, list[Index]]:
+        """The number of the live release's index, and every index there is; until this transaction ends, neither
+        changes."""
+        share_indexes(connection, self.kb)
+        row = connection.execute(
+            "SELECT r.index FROM openbook.knowledge_base k JOIN openbook.release r ON r.id = k.live WHERE k.id = %s",
+            [self.kb],
+        ).fetchone()
+        if row is None:
+            raise StoreError("the knowledge base is gone", where=self.database.where, do="openbook status")
+        return row[0], Index.kept(connection, self.database, self.kb)
 
     def _found(
         self, connection: Connection, writes: Mapping[str, Write], access: Mapping[tuple[str, ...], int]
@@ -421,7 +427,6 @@ class Documents:
     def remove(
         self,
         sources: Sequence[str],
-        index: Index,
         *,
         gone: Sequence[int] = (),
         finished: Iterable[tuple[int, FileState]] = (),
@@ -430,6 +435,7 @@ class Documents:
         are whole without the documents, and the rest of their files are read again by the next add. Returns how many.
         """
         with self.database.transaction() as connection:
+            _, kept = self._kept(connection)
             ids = [current.id for _, current in self._rows(connection, sources, lock=True) if not current.removed]
             connection.execute(
                 "UPDATE openbook.document SET removed = now(), changed = now() WHERE id = ANY(%s::uuid[])", [ids]
@@ -442,9 +448,50 @@ class Documents:
             self._finish(connection, finished)
             forgotten = self._same_files(connection, gone)
             connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [forgotten])
-            index.delete(connection, ids)
+            for index in kept:
+                index.delete(connection, ids)
             self._feed(connection, ids)
         return len(ids)
+
+    # --- what an index has not read -----------------------------------------------------------------------------------
+
+    def behind(self, index: int, after: str = FIRST) -> list[tuple[str, int, Document]]:
+        """(id, version, document) of those that the index has not read in their newest version, in order of id, from
+        the one that follows ``after``: at least one where there is one, and not much more than ``TOGETHER`` bytes. Of
+        an index that does not exist, such as 0, that is every document."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, version, source, text, title, metadata, principals, headings, pages FROM ("
+                "  SELECT d.id::text, d.version, d.source, v.text, v.title, d.metadata, a.principals, v.headings,"
+                "   v.pages, sum(octet_length(v.text)) OVER (ORDER BY d.id) - octet_length(v.text) AS before"
+                "  FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
+                "  JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+                "  WHERE d.kb = %s AND d.removed IS NULL AND d.id > %s::uuid AND NOT EXISTS ("
+                "   SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)"
+                "  ORDER BY d.id LIMIT %s) batch WHERE before < %s ORDER BY id",
+                [self.kb, after, index, _MOST_TOGETHER, TOGETHER],
+            ).fetchall()
+        return [(id, version, _document(*rest)) for id, version, *rest in rows]
+
+    def catch_up(self, index: Index, readings: Sequence[tuple[str, int, Reading]], *, feed: bool) -> int:
+        """Give an index what was read of (document, version); what has changed meanwhile is left out, and stays what
+        the index is behind by. ``feed``: keyword views of the index are in use. Returns how many were given."""
+        read = {id: (version, reading) for id, version, reading in readings}
+        with self.database.transaction() as connection:
+            _, kept = self._kept(connection)
+            if index.id not in {one.id for one in kept}:
+                raise StoreError(f"index {index.id} was dropped meanwhile", where=self.database.where, do="build anew")
+            rows = connection.execute(
+                "SELECT d.id::text, d.version, d.access FROM openbook.document d"
+                " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.key FOR UPDATE OF d",
+                [list(read)],
+            ).fetchall()
+            now = [(id, version, access) for id, version, access in rows if read[id][0] == version]
+            index.delete(connection, [id for id, _, _ in now])
+            index.upsert(connection, [(id, version, access, read[id][1]) for id, version, access in now])
+            if feed:
+                self._feed(connection, [id for id, _, _ in now])
+        return len(now)
 
     @staticmethod
     def _unread(connection: Connection, files: Sequence[int]) -> None:
@@ -479,6 +526,45 @@ class Documents:
                 " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
                 [self.kb, self.kb, list(ids)],
             )
+
+
+def is_behind(connection: Connection, kb: int, index: int) -> int:
+    """How many documents of a knowledge base an index has not read in their newest version."""
+    row = connection.execute(
+        "SELECT count(*) FROM openbook.document d WHERE d.kb = %s AND d.removed IS NULL AND NOT EXISTS ("
+        " SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)",
+        [kb, index],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def share_indexes(connection: Connection, kb: int) -> None:
+    """Until this transaction ends no release is promoted, no index made and none dropped. Taken before any row is
+    locked, so that nobody waits in a circle."""
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", [_INDEXES_LOCK, kb])
+
+
+def own_indexes(connection: Connection, kb: int) -> None:
+    """Until this transaction ends nobody else writes a document: those who do have finished, or wait."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_INDEXES_LOCK, kb])
+
+
+_INDEXES_LOCK = 0x696E6478  # "indx"; of two numbers, so that it is none of the migrations' lock
+
+
+def _document(
+    source: str, text: str, title: str, metadata: Any, access: Sequence[str], headings: Any, pages: Sequence[int]
+) -> Document:
+    return Document(
+        source=source,
+        text=text,
+        title=title,
+        metadata=tuples(metadata),
+        access=tuple(access),
+        headings=tuple(Heading(*heading) for heading in headings),
+        pages=tuple(pages),
+    )
 
 
 def normal_access(access: Iterable[str]) -> tuple[str, ...]:

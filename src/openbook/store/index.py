@@ -41,8 +41,23 @@ class View:
 
     connection: Connection
     position: Position
+    live: int  # the number of the release that answers in this snapshot
     access: tuple[int, ...] | None  # access sets that the caller may see; None: all
     filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an index holds of one document version: its chunks, a row of ``vectors`` (float32[n, d]) for each.
+
+    ``embedder`` is the hash of the model that made the vectors; ``unfamiliar`` the script of a language that it does
+    not know (``None``: it knows it).
+    """
+
+    chunks: Sequence[Chunk]
+    vectors: FloatArray
+    embedder: str
+    unfamiliar: str | None = None
 
 
 def keyword_folder(database: Database, kb: int, index: int) -> Path:
@@ -56,6 +71,7 @@ class Index:
     def __init__(
         self, database: Database, kb: int, id: int, *, hash: str, embedder: str, dimension: int, language: str
     ) -> None:
+        """``hash`` is that of the index half, ``embedder`` that of the model."""
         self.database = database
         self.kb = kb
         self.id = id
@@ -64,6 +80,17 @@ class Index:
         self.dimension = dimension
         self.table = sql.Identifier("openbook", f"chunk_{id}")
         self._view = KeywordView(keyword_folder(database, kb, id), language)
+
+    @classmethod
+    def kept(cls, connection: Connection, database: Database, kb: int) -> list[Index]:
+        """Every index of a knowledge base: of the release that answers, of the one before it, of candidates."""
+        rows = connection.execute(
+            "SELECT id, hash, embedder, dimension, language FROM openbook.index WHERE kb = %s ORDER BY id", [kb]
+        ).fetchall()
+        return [
+            cls(database, kb, id, hash=hash, embedder=embedder, dimension=dimension, language=language)
+            for id, hash, embedder, dimension, language in rows
+        ]
 
     @staticmethod
     def create(connection: Connection, id: int, dimension: int, reader: str, writer: str) -> None:
@@ -111,12 +138,16 @@ class Index:
 
     # --- writing, inside the caller's transaction ---------------------------------------------------------------------
 
-    def upsert(
-        self, connection: Connection, rows: Sequence[tuple[str, int, int, Sequence[Chunk], FloatArray | None]]
-    ) -> None:
-        """Insert (document, version, access, chunks, vectors float32[n, d]); old chunks were deleted before."""
+    def upsert(self, connection: Connection, rows: Sequence[tuple[str, int, int, Reading]]) -> None:
+        """Insert what was read of (document, version, access); what was there of them was deleted before.
+
+        Raises:
+            StoreError: vectors of another model.
+        """
         from pgvector import HalfVector
 
+        for _, _, _, reading in rows:
+            self.require(reading.embedder)
         statement = sql.SQL(
             'INSERT INTO {} (document, version, start, "end", headings, page, access, vector)'
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %b)"
@@ -126,26 +157,34 @@ class Index:
                 statement,
                 [
                     (document, version, c.start, c.end, list(c.headings), c.page, access, HalfVector(vector))
-                    for document, version, access, chunks, vectors in rows
-                    for c, vector in zip(chunks, vectors if vectors is not None else (), strict=True)
+                    for document, version, access, reading in rows
+                    for c, vector in zip(reading.chunks, reading.vectors, strict=True)
                 ],
+            )
+            cursor.executemany(
+                "INSERT INTO openbook.unfamiliar (index, document, script) VALUES (%s, %s, %s)",
+                [(self.id, document, read.unfamiliar) for document, _, _, read in rows if read.unfamiliar],
+            )
+            cursor.executemany(
+                "INSERT INTO openbook.indexed (index, document, version) VALUES (%s, %s, %s)",
+                [(self.id, document, version) for document, version, _, _ in rows],
             )
 
     def delete(self, connection: Connection, documents: Sequence[str]) -> None:
-        connection.execute(
-            sql.SQL("DELETE FROM {} WHERE document = ANY(%s::uuid[])").format(self.table), [list(documents)]
-        )
-        connection.execute(
-            "DELETE FROM openbook.unfamiliar WHERE index = %s AND document = ANY(%s::uuid[])",
-            [self.id, list(documents)],
-        )
+        """Drop what the index holds of these documents: those that are there, it is then behind by."""
+        for table in (self.table, *(sql.Identifier("openbook", name) for name in ("unfamiliar", "indexed"))):
+            of_index = sql.SQL("") if table is self.table else sql.SQL("index = {} AND ").format(sql.Literal(self.id))
+            connection.execute(
+                sql.SQL("DELETE FROM {} WHERE {}document = ANY(%s::uuid[])").format(table, of_index), [list(documents)]
+            )
 
-    def set_unfamiliar(self, connection: Connection, rows: Sequence[tuple[str, str]]) -> None:
-        """Remember (document, script) of those whose language the model does not know; what was before is deleted."""
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO openbook.unfamiliar (index, document, script) VALUES (%s, %s, %s)",
-                [(self.id, document, script) for document, script in rows],
+    def require(self, embedder: str) -> None:
+        """Vectors of two models are never compared. Raises: StoreError: another one than this index's."""
+        if embedder != self.embedder:
+            raise StoreError(
+                f"vectors of model {embedder} do not belong to an index of model {self.embedder}",
+                where=f"index {self.id}",
+                do="build a release with that model: openbook release build",
             )
 
     def set_access(self, connection: Connection, rows: Sequence[tuple[str, int]]) -> None:
@@ -159,9 +198,16 @@ class Index:
     # --- reading, inside one snapshot ---------------------------------------------------------------------------------
 
     def position(self, connection: Connection) -> Position:
-        row = connection.execute("SELECT position FROM openbook.knowledge_base WHERE id = %s", [self.kb]).fetchone()
-        assert row is not None
-        return Position(self.database.epoch, row[0])
+        return self._now(connection)[0]
+
+    def _now(self, connection: Connection) -> tuple[Position, int]:
+        """The position of the change feed, and the release that answers."""
+        row = connection.execute(
+            "SELECT position, live FROM openbook.knowledge_base WHERE id = %s", [self.kb]
+        ).fetchone()
+        if row is None:
+            raise StoreError("the knowledge base is gone", where=self.database.where, do="openbook status")
+        return Position(self.database.epoch, row[0]), row[1]
 
     def view(self, connection: Connection, principals: Sequence[str] | None, filter: Filter | None) -> View:
         """What this snapshot may see; the caller's access sets are read once, through row-level security."""
@@ -169,7 +215,8 @@ class Index:
         if principals is not None:
             rows = connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
             access = tuple(row[0] for row in rows)
-        return View(connection, self.position(connection), access, filter)
+        position, live = self._now(connection)
+        return View(connection, position, live, access, filter)
 
     def dense(
         self, view: View, vector: FloatArray, k: int, also: Sequence[int] = ()
@@ -338,6 +385,13 @@ class Index:
         if view.filter is None:
             return sql.SQL("true"), []
         return to_sql(view.filter, document="c.document", table=sql.Identifier("openbook", "attribute"))
+
+    def warm(self) -> None:
+        """Bring the keyword view of this host up to now, so that no question waits for it."""
+        with self.database.snapshot(None) as connection:
+            now = self.position(connection)
+        if self._is_behind(self._view.position(), now):
+            self._catch_up()
 
     # --- the keyword view's food --------------------------------------------------------------------------------------
 

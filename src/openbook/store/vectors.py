@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
 
 
+def known_of(database: Database, embedder: str, keys: Sequence[bytes]) -> set[bytes]:
+    """Those of the texts, by SHA-256, whose vectors are there."""
+    with database.snapshot(None) as connection:
+        rows = connection.execute(
+            "SELECT text FROM openbook.vector WHERE embedder = %s AND text = ANY(%s)", [embedder, list(keys)]
+        ).fetchall()
+    return {bytes(key) for (key,) in rows}
+
+
 def embed_cached(
     database: Database,
     embedder: Embedder,

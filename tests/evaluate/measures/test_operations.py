@@ -126,7 +126,7 @@ class TestMoney:
         with ModelServer("openai") as server:
             server.will(Say("It says so [1].", usage=(1_000, 50)))
             part = LanguageModel(kind="openai", model="in-house", base_url=server.base_url)
-            filled.recipe = Recipe(query=QueryHalf(generate=part))
+            filled.answer_by(QueryHalf(generate=part))
             measured = operations.measure(filled, QUESTIONS, asked(filled))
         each = (1_000 * 2 + 50 * 10) / 1e6
         assert measured.per_question["cost"] == pytest.approx(dict.fromkeys(QUESTIONS, each))
@@ -228,7 +228,7 @@ class TestCold:
 
     def test_what_does_not_answer_is_told(self, unchanged: KnowledgeBase) -> None:
         part = LanguageModel(kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
-        unchanged.recipe = Recipe(query=QueryHalf(generate=part))
+        unchanged.answer_by(QueryHalf(generate=part))
         with pytest.raises(OpenbookError, match="nothing answers there"):
             operations.measure_cold(unchanged, "-- sick days?", answer=True)
 
@@ -299,7 +299,7 @@ def test_cold_and_freshness_are_measured_only_when_asked_for(
 def test_what_cannot_be_measured_says_why_and_loses_nothing_else(filled: KnowledgeBase) -> None:
     outcomes = asked(filled)
     part = LanguageModel(kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
-    filled.recipe = Recipe(query=QueryHalf(generate=part))
+    filled.answer_by(QueryHalf(generate=part))
     measured = operations.measure(filled, QUESTIONS, outcomes, cold=True)
     assert "nothing answers there" in measured.details["operations"]["cold"]["error"]
     assert measured.per_question["ms_total"].keys() == QUESTIONS.keys()

@@ -384,7 +384,7 @@ def _scratch(kb: KnowledgeBase) -> Iterator[KnowledgeBase]:
 
     embedder = _Noting(kb.embedder)
     scratch = KnowledgeBase(kb.database, f"{_SCRATCH}{uuid.uuid4().hex}", recipe=kb.recipe)
-    scratch.__dict__["embedder"] = embedder  # the one that is open already
+    scratch.serving.__dict__["embedder"] = embedder  # the one that is open already
     try:
         yield scratch
     finally:

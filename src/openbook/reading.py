@@ -1,0 +1,99 @@
+"""How an index half reads documents: cut into chunks, embedded through the cache, ready for its index."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from openbook.chunk import Chunker, embedded_text, open_chunker
+from openbook.embed.vectors import blended
+from openbook.recipe import IndexHalf
+from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
+from openbook.store.index import Index, Reading
+from openbook.store.vectors import embed_cached
+from openbook.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from openbook.embed import Embedder, FloatArray
+
+Cut = tuple[Document, Sequence[Chunk]]
+"""A document and its chunks."""
+
+
+REST = 30.0
+"""Seconds for which the model of an index that does not answer is left alone when it has failed."""
+
+
+class Reader:
+    """One index half at work for its index. The model is opened when the first text is new: where nothing changed,
+    nobody waits for it."""
+
+    def __init__(self, index: Index, part: IndexHalf, embedder: Callable[[], Embedder]) -> None:
+        self.index = index
+        self.part = part
+        self._open_embedder = embedder
+        self._rests_until = 0.0
+
+    @property
+    def rests(self) -> bool:
+        """Whether its model failed a moment ago: an index that does not answer may fall behind, and edits do not wait
+        for it again and again."""
+        return time.monotonic() < self._rests_until
+
+    def rest(self) -> None:
+        self._rests_until = time.monotonic() + REST
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Raises: ModelError, StoreError: it is missing, or not the one that the index was built with."""
+        return self._open_embedder()
+
+    @cached_property
+    def chunker(self) -> Chunker:
+        return open_chunker(self.part.chunk, self.embedder)
+
+    def cut(self, documents: Sequence[Document]) -> list[Cut]:
+        """Each document with its chunks. Raises: as ``embedder``."""
+        return list(zip(documents, self.chunker.chunk_all(documents), strict=True)) if documents else []
+
+    def texts(self, cuts: Sequence[Cut]) -> list[str]:
+        """What is embedded of these chunks, a text a chunk."""
+        room = self.chunker.max_tokens
+        return [embedded_text(document.title, chunk, room) for document, chunks in cuts for chunk in chunks]
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> tuple[FloatArray, int]:
+        """float32[n, d], and how many of the texts had to be computed."""
+        return embed_cached(self.index.database, self.embedder, texts, progress)
+
+    def read(self, cuts: Sequence[Cut], progress: Callable[[int], None] | None = None) -> tuple[list[Reading], int]:
+        """What the index will hold of each document, and how many texts had to be embedded.
+
+        ``progress`` hears how many of the chunks are embedded.
+
+        Raises:
+            ModelError, StoreError: as ``embedder``; or the model did not answer.
+        """
+        embedder = self.embedder
+        vectors, embedded = self.embed(self.texts(cuts), progress)
+        vectors = blended(vectors, _runs(cuts), self.part.neighbours)
+        known = familiarity([sample(document.text) for document, _ in cuts], embedder)
+        ends = accumulate(len(chunks) for _, chunks in cuts)
+        readings = [
+            Reading(
+                chunks,
+                vectors[end - len(chunks) : end],
+                embedder.hash,
+                script(sample(document.text)) if chunks and familiar < UNFAMILIAR else None,
+            )
+            for (document, chunks), familiar, end in zip(cuts, known, ends, strict=True)
+        ]
+        return readings, embedded
+
+
+def _runs(cuts: Sequence[Cut]) -> list[int]:
+    """Where, among the chunks of all these documents, each document and each section in it ends."""
+    sections = [(at, chunk.headings) for at, (_, chunks) in enumerate(cuts) for chunk in chunks]
+    return [row for row in range(1, len(sections) + 1) if row == len(sections) or sections[row] != sections[row - 1]]

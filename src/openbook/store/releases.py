@@ -1,0 +1,291 @@
+"""Releases as they are kept: which recipe, which index, which one answers; and the pointer that is turned over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from openbook.errors import NotFound, QueryError, StoreError
+from openbook.recipe import Recipe
+from openbook.store.database import Connection, Database
+from openbook.store.documents import is_behind, own_indexes
+from openbook.store.index import Index
+
+State = Literal["live", "previous", "ready", "building"]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A recipe, its index, and the report that justified it.
+
+    ``state``: the ``live`` one answers, the ``previous`` one is what a rollback returns to, a ``ready`` one can be
+    promoted, one in ``building`` cannot yet. ``report`` is the comparison with the release that was live then.
+    """
+
+    id: int
+    name: str
+    recipe: Recipe
+    index: int
+    state: State
+    created: datetime
+    promoted: datetime | None = None
+    report: Mapping[str, Any] | None = None
+
+    def require_whole(self) -> None:
+        """Raises: QueryError: it is live already, or still being built."""
+        if self.state == "live":
+            raise QueryError("is the live release already", where=self.name, do="openbook release list shows them")
+        if self.state == "building":
+            raise QueryError("is not whole yet", where=self.name, do="openbook release build goes on with it")
+
+    def require_droppable(self) -> None:
+        """Raises: QueryError: it is the live one."""
+        if self.state == "live":
+            raise QueryError("is the live release", where=self.name, do="promote another one first")
+
+
+@dataclass(frozen=True, slots=True)
+class Pointers:
+    """The names of the release that answers, and of the one that a rollback returns to."""
+
+    live: str
+    previous: str | None
+
+
+_RELEASE = (
+    "SELECT r.id, r.name, r.recipe, r.index, CASE WHEN r.id = k.live THEN 'live' WHEN r.id = k.previous THEN 'previous'"
+    " WHEN i.complete THEN 'ready' ELSE 'building' END, r.created, r.promoted, r.report,"
+    " i.hash, i.embedder, i.dimension, i.language, i.probe"
+    " FROM openbook.release r JOIN openbook.knowledge_base k ON k.id = r.kb JOIN openbook.index i ON i.id = r.index"
+)
+
+
+class Releases:
+    """The releases of one knowledge base. Every change of a pointer or of an index has the indexes to itself."""
+
+    def __init__(self, database: Database, kb: int) -> None:
+        self.database = database
+        self.kb = kb
+
+    def all(self) -> list[Release]:
+        """Every release, the oldest first."""
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(f"{_RELEASE} WHERE r.kb = %s ORDER BY r.id", [self.kb]).fetchall()
+        return [_release(row) for row in rows]
+
+    def opened(self, name: str | None = None) -> tuple[Release, Index, list[float]]:
+        """A release (``None``: the live one) with its index, and what the index's model made of the probe.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self.database.snapshot(None) as connection:
+            return self._opened(connection, name)
+
+    def _opened(self, connection: Connection, name: str | None) -> tuple[Release, Index, list[float]]:
+        row = connection.execute(
+            f"{_RELEASE} WHERE r.kb = %s AND CASE WHEN %s::text IS NULL THEN r.id = k.live ELSE r.name = %s END",
+            [self.kb, name, name],
+        ).fetchone()
+        if row is None:
+            raise NotFound("no such release", where=str(name or "live"), do="openbook release list shows them")
+        release = _release(row)
+        hash, embedder, dimension, language, probe = row[8:]
+        index = Index(
+            self.database,
+            self.kb,
+            release.index,
+            hash=hash,
+            embedder=embedder,
+            dimension=dimension,
+            language=language,
+        )
+        return release, index, probe
+
+    def live(self) -> int:
+        """The number of the release that answers."""
+        with self.database.snapshot(None) as connection:
+            row = connection.execute("SELECT live FROM openbook.knowledge_base WHERE id = %s", [self.kb]).fetchone()
+        if row is None:
+            raise StoreError("the knowledge base is gone", where=self.database.where, do="openbook status")
+        return int(row[0])
+
+    def pointers(self) -> Pointers:
+        with self.database.snapshot(None) as connection:
+            return self._pointers(connection)
+
+    def _pointers(self, connection: Connection) -> Pointers:
+        row = connection.execute(
+            "SELECT l.name, p.name FROM openbook.knowledge_base k JOIN openbook.release l ON l.id = k.live"
+            " LEFT JOIN openbook.release p ON p.id = k.previous WHERE k.id = %s",
+            [self.kb],
+        ).fetchone()
+        assert row is not None
+        return Pointers(*row)
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def begin(self, recipe: Recipe, embedder: str, dimension: int, probe: list[float]) -> Release:
+        """A candidate for this recipe; its index is the one that is there for the same index half and model, or a new
+        one, which is not complete before all is read into it. The one that a killed build left is taken up again.
+
+        Raises:
+            QueryError: a release with this recipe and this model is there, whole.
+        """
+        with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)
+            index = self._index_of(connection, recipe, embedder) or create_index(
+                self.database, connection, self.kb, recipe, embedder, dimension, probe, complete=False
+            )
+            same = connection.execute(
+                f"{_RELEASE} WHERE r.kb = %s AND r.index = %s ORDER BY r.id", [self.kb, index]
+            ).fetchall()
+            for release in map(_release, same):
+                if release.recipe != recipe:
+                    continue
+                if release.state == "building":
+                    return release
+                do = {"live": "change something in it", "previous": "openbook release rollback returns to it"}.get(
+                    release.state, f"openbook release promote {release.name}"
+                )
+                what = "answers by this recipe already" if release.state == "live" else "has this recipe already"
+                raise QueryError(what, where=release.name, do=do)
+            row = connection.execute(
+                "UPDATE openbook.knowledge_base SET releases = releases + 1 WHERE id = %s RETURNING releases", [self.kb]
+            ).fetchone()
+            assert row is not None
+            name = f"r{row[0]}"
+            connection.execute(
+                "INSERT INTO openbook.release (kb, name, recipe, index) VALUES (%s, %s, %s, %s)",
+                [self.kb, name, recipe.to_toml(), index],
+            )
+            return self._opened(connection, name)[0]
+
+    def complete(self, index: int) -> bool:
+        """Declare an index whole, if no document is missing in it any more; whether it is."""
+        with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)
+            if is_behind(connection, self.kb, index):
+                return False
+            connection.execute("UPDATE openbook.index SET complete = true WHERE id = %s", [index])
+        return True
+
+    def index_of(self, recipe: Recipe, embedder: str) -> int:
+        """The number of the index that is there for this index half and this model; 0: none is."""
+        with self.database.snapshot(None) as connection:
+            return self._index_of(connection, recipe, embedder)
+
+    def _index_of(self, connection: Connection, recipe: Recipe, embedder: str) -> int:
+        found = connection.execute(
+            "SELECT id FROM openbook.index WHERE kb = %s AND hash = %s AND embedder = %s",
+            [self.kb, recipe.index.hash, embedder],
+        ).fetchone()
+        return int(found[0]) if found else 0
+
+    def promote(self, name: str, expected: str | None = None) -> Pointers | None:
+        """Turn the pointer over to a release, and remember the one that answered until now. ``None``: nothing was
+        changed, because its index lacks a document: catch it up, and try again.
+
+        ``expected`` is the name of the release that has to be the live one.
+
+        Raises:
+            NotFound: there is no such release.
+            QueryError: it is live already, it is still being built, or another one is live than expected.
+        """
+        with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)
+            release, index, _ = self._opened(connection, name)
+            now = self._pointers(connection)
+            release.require_whole()
+            if expected is not None and now.live != expected:
+                what = f"{now.live} was promoted meanwhile, not compared with it"
+                raise QueryError(what, where=name, do=f"openbook compare live {name} DATA")
+            if is_behind(connection, self.kb, index.id):
+                return None
+            connection.execute(
+                "UPDATE openbook.knowledge_base SET previous = live, live = %s WHERE id = %s", [release.id, self.kb]
+            )
+            connection.execute("UPDATE openbook.release SET promoted = now() WHERE id = %s", [release.id])
+            return self._pointers(connection)
+
+    def drop(self, name: str) -> int | None:
+        """Delete a release, and its index where no other release shares it; the number of the index that went.
+
+        Raises:
+            NotFound: there is no such release.
+            QueryError: it is the live one.
+            StoreError: somebody has been reading its index for long.
+        """
+        with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)
+            release, _, _ = self._opened(connection, name)
+            release.require_droppable()
+            connection.execute(
+                "UPDATE openbook.knowledge_base SET previous = NULL WHERE id = %s AND previous = %s",
+                [self.kb, release.id],
+            )
+            connection.execute("DELETE FROM openbook.release WHERE id = %s", [release.id])
+            shared = connection.execute(
+                "SELECT FROM openbook.release WHERE index = %s LIMIT 1", [release.index]
+            ).fetchone()
+            if shared is not None:
+                return None
+            # Questions that are still being answered hold the table for milliseconds; a longer one is not waited for.
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            Index.drop(connection, release.index)
+            connection.execute("DELETE FROM openbook.index WHERE id = %s", [release.index])
+        return release.index
+
+    def keep_report(self, name: str, report: Mapping[str, Any]) -> None:
+        """Keep the comparison that speaks for or against a release. Raises: NotFound."""
+        with self.database.transaction("owner") as connection:
+            kept = connection.execute(
+                "UPDATE openbook.release SET report = %s WHERE kb = %s AND name = %s",
+                [json.dumps(report), self.kb, name],
+            ).rowcount
+        if not kept:
+            raise NotFound("no such release", where=name, do="openbook release list shows them")
+
+    def behind(self) -> dict[int, int]:
+        """Index → how many documents it has not read in their newest version, of every index."""
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(
+                "SELECT i.id, count(d.id) FILTER (WHERE x.version IS DISTINCT FROM d.version) FROM openbook.index i"
+                " LEFT JOIN openbook.document d ON d.kb = i.kb AND d.removed IS NULL"
+                " LEFT JOIN openbook.indexed x ON x.index = i.id AND x.document = d.id"
+                " WHERE i.kb = %s GROUP BY i.id",
+                [self.kb],
+            ).fetchall()
+        return dict(rows)
+
+
+def create_index(
+    database: Database,
+    connection: Connection,
+    kb: int,
+    recipe: Recipe,
+    embedder: str,
+    dimension: int,
+    probe: list[float],
+    *,
+    complete: bool,
+) -> int:
+    """The row and the empty table of a new index; ``complete`` where there is nothing to read yet."""
+    row = connection.execute(
+        "INSERT INTO openbook.index (kb, hash, embedder, dimension, language, probe, complete)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id",
+        [kb, recipe.index.hash, embedder, dimension, recipe.index.keyword.language, probe, complete],
+    ).fetchone()
+    assert row is not None
+    roles = database.roles(connection)
+    Index.create(connection, row[0], dimension, roles["reader"], roles["writer"])
+    return int(row[0])
+
+
+def _release(row: tuple[Any, ...]) -> Release:
+    id, name, toml, index, state, created, promoted, report = row[:8]
+    recipe = Recipe.from_toml(toml, where=f"release {name}", stored=True)
+    return Release(id, name, recipe, index, state, created, promoted, report)
