@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.embed.loopback import Server
 
 from openbook.embed import Embedder, open_embedder
 from openbook.knowledge_base import KnowledgeBase
@@ -82,3 +84,21 @@ def openbook(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Server]:
+    """A server of embeddings (see embed/loopback.py)."""
+    server = Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    running.plan.clear()
+    running.asked.clear()
+    return running

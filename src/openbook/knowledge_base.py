@@ -313,11 +313,15 @@ class KnowledgeBase:
             QueryError: it is live, or still being built, or no comparison speaks for it.
             ModelError, StoreError: its model is missing, or is not the one that it was built with.
         """
-        return self._releasing.promote(release, require_report=require_report)
+        pointers = self._releasing.promote(release, require_report=require_report)
+        self._now()
+        return pointers
 
     def rollback(self) -> Pointers:
         """Have the release answer that answered before; no edit made since is lost. Raises: QueryError, ModelError."""
-        return self._releasing.rollback()
+        pointers = self._releasing.rollback()
+        self._now()
+        return pointers
 
     def prune(self, *releases: str) -> Sequence[str]:
         """Delete releases: those named, or all that neither answer, nor are what ``rollback`` returns to, nor are being
