@@ -240,12 +240,12 @@ def test_what_it_takes_is_told_before(kb: KnowledgeBase, server: Server) -> None
     assert plan.cost is None, "nobody knows this model's price"
     assert all(len(asked["input"]) == 1 for asked in server.asked), "no document was sent"
     assert kb.releases()[-1].name == "r1"
-    local = kb.plan(SMALLER)
+    unseen = Recipe(index=IndexHalf(chunk=RecursiveChunker(size=47, overlap=0)))
+    local = kb.plan(unseen)
     assert (local.cost, local.host) == (0.0, None)
     assert local.seconds > 0
-    built = kb.build(SMALLER)
-    assert built.embedded <= local.texts
-    assert not kb.plan(SMALLER).reindex
+    assert 0 < kb.build(unseen).embedded <= local.texts
+    assert not kb.plan(unseen).reindex
 
 
 def test_the_live_release_is_not_built_promoted_or_pruned(kb: KnowledgeBase) -> None:
@@ -407,3 +407,24 @@ def test_texts_are_not_sent_to_a_server_unasked(openbook: Callable[..., Any], tm
     assert all("subject1" not in text for asked in server.asked for text in asked["input"])
     assert openbook("release", "build", "--recipe", "new.toml", "--yes").returncode == 0
     assert any("subject1" in text for asked in server.asked for text in asked["input"])
+
+
+def test_a_comparison_with_the_live_release_is_kept(openbook: Callable[..., Any], tmp_path: Path) -> None:
+    for i in range(5):
+        (tmp_path / f"{i}.md").write_text(note(i).text)
+    (tmp_path / "new.toml").write_text("[query.fusion]\nkind = 'rrf'\n")
+    questions = [{"_id": f"q{i}", "text": f"subject{i}", "evidence": f"subject{i}"} for i in range(5)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    assert openbook("add", *(f"{i}.md" for i in range(5))).returncode == 0
+    assert openbook("release", "build", "--recipe", "new.toml").returncode == 0
+    done = openbook("compare", "live", "r2", "data.jsonl", "--json")
+    verdict = json.loads(done.stdout)["verdict"]
+    report = json.loads(openbook("release", "show", "r2", "--json").stdout)["report"]
+    assert (report["a"], report["b"], report["verdict"]) == ("r1", "r2", verdict)
+    assert "subject1" not in json.dumps(report), "figures, and no text of a question"
+    refused = openbook("release", "promote", "r2", "--require-report")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert verdict in refused.stderr
+    assert json.loads(openbook("evaluate", "data.jsonl", "--release", "r2", "--json").stdout)["release"] == "r2"
+    missing = openbook("evaluate", "data.jsonl", "--release", "r9")
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)

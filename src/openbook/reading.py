@@ -17,7 +17,7 @@ from openbook.store.vectors import embed_cached
 from openbook.types import Chunk, Document
 
 if TYPE_CHECKING:
-    from openbook.embed import Embedder, FloatArray
+    from openbook.embed import Embedder
 
 Cut = tuple[Document, Sequence[Chunk]]
 """A document and its chunks."""
@@ -64,10 +64,6 @@ class Reader:
         room = self.chunker.max_tokens
         return [embedded_text(document.title, chunk, room) for document, chunks in cuts for chunk in chunks]
 
-    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> tuple[FloatArray, int]:
-        """float32[n, d], and how many of the texts had to be computed."""
-        return embed_cached(self.index.database, self.embedder, texts, progress)
-
     def read(self, cuts: Sequence[Cut], progress: Callable[[int], None] | None = None) -> tuple[list[Reading], int]:
         """What the index will hold of each document, and how many texts had to be embedded.
 
@@ -77,7 +73,7 @@ class Reader:
             ModelError, StoreError: as ``embedder``; or the model did not answer.
         """
         embedder = self.embedder
-        vectors, embedded = self.embed(self.texts(cuts), progress)
+        vectors, embedded = embed_cached(self.index.database, embedder, self.texts(cuts), progress)
         vectors = blended(vectors, _runs(cuts), self.part.neighbours)
         known = familiarity([sample(document.text) for document, _ in cuts], embedder)
         ends = accumulate(len(chunks) for _, chunks in cuts)

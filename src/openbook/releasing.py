@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from openbook.types import Document
 
 SAMPLE = 64
-"""Texts that are embedded to tell how long the others will take; their vectors are kept."""
+"""Texts that are embedded to tell how long all of them will take."""
 
 ROUNDS = 100
 """Promotion catches up with edits that the index lacks so many times, then gives up: somebody outruns it."""
@@ -135,7 +135,7 @@ class Releasing:
             if new and not rate and not embedder.remote:
                 sample = sorted(range(len(new)), key=lengths.__getitem__)[:: max(1, len(new) // SAMPLE)][:SAMPLE]
                 start = time.perf_counter()
-                reader.embed([new[at] for at in sample])
+                embedder.encode([new[at] for at in sample])
                 rate = sum(lengths[at] for at in sample) / (time.perf_counter() - start)
             seen.update(keys)
             documents, chunks, texts, tokens = (

@@ -21,7 +21,7 @@ from openbook.cli.opening import (
     typed,
 )
 from openbook.cli.printing import bar, one_line, print_json, say
-from openbook.errors import NotFound, QueryError
+from openbook.errors import QueryError
 from openbook.types import printable
 
 if TYPE_CHECKING:
@@ -100,16 +100,13 @@ def evaluate(
         asked = measures if k else ()
         report = sides.of_run(run, dataset.select(split, limit), measures, asked=asked, split=split, limit=limit)
     else:
-        if release not in (None, sides.LIVE):
-            with opened(context, db, kb) as base:
-                if base.release != release:
-                    raise NotFound("no such release", where=str(release), do="openbook status tells the live one")
         apart = dataset.corpus is not None and release is None
-        side = str(recipe) if recipe else sides.DEFAULT if apart else sides.LIVE
+        side = str(recipe) if recipe else sides.DEFAULT if apart else release or sides.LIVE
+        asks = release if release not in (None, sides.LIVE) else sides.read(side)
         where = {"db": db or context.obj["db"], "kb": kb or context.obj["kb"] or "default"}
         with (
             bar("indexing") as indexed,
-            sides.opened(side, sides.read(side), dataset, **where, say=say, progress=indexed) as base,
+            sides.opened(side, asks, dataset, **where, say=say, progress=indexed) as base,
             bar("asking") as advance,
         ):
             report = room.evaluate(
@@ -157,7 +154,10 @@ def compare(
     kb: Kb = None,
     json: Json = False,
 ) -> None:
-    """Compare two pipelines on the same questions: ship, don't ship, or insufficient evidence."""
+    """Compare two pipelines on the same questions: ship, don't ship, or insufficient evidence.
+
+    What "live" and a release come to is kept with the release: release promote --require-report asks for it.
+    """
     from openbook.evaluate import comparison, sides
 
     require_replaceable(html=html)
@@ -187,6 +187,10 @@ def compare(
         from openbook.evaluate.pages import html as pages
 
         pages.write(html, pages.comparison_page(found))
+    if a == sides.LIVE and isinstance(sides.read(b), str):
+        with opened(context, db, kb) as base:
+            own = dataset is None or dataset.corpus is None  # else the release of a corpus, indexed apart
+            base.keep_report(b, found.kept(found.a.report.release if own else base.release))
     print_json(found.as_json()) if json else print(printable(found.text()))
     if any(report.failed for report in reports):
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from openbook.errors import QueryError
@@ -240,6 +241,13 @@ class Comparison:
             "notes": list(self.notes),
             "settings": dict(self.settings),
         }
+
+    def kept(self, live: str) -> dict[str, Any]:
+        """What a release keeps of its comparison with the ``live`` one: figures, and no text of a question."""
+        whole = self.as_json()
+        names = ("dataset", "data", "split", "questions", "verdict", "reasons", "primary", "measures", "settings")
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return {"a": live, "b": self.b.name, "created": created, **{name: whole[name] for name in names}}
 
     def _change(self, question: str) -> dict[str, Any]:
         measure = self.primary.measure

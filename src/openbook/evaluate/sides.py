@@ -1,4 +1,4 @@
-"""What can be compared: a recipe, the live release, a report kept in a file, another system's TREC run.
+"""What can be compared: a recipe, a release, a report kept in a file, another system's TREC run.
 
 Each becomes a Report over the same questions. Where two are asked now, they take turns question by question, so that
 whatever else the machine does slows both. What cannot be compared is refused before anything is asked.
@@ -63,12 +63,13 @@ def measured(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Report, Report]:
-    """The reports of two sides: ``"live"``, ``"default"``, a recipe (TOML), a report (JSON) or a TREC run.
+    """The reports of two sides: ``"live"``, a release (``"r2"``), ``"default"``, a recipe (TOML), a report (JSON) or a
+    TREC run.
 
     Every kind of measure is taken at ``cuts``. ``measures`` are those that will be compared (none: all), ``named``
     others that will be needed; what neither side will have of them is refused before anything is asked. What is not
     said (``split``, ``limit``, ``cuts``, ``as_``) is as a report among the sides was made; so is who judged it, and
-    what language model answers for ``"live"``. ``db`` and ``kb`` name the user's documents, which answer where the data
+    what language model answers for a release. ``db`` and ``kb`` name the user's documents, which answer where the data
     set brings none of its own.
 
     Raises:
@@ -115,7 +116,8 @@ def measured(
     if to_ask:
         answers = any(map(has_answer, chosen.questions.values())) if answered is None else answered
         _require_measured(needed, judged, answered=answers or bool(judged), callers=as_)
-    llm = reachable(known["llm"]) if known.get("llm") and LIVE in sides else None
+    of_release = [what is None or isinstance(what, str) for what in read_]
+    llm = reachable(known["llm"]) if known.get("llm") and any(of_release) else None
     _tell(say, llm, judged)
     ask: dict[int, Callable[..., Report]] = {}
     with ExitStack() as stack:
@@ -130,7 +132,7 @@ def measured(
                 limit=limit,
                 measures=wanted,
                 answered=answered,
-                llm=llm if read_[number] is None else None,
+                llm=llm if of_release[number] else None,
                 as_=as_,
                 attacks=_attacks(known),
                 **judged,
@@ -252,12 +254,14 @@ def of_run(
     )
 
 
-def read(side: str) -> Report | Recipe | Path | None:
-    """A side by its name; ``None`` is the live release, a path a run."""
+def read(side: str) -> Report | Recipe | Path | str | None:
+    """A side by its name; ``None`` is the live release, a text another one's name, a path a run."""
     from openbook.recipe import Recipe
 
     if side == LIVE:
         return None
+    if _RELEASE.fullmatch(side) and not os.path.lexists(side):
+        return side
     if side == DEFAULT:
         return Recipe()
     path = Path(side)
@@ -267,13 +271,14 @@ def read(side: str) -> Report | Recipe | Path | None:
         with path.open("rb") as file:
             start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError as error:
-        do = "name live, default, a recipe (TOML), a report (JSON) or a TREC run"
+        do = "name live, a release, default, a recipe (TOML), a report (JSON) or a TREC run"
         raise QueryError(f"cannot be read ({error.strerror})", where=side, do=do) from None
     if start.startswith(b"{"):
         return read_report(path)
     return Recipe.load(path) if _TOML.match(start) else path
 
 
+_RELEASE = re.compile(r"r[1-9]\d*")
 _TOML = re.compile(rb"(?:#[^\n]*\n\s*)*(?:\[\[?[\w.\" -]+\]|[\w.\"-]+[ \t]*=)")
 """How TOML begins, and no run."""
 
@@ -473,7 +478,7 @@ def _is_of_documents(measure: str) -> bool:
 
 def opened(
     side: str,
-    recipe: Report | Recipe | Path | None,
+    recipe: Report | Recipe | Path | str | None,
     dataset: Dataset,
     *,
     db: str | None,
@@ -481,7 +486,7 @@ def opened(
     say: Callable[[str], None],
     progress: Callable[[int, int], None],
 ) -> KnowledgeBase:
-    """A knowledge base that answers by ``recipe`` (``None``: by the live one); close it.
+    """A knowledge base that answers by ``recipe`` (``None``: by the live one; a release's name: by that); close it.
 
     A data set's own corpus is indexed apart and kept. Of the user's documents, the index that is there serves where it
     reads documents as the recipe does; else a copy of them is indexed by it.
@@ -492,8 +497,8 @@ def opened(
         what = "is a report" if isinstance(recipe, Report) else "is no recipe"
         raise QueryError(f"{what}, which cannot be asked", where=side, do="name live, default or a recipe (TOML)")
     if dataset.corpus is not None:
-        if recipe is None:
-            with open_(db, kb, create=False, say=say) as base:
+        if recipe is None or isinstance(recipe, str):
+            with open_(db, kb, release=recipe, create=False, say=say) as base:
                 recipe = base.recipe
         base = open_corpus(dataset, recipe, say=say)
         try:
@@ -504,10 +509,10 @@ def opened(
         for skipped in done.skipped:
             say(f"skipped {skipped.source}: {skipped.reason}")
         return base
+    if recipe is None or isinstance(recipe, str):
+        return open_(db, kb, release=recipe, create=False, say=say)
     base = open_(db, kb, create=False, say=say)
     try:
-        if recipe is None:
-            return base
         if recipe.index == base.recipe.index:
             base.answer_by(recipe.query)
             return base
