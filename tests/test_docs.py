@@ -1,7 +1,7 @@
 """The documentation's examples run, and print what it says they print.
 
 In a ``console`` block, ``$`` starts a command and what follows is its expected output; ``...`` stands for anything.
-The blocks of a page run in order in one folder that holds a copy of examples/handbook as handbook/.
+The blocks of a page run in order in one folder that holds copies of examples/handbook and examples/migration.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def blocks(page: Path, language: str) -> list[str]:
     "page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples" / "handbook", tmp_path / "handbook")
+    for folder in ("handbook", "migration"):
+        shutil.copytree(ROOT / "examples" / folder, tmp_path / folder)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**{k: v for k, v in os.environ.items() if k not in ("OPENBOOK_DB", "OPENBOOK_LLM")}, "PATH": path}
     for block in blocks(page, "console"):

@@ -103,6 +103,7 @@ class KnowledgeBase:
     ) -> None:
         self.database = database
         self.name = name = storable(name)
+        recipe = recipe and recipe.anchored()
         kb = self._number()
         if kb is None:
             if not create or release is not None:

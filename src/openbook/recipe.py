@@ -235,6 +235,15 @@ class Recipe(Part):
             raise RecipeError("not UTF-8", where=str(path), do="save it as UTF-8 text") from None
         return cls.from_toml(text, where=str(path))
 
+    def anchored(self) -> Recipe:
+        """The same recipe, with the folder of a local model named by its whole path: whoever reads it from the database
+        stands elsewhere."""
+        embed = self.index.embed
+        if embed.kind != "local" or embed.model == "default" or not Path(embed.model).is_dir():
+            return self
+        embed = embed.model_copy(update={"model": str(Path(embed.model).absolute())})
+        return self.model_copy(update={"index": self.index.model_copy(update={"embed": embed})})
+
     def to_toml(self) -> str:
         """Every setting, defaults included, as TOML that ``from_toml`` reads back to an equal recipe."""
         lines: list[str] = []

@@ -106,7 +106,7 @@ class Releasing:
         """``wanted``, and where it says nothing of a half, the live release's."""
         live = self.releases.opened()[0].recipe
         halves = {half: getattr(live, half) for half in ("index", "query") if half not in wanted.model_fields_set}
-        return wanted.model_copy(update=halves)
+        return wanted.model_copy(update=halves).anchored()
 
     def plan(self, wanted: Recipe) -> Plan:
         """What building a release by this recipe takes, before anything is built. Nothing is sent to a remote model but
