@@ -127,6 +127,9 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
     print(f"documents       {found['documents']} ({found['public']} of them public), {found['characters']} characters")
     print(f"chunks          {found['chunks']}")
     print(f"release         {found['release']} (recipe {found['recipe']})")
+    if back := found.get("rollback"):
+        late = f", {back['behind']} documents behind" if back["behind"] else ""
+        print(f"rollback        to {back['release']}{late}")
     print(f"embedder        {model['hash']}, {model['dimension']} dimensions")
     for script, count in found["unfamiliar"].items():
         print(f"                does not know the language of {count} in {script} script: keyword search carries them")
