@@ -18,6 +18,7 @@ from openbook.errors import OpenbookError, QueryError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
+from openbook.store.access import readers
 from openbook.store.documents import Current, Documents, FileState, Write
 from openbook.store.index import Reading
 from openbook.types import PUBLIC, Chunk, Document, Metadata, Scalar, Skipped, storable
@@ -159,7 +160,7 @@ class Ingest:
         start = time.perf_counter()
         require([source for source in sources if not isinstance(source, Document)])
         metadata = _storable_metadata(metadata, "metadata")
-        access = None if access is None else _storable_access(access)
+        access = None if access is None else readers(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
         documents = [replace(one, metadata={**one.metadata, **metadata}) for one in documents]
         for first in range(0, len(documents), READ_TOGETHER):
@@ -422,17 +423,9 @@ def _storable(document: Document) -> Document:
         text=text,
         title=storable(document.title),
         metadata=_storable_metadata(document.metadata, document.source),
-        access=_storable_access(document.access),
+        access=readers(document.access),
         headings=tuple(replace(heading, title=storable(heading.title)) for heading in document.headings),
     )
-
-
-def _storable_access(access: Sequence[str]) -> tuple[str, ...]:
-    """Raises: QueryError: a principal without a name."""
-    principals = tuple(storable(principal) for principal in ([access] if isinstance(access, str) else access))
-    if not principals or not all(principal.strip() for principal in principals):
-        raise QueryError("a principal without a name", where="access", do="name who may read: public, group:hr, …")
-    return principals
 
 
 def _storable_metadata(metadata: Metadata, where: str) -> dict[str, Scalar | tuple[Scalar, ...]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
 from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
 from openbook.serving import Serving, open_model, probe_of
+from openbook.store.access import principals_of
 from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
@@ -22,7 +23,7 @@ from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
 from openbook.store.releases import Pointers, Release, Releases, create_index
 from openbook.store.traces import Traces
-from openbook.types import PUBLIC, Answer, Chunk, Document, Metadata, Trace, heading_path, storable
+from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -582,17 +583,6 @@ class KnowledgeBase:
                     [kb, recipe.to_toml(), index, kb],
                 )
         return kb
-
-
-def principals_of(as_: Sequence[str] | None) -> tuple[str, ...] | None:
-    """A caller's principals: whoever calls in another's name is also the public.
-
-    Raises:
-        QueryError: a principal without a name.
-    """
-    if as_ is not None and not all(principal.strip() for principal in ([as_] if isinstance(as_, str) else as_)):
-        raise QueryError("a principal without a name", where="as", do="name one, such as group:hr")
-    return None if as_ is None else tuple(sorted({*map(storable, [as_] if isinstance(as_, str) else as_), PUBLIC}))
 
 
 def _ms(start: float) -> float:

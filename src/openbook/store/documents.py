@@ -10,10 +10,11 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openbook.errors import StoreError
+from openbook.store.access import theirs
 from openbook.store.database import Connection, Database
 from openbook.store.filter import attributes, filterable, tuples
 from openbook.store.index import Index, Reading
@@ -141,7 +142,7 @@ class Documents:
         ]
 
     def all(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
-        """Every document that the principals may see, in order of source."""
+        """Every document that the principals may see, in order of source; of those whom it is open to, their own."""
         with self.database.snapshot(principals) as connection:
             rows = connection.execute(
                 "SELECT d.id::text, d.source, v.title, d.version, d.metadata, a.principals, d.changed, length(v.text)"
@@ -151,7 +152,8 @@ class Documents:
                 [self.kb],
             ).fetchall()
         names = ("document", "source", "title", "version", "metadata", "access", "changed", "characters")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return [{**row, "access": list(theirs(row["access"], principals))} for row in found]
 
     def copies(self, principals: Sequence[str] | None) -> list[tuple[str, ...]]:
         """The sources of documents whose text is the same to the letter, in groups of two and more."""
@@ -195,7 +197,8 @@ class Documents:
             ).fetchone()
         if row is None:
             return None
-        return _document(*row)
+        document = _document(*row)
+        return replace(document, access=theirs(document.access, principals))
 
     def texts(self, ids: Sequence[str], principals: Sequence[str] | None) -> dict[str, str]:
         """id → its current text, of those documents that are there and that the principals may see."""
@@ -204,7 +207,7 @@ class Documents:
                 "SELECT d.id::text, v.text FROM openbook.document d"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
                 " WHERE d.kb = %s AND d.removed IS NULL AND d.id = ANY(%s::uuid[])",
-                [self.kb, list(ids)],
+                [self.kb, [id for id in ids if _is_id(id)]],
             ).fetchall()
         return dict(rows)
 
@@ -227,7 +230,7 @@ class Documents:
         """Counts that the principals may know."""
         with self.database.snapshot(principals) as connection:
             row = connection.execute(
-                "SELECT count(*), count(*) FILTER (WHERE a.principals = '{public}'), coalesce(sum(length(v.text)), 0)"
+                "SELECT count(*), count(*) FILTER (WHERE a.principals @> '{public}'), coalesce(sum(length(v.text)), 0)"
                 " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
                 " WHERE d.kb = %s AND d.removed IS NULL",
@@ -249,9 +252,11 @@ class Documents:
                 "SELECT id FROM openbook.root WHERE kb = %s AND path = %s AND rules = %s", [self.kb, path, rules]
             ).fetchone()
             if access is not None:
+                # It holds for everything in there: an older rule of a folder inside would go on to open what is new.
                 connection.execute(
-                    "UPDATE openbook.root SET access = %s WHERE kb = %s AND path = %s",
-                    [list(normal_access(access)), self.kb, path],
+                    "UPDATE openbook.root SET access = %s WHERE kb = %s"
+                    " AND (path = %s OR (access IS NOT NULL AND starts_with(path, %s)))",
+                    [list(normal_access(access)), self.kb, path, path.rstrip("/") + "/"],
                 )
         assert row is not None
         return int(row[0])
@@ -570,6 +575,13 @@ def _document(
 def normal_access(access: Iterable[str]) -> tuple[str, ...]:
     """Principals sorted and distinct: equal rules are one row."""
     return tuple(sorted(set(access)))
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _end_alike(a: str, b: str) -> bool:

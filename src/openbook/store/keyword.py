@@ -314,9 +314,9 @@ class KeywordView:
         of a value ("the Verge", "v3.5", the parties of a contract).
 
         A mention speaks for the documents that have the value, by the log of how few of the other chunks (add-one) that
-        ``access`` lets through hold its words by chance; and its words are not looked for a second time: the question "Supply agreement (Acme;
-        Bolt): who pays the freight?" asks for freight among the chunks of that contract. Where no document that
-        ``filter`` and ``access`` let through has the value, nothing is mentioned.
+        ``access`` lets through hold its words by chance; and its words are not looked for a second time: the question
+        "Supply agreement (Acme; Bolt): who pays the freight?" asks for freight among the chunks of that contract. Where
+        no document that ``filter`` and ``access`` let through has the value, nothing is mentioned.
 
         Raises:
             StoreError: as ``search``.

@@ -70,7 +70,11 @@ class Traces:
                 atexit.unregister(self.close)
 
     def get(self, id: str, principals: Sequence[str] | None) -> dict[str, Any] | None:
-        """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none."""
+        """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none.
+
+        Of what is not for this caller (any more) nothing is told but that the hit of this rank is closed: its fields
+        are ``None``, and so is the reason of an abstention, which may name what it stands in.
+        """
         try:
             number = uuid.UUID(id)
         except ValueError:
@@ -90,8 +94,12 @@ class Traces:
                     " JOIN openbook.document d ON d.id = v.document WHERE v.document = %s AND v.version = %s",
                     [span["start"], span["end"], span["start"], span["document"], span["version"]],
                 ).fetchone()
-                # Gone, or not for this caller: the span stays, the text does not.
+                # Gone: the owner is told where it was.
                 span["source"], span["title"], span["text"] = text or (None, None, None)
+                if text is None and principals is not None:
+                    span.update(dict.fromkeys(span))
+            if principals is not None and "answer" in body and any(span["text"] is None for span in spans):
+                body["answer"]["reason"] = None
         return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}
 
     def _write(self) -> None:
