@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from openbook.errors import OpenbookError, QueryError, SourceError
+from openbook.errors import OpenbookError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
