@@ -249,6 +249,22 @@ def test_what_others_wrote_decides_nothing_that_a_question_mentions(house: Knowl
         assert house.index.read(view, "the pay day of deals") == before
 
 
+def test_a_score_tells_nothing_of_how_common_a_word_is_elsewhere(house: KnowledgeBase) -> None:
+    """A caller read off the scores of a document of their own how many closed ones have its words."""
+
+    def told() -> list[Any]:
+        answer, trace = house.ask("pay day", as_=[]), house.search("pay day", as_=[])
+        assert answer.trace is not None
+        kept = house.trace(trace.id, as_=[])["hits"]
+        scores = [(span["score"], span["stages"]) for span in kept]
+        return [[(hit.score, hit.stages) for hit in (*answer.trace.hits, *trace.hits)], scores]
+
+    before, raw = told(), house.search("pay day", as_=[], raw=True).hits[0].score
+    house.add(*(Document(f"x{n}", f"{n} more on pay, day by day.", access=("x",)) for n in range(40)))
+    assert told() == before
+    assert house.search("pay day", as_=[], raw=True).hits[0].score != raw, "the owner, who measures, is told"
+
+
 class TestFolders:
     """Rules by path: what is said for a folder holds for everything in it."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
 from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
 from openbook.serving import Serving, open_model, probe_of
-from openbook.store.access import principals_of
+from openbook.store.access import principals_of, without_statistics
 from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
@@ -354,11 +354,13 @@ class KnowledgeBase:
         filter: str | Filter | None = None,
         as_: Sequence[str] | None = None,
         record: bool = True,
+        raw: bool = False,
     ) -> Trace:
         """The ``k`` best chunks for a question, as the ``hits`` of a trace.
 
         ``filter`` is an expression over metadata: ``lang = "en" and year >= 2020 and tag in ("hr", "it")``. The trace
-        is kept unless ``record`` is false.
+        is kept unless ``record`` is false. Asked in somebody's name, scores tell ranks alone: what they are made of
+        counts words in all documents. ``raw`` leaves them as they are, for the owner who measures in that name.
 
         Raises:
             QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.
@@ -366,7 +368,7 @@ class KnowledgeBase:
         _, trace = self._search(question, k, filter, as_)
         if record:
             self.traces.record(trace)
-        return trace
+        return trace if raw else _told(trace)
 
     def ask(
         self,
@@ -394,7 +396,7 @@ class KnowledgeBase:
             raise
         assert answer.trace is not None
         self.traces.record(answer.trace, answer)
-        return answer
+        return replace(answer, trace=_told(answer.trace))
 
     def answer(
         self,
@@ -583,6 +585,11 @@ class KnowledgeBase:
                     [kb, recipe.to_toml(), index, kb],
                 )
         return kb
+
+
+def _told(trace: Trace) -> Trace:
+    """A trace as who asked may know it: raw scores are the owner's."""
+    return trace if trace.principals is None else replace(trace, hits=without_statistics(trace.hits))
 
 
 def _ms(start: float) -> float:

@@ -8,9 +8,10 @@ in which accents are written all count, so that no two names ever mean the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from openbook.errors import QueryError
-from openbook.types import PUBLIC, storable
+from openbook.types import PUBLIC, Hit, StageScore, storable
 
 
 def names(principals: Sequence[str], where: str) -> tuple[str, ...]:
@@ -50,3 +51,24 @@ def principals_of(as_: Sequence[str] | None) -> tuple[str, ...] | None:
 def theirs(access: Iterable[str], principals: Sequence[str] | None) -> tuple[str, ...]:
     """Those of a document's principals that a caller may know of: their own. Who else reads it is not theirs to see."""
     return tuple(name for name in access if principals is None or name in principals)
+
+
+def ranked(stage: str, score: float, rank: int) -> float:
+    """The score that a caller is told of what a stage, or all of them (``fused``), found at this rank.
+
+    BM25 counts words in all documents: how much a word counts tells how many others have it. So of whatever holds such
+    a number the rank alone is told, as 1 / rank. A cosine is between the question and the passage.
+    """
+    return score if stage == "dense" else 1 / rank
+
+
+def without_statistics(hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """Hits as a caller may know them: their scores are ``ranked``."""
+    return tuple(
+        replace(
+            hit,
+            score=ranked("fused", hit.score, rank),
+            stages={name: StageScore(of.rank, ranked(name, of.score, of.rank)) for name, of in hit.stages.items()},
+        )
+        for rank, hit in enumerate(hits, 1)
+    )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from openbook.errors import OpenbookError
+from openbook.store.access import ranked
 from openbook.store.database import Database
 from openbook.types import Answer, Hit, Trace
 
@@ -73,7 +74,8 @@ class Traces:
         """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none.
 
         Of what is not for this caller (any more) nothing is told but that the hit of this rank is closed: its fields
-        are ``None``, and so is the reason of an abstention, which may name what it stands in.
+        are ``None``, and so is the reason of an abstention, which may name what it stands in. Raw scores are the
+        owner's.
         """
         try:
             number = uuid.UUID(id)
@@ -98,6 +100,12 @@ class Traces:
                 span["source"], span["title"], span["text"] = text or (None, None, None)
                 if text is None and principals is not None:
                     span.update(dict.fromkeys(span))
+            if principals is not None:
+                for rank, span in enumerate(body["hits"], 1):
+                    if span["text"] is not None:
+                        span["score"] = ranked("fused", span["score"], rank)
+                        for name, of in span["stages"].items():
+                            of["score"] = ranked(name, of["score"], of["rank"])
             if principals is not None and "answer" in body and any(span["text"] is None for span in spans):
                 body["answer"]["reason"] = None
         return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}
