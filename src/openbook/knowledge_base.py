@@ -182,6 +182,7 @@ class KnowledgeBase:
         exclude: Sequence[str] = (),
         metadata: Metadata | None = None,
         access: Sequence[str] | None = None,
+        local_only: bool | None = None,
         keep_missing: bool = False,
         yes: bool = False,
         max_bytes: int | None = None,
@@ -190,7 +191,8 @@ class KnowledgeBase:
         """Add files, folders or documents, or bring them up to date: only what changed is embedded.
 
         ``access`` names who may read; without it documents stay open to whom they were, and what is new to whom the
-        nearest folder was last opened (``public`` where nothing was ever said).
+        nearest folder was last opened (``public`` where nothing was ever said). ``local_only`` says in the same way
+        whether their text may be sent to a remote model: that of local-only documents never is.
 
         A folder that was added before under the same rules also drops what is gone from it, unless ``keep_missing``;
         more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason; the rest is
@@ -209,6 +211,7 @@ class KnowledgeBase:
             exclude=exclude,
             metadata=metadata or {},
             access=access,
+            local_only=local_only,
             keep_missing=keep_missing,
             yes=yes,
             max_bytes=max_bytes,
