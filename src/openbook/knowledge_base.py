@@ -387,6 +387,9 @@ class KnowledgeBase:
         ``llm`` (``"openai:MODEL"``, ``"anthropic:MODEL"`` or a recipe part) writes the answer instead of the recipe's
         generator; ``on_text`` is given its text as it comes. The answer's ``trace`` tells everything that happened.
 
+        Passages of local-only documents are handed to no remote model: ``trace.details["withheld"]["generate"]`` holds
+        their ranks. Where there are no others, the answer is an abstention that says so.
+
         Raises:
             QueryError: as ``search``.
             ModelError: the language model is missing, refused or did not answer.
@@ -420,7 +423,12 @@ class KnowledgeBase:
     ) -> Answer:
         start = time.perf_counter()
         hits = trace.hits[: serving.recipe.query.context]
-        answer = serving.generator(llm).generate(trace.question, hits, on_text)
+        reads_all = serving.reads_local_only(llm)
+        withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
+        handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
+        answer = serving.generator(llm).generate(trace.question, handed, on_text)
+        if withheld and answer.abstained:
+            answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
         cited = [
@@ -429,7 +437,9 @@ class KnowledgeBase:
         ]
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
-        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms))
+        # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
+        details = {**trace.details, "withheld": {"generate": withheld}} if withheld else trace.details
+        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
 
     def trace(self, id: str, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """A recorded trace, with what was said of it. Raises: NotFound."""
@@ -593,6 +603,11 @@ class KnowledgeBase:
 def _told(trace: Trace) -> Trace:
     """A trace as who asked may know it: raw scores are the owner's."""
     return trace if trace.principals is None else replace(trace, hits=without_statistics(trace.hits))
+
+
+def _withheld(withheld: int, of: int, reason: str) -> str:
+    what = f"{withheld} of {of} passages are local-only and were not sent to the model, which is remote"
+    return what if withheld == of else f"{reason}; {what}"
 
 
 def _ms(start: float) -> float:
