@@ -256,7 +256,7 @@ class KnowledgeBase:
         serving = self._now()
         return {
             "kb": self.name,
-            "db": self.database.where,
+            **({"db": self.database.where} if principals is None else {}),
             **self.documents.status(principals),
             "chunks": serving.index.count(principals),
             "release": serving.release.name,

@@ -130,7 +130,7 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
         print_json(found)
         return
     model = found["embedder"]
-    print(f"knowledge base  {found['kb']} in {found['db']}")
+    print(f"knowledge base  {found['kb']}{' in ' + found['db'] if 'db' in found else ''}")
     print(f"documents       {found['documents']} ({found['public']} of them public), {found['characters']} characters")
     if found["local_only"]:
         print(f"local-only      {found['local_only']} documents: their text is sent to no remote model")
