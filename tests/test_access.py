@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from openbook.errors import NotFound, QueryError
+from openbook.evaluate import Question, evaluate
+from openbook.evaluate.datasets import making, writing
+from openbook.evaluate.datasets import sheet as sheets
+from openbook.evaluate.datasets.dataset import dataset
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store import database as database_
 from openbook.store.filter import parse
@@ -263,6 +267,25 @@ def test_a_score_tells_nothing_of_how_common_a_word_is_elsewhere(house: Knowledg
     house.add(*(Document(f"x{n}", f"{n} more on pay, day by day.", access=("x",)) for n in range(40)))
     assert told() == before
     assert house.search("pay day", as_=[], raw=True).hits[0].score != raw, "the owner, who measures, is told"
+
+
+def test_what_is_measured_or_made_in_somebodys_name_is_of_what_they_may_see(house: KnowledgeBase) -> None:
+    asked = Question("q", "What is the pay of Ann?", answers=("5000 euros",), judgements={"pay.md": 1, "open.md": 1})
+    report = evaluate(house, dataset("d", [asked]), as_=["group:it"])
+    assert [*report.questions["q"].found] == ["open.md"]
+    assert "deals.md" not in repr(report)
+    long = " ".join(f"The allowance of clerk {n} is {n} euros a month." for n in range(1, 30))
+    house.add(
+        Document("long.md", long, title="Allowances"),
+        Document("closed.md", long.replace("clerk", "spy"), access=("x",)),
+    )
+    trace = house.search("allowance of the spy", as_=[])
+    house.feedback(trace.id, "The allowance is small.", as_=[])
+    sheet = sheets.sample(house, 5, as_=[])
+    made = [making.from_feedback(house, as_=[]), writing.write(house, 5, as_=[])]
+    for told in (repr(sheet), repr(made)):
+        assert "spy " not in told.replace("allowance of the spy", "")
+        assert "closed.md" not in told
 
 
 class TestFolders:
