@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,14 @@ class TestNarrowed:
         assert "noon" not in repr(said)
         assert said.feedback[0].verdict == "up"
 
+    def test_the_error_of_an_answer_that_failed_is_told_no_more(self, kb: KnowledgeBase, traces: list[str]) -> None:
+        trace = kb.search("lunch", as_=HR)
+        failed = replace(trace, id="00000000-0000-4000-8000-00000000000a", details={"error": "refused: Lunch is at …"})
+        kb.traces.record(failed)
+        assert kb.trace(failed.id, as_=HR)["details"] == failed.details
+        kb.add(Document("a.md", "Lunch is at half past eleven."), access=["user:boss"])
+        assert kb.trace(failed.id, as_=HR)["details"] == {}
+
     def test_removed_documents_are_as_those_that_never_were(self, kb: KnowledgeBase, traces: list[str]) -> None:
         kb.remove("a.md")
         with pytest.raises(NotFound, match="no such document"):
@@ -286,6 +295,21 @@ def test_what_is_measured_or_made_in_somebodys_name_is_of_what_they_may_see(hous
     for told in (repr(sheet), repr(made)):
         assert "spy " not in told.replace("allowance of the spy", "")
         assert "closed.md" not in told
+
+
+def test_the_command_line_prints_a_trace_with_what_was_closed(openbook: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "lunch.md").write_text("# Lunch\n\nLunch is served at noon in the canteen.\n")
+    openbook("add", "lunch.md")
+    trace = openbook("ask", "When is lunch served?", "--as", "user:ann").stderr.split("trace ")[1].split(",")[0]
+    assert "noon" in openbook("show", "--trace", trace, "--as", "user:ann").stdout
+    openbook("add", "lunch.md", "--access", "group:hr")
+    shown = openbook("show", "--trace", trace, "--as", "user:ann")
+    assert shown.returncode == 0, shown.stderr
+    assert " 1. (closed)\n" in shown.stdout
+    assert "  cited   (closed)\n" in shown.stdout
+    assert "noon" not in shown.stdout
+    assert "lunch.md" not in shown.stdout
+    assert "noon" in openbook("show", "--trace", trace).stdout
 
 
 class TestFolders:

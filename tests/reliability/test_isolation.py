@@ -5,6 +5,7 @@ The long form, ``make reliability``, asks 100,000 questions and more and prints 
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,8 @@ def ask(database: Database, total: int, a_world: int = A_WORLD, answers: int = 2
                 asked.update(World(kb, other, plans, seed).check(a_world, answers=answers))
             finally:
                 kb.traces.close()
+        del kb, other
+        gc.collect()  # each opened its model
 
     one_world()
     return asked

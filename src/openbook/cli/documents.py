@@ -179,11 +179,19 @@ def _print_trace(trace: dict[str, Any]) -> None:
         print(f"feedback  {one_line(said['answer'] or said['verdict'])}{about}")
     if "answer" in trace:
         answer = trace["answer"]
-        print(f"answer    {'abstained: ' + one_line(answer['reason']) if answer['abstained'] else 'given'}")
+        print(
+            f"answer    {'abstained: ' + one_line(answer['reason'] or '(closed)') if answer['abstained'] else 'given'}"
+        )
         for span in answer["citations"]:
+            if span["document"] is None:
+                print("  cited   (closed)")
+                continue
             text = shortened(span["text"] or "(gone)", 160)
             print(f"  cited   {one_line(str(span['source']))} {span['start']}-{span['end']}: {text}")
     for rank, span in enumerate(trace["hits"], 1):
+        if span["document"] is None:  # closed to this caller since
+            print(f"{rank:>2}. (closed)")
+            continue
         stages = ", ".join(f"{name} {s['rank']} ({s['score']:.3f})" for name, s in span["stages"].items())
         print(
             f"{rank:>2}. {span['score']:.3f}  {one_line(str(span['source']))} {span['start']}-{span['end']}  {stages}"

@@ -74,7 +74,7 @@ class Traces:
         """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none.
 
         Of what is not for this caller (any more) nothing is told but that the hit of this rank is closed: its fields
-        are ``None``, and so is the reason of an abstention, which may name what it stands in. Raw scores are the
+        are ``None``, and the reason of an abstention or a failure, which may quote it, is left out. Raw scores are the
         owner's.
         """
         try:
@@ -106,8 +106,10 @@ class Traces:
                         span["score"] = ranked("fused", span["score"], rank)
                         for name, of in span["stages"].items():
                             of["score"] = ranked(name, of["score"], of["rank"])
-            if principals is not None and "answer" in body and any(span["text"] is None for span in spans):
-                body["answer"]["reason"] = None
+                if any(span["text"] is None for span in spans):  # what was said of it may quote it
+                    body["details"].pop("error", None)
+                    if "answer" in body:
+                        body["answer"]["reason"] = None
         return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}
 
     def _write(self) -> None:
