@@ -77,7 +77,7 @@ class Write:
     document: Document
     file: int | None = None
     readings: Mapping[int, Reading] | None = None
-    keeps: frozenset[str] = frozenset()
+    keeps: frozenset[str] = frozenset({"local_only"})
 
     def over(self, current: Current) -> Write:
         """With the rules that it keeps as they are now."""
