@@ -80,9 +80,13 @@ class Write:
     keeps: frozenset[str] = frozenset({"local_only"})
 
     def over(self, current: Current) -> Write:
-        """With the rules that it keeps as they are now."""
-        kept = {name: getattr(current, name) for name in self.keeps} if current.version > 0 else {}
-        return replace(self, document=replace(self.document, **kept)) if kept else self
+        """With the rules that it keeps as they are now; of two that would send a text away or not, not."""
+        document = self.document
+        if current.version > 0 and "access" in self.keeps:
+            document = replace(document, access=current.access)
+        if current.version > 0 and "local_only" in self.keeps:
+            document = replace(document, local_only=document.local_only or current.local_only)
+        return replace(self, document=document)
 
     def is_read(self, live: int) -> bool:
         """Whether the live index has its reading, made under the rule that holds."""
