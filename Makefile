@@ -6,7 +6,7 @@ DATA   := $(or $(OPENBOOK_DATA),../shared/data)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quality bench peers lint clean
+.PHONY: demo test quality reliability bench peers lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -17,6 +17,10 @@ test: $(VENV)/.installed-dev
 # Every public-data score that openbook promises; needs OPENBOOK_DATA (default ../shared/data).
 quality: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/quality -m '' -s
+
+# The long runs: 100,000 questions against the access rules.
+reliability: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/reliability -m reliability
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048

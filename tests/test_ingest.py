@@ -251,10 +251,9 @@ def test_metadata_that_cannot_be_kept_are_one_line(kb: KnowledgeBase, folder: Pa
 
 def test_a_half_character_in_any_name_is_replaced(kb: KnowledgeBase) -> None:
     """They were tracebacks, or the database's errors."""
-    access = ("g\udcff",)
-    kb.add(Document("a\udcff", "text", access=access, headings=(Heading(0, 4, 1, "b\0"),), metadata={"k\0": "v\0"}))
-    assert kb.show("a\udcff", as_=access).source == "a\ufffd"
-    assert kb.search("text", as_=access).hits[0].chunk.headings == ("b\ufffd",)
+    kb.add(Document("a\udcff", "text", headings=(Heading(0, 4, 1, "b\0"),), metadata={"k\0": "v\0"}))
+    assert kb.show("a\udcff").source == "a\ufffd"
+    assert kb.search("text").hits[0].chunk.headings == ("b\ufffd",)
 
 
 def test_access_and_metadata_are_for_documents_as_they_are_for_files(kb: KnowledgeBase) -> None:

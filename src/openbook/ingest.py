@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from openbook.errors import OpenbookError, QueryError, SourceError
+from openbook.errors import OpenbookError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
+from openbook.store.access import readers
 from openbook.store.documents import Current, Documents, FileState, Write
 from openbook.store.index import Reading
 from openbook.types import PUBLIC, Chunk, Document, Metadata, Scalar, Skipped, storable
@@ -91,12 +93,28 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class _Access:
     """Who may read what a file holds: as said now; else as before, so that a rule is never lost by not repeating it;
-    else, for what is new, as it was last said for the nearest folder."""
+    else, for what is new, as it was last said for the nearest folder. Likewise whether remote models may read it."""
 
     said: tuple[str, ...] | None
     ruled: tuple[str, ...]  # (): no folder rules it, it brings its own
+    local_said: bool | None = None
+    local_ruled: bool = False
 
-    def of(self, document: Document, now: Current | None) -> tuple[str, ...]:
+    def on(self, document: Document, now: Current | None) -> Document:
+        return replace(document, access=self._of(document, now), local_only=self._local(document, now))
+
+    def keeps(self, document: Document) -> frozenset[str]:
+        """The rules of which nothing is said for a document that is there."""
+        own = not self.ruled and document.access != (PUBLIC,)
+        access = () if self.said is not None or own else ("access",)
+        return frozenset((*access, *(() if self.local_said is not None or document.local_only else ("local_only",))))
+
+    def _local(self, document: Document, now: Current | None) -> bool:
+        if self.local_said is not None:
+            return self.local_said
+        return document.local_only or (self.local_ruled if now is None else now.local_only)
+
+    def _of(self, document: Document, now: Current | None) -> tuple[str, ...]:
         if self.said is not None:
             return self.said
         if not self.ruled and document.access != (PUBLIC,):
@@ -113,6 +131,7 @@ class _Cut:
     document: Document
     file: int | None
     chunks: Mapping[int, Sequence[Chunk]] | None = None
+    keeps: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -152,6 +171,7 @@ class Ingest:
         exclude: Sequence[str] = (),
         metadata: Metadata,
         access: Sequence[str] | None = None,
+        local_only: bool | None = None,
         keep_missing: bool = False,
         yes: bool = False,
         max_bytes: int | None = None,
@@ -159,12 +179,12 @@ class Ingest:
         start = time.perf_counter()
         require([source for source in sources if not isinstance(source, Document)])
         metadata = _storable_metadata(metadata, "metadata")
-        access = None if access is None else _storable_access(access)
+        access = None if access is None else readers(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
         documents = [replace(one, metadata={**one.metadata, **metadata}) for one in documents]
         for first in range(0, len(documents), READ_TOGETHER):
-            self._take(documents[first : first + READ_TOGETHER], None, _Access(access, ()))
-        options = _options(metadata, access)
+            self._take(documents[first : first + READ_TOGETHER], None, _Access(access, (), local_only))
+        options = _options(metadata, access, local_only)
         for source in sources:
             if not isinstance(source, Document):
                 self._root(
@@ -173,6 +193,7 @@ class Ingest:
                     exclude=exclude,
                     read_file=lambda file: read(file, metadata=metadata, max_bytes=max_bytes or MAX_BYTES),
                     access=access,
+                    local_only=local_only,
                     options=options,
                     keep_missing=keep_missing,
                     yes=yes,
@@ -199,13 +220,15 @@ class Ingest:
         exclude: Sequence[str],
         read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
         access: tuple[str, ...] | None,
+        local_only: bool | None,
         options: str,
         keep_missing: bool,
         yes: bool,
     ) -> None:
         listing = scan(path, include=include, exclude=exclude)
-        root = self.documents.root(path.resolve().as_uri(), json.dumps([list(include), list(exclude)]), access)
-        rules = self.documents.access_rules()
+        rules = json.dumps([list(include), list(exclude)])
+        root = self.documents.root(path.resolve().as_uri(), rules, access, local_only)
+        opened, local = self.documents.access_rules(), self.documents.local_rules()
         known = self.documents.files(root)
         found: list[SourceFile] = []
         for file in listing:
@@ -222,7 +245,7 @@ class Ingest:
         for file in found:
             state = states[file.uri]
             if file.uri not in known or known[file.uri][1] != state:
-                ruled = _Access(access, _ruled(file.uri, rules))
+                ruled = _Access(access, _ruled(file.uri, opened, (PUBLIC,)), local_only, _ruled(file.uri, local, False))
                 vanished |= self._file(root, file, state, read_file, ruled, known.get(file.uri))
             self._files += 1
             self._progress()
@@ -270,12 +293,12 @@ class Ingest:
     def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> None:
         """Cut what changed into chunks and put it into the batch."""
         current = self.documents.current([document.source for document in documents]) if documents else {}
-        rechunk: list[Document] = []
+        rechunk: list[tuple[Document, frozenset[str]]] = []
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
         mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
             now = current.get(document.source)
-            document = replace(document, access=access.of(document, now))
+            keeps, document = access.keeps(document), access.on(document, now)
             owner = owners.get(now.file) if now is not None and not now.removed else None
             if now is not None and owner is not None and owner != mine and not _is_gone(owner):
                 # Two files that hold one id would else overwrite each other with every add.
@@ -285,22 +308,23 @@ class Ingest:
                     do = "give it an id of its own, or take it out there"
                     self._skipped.append(Skipped(document.source, f"stands in {shown_uri(owner)} already; {do}"))
             elif now is None or not now.same_content(document):
-                rechunk.append(document)
+                rechunk.append((document, keeps))
             elif not now.same(document) or now.file != file:
-                self._put(_Cut(document, file))
+                self._put(_Cut(document, file, keeps=keeps))
             else:
                 self._unchanged += 1
         self._cut(rechunk, file)
 
-    def _cut(self, documents: Sequence[Document], file: int | None) -> None:
-        """Cut documents into chunks, by every index's own recipe, and put them into the batch."""
+    def _cut(self, found: Sequence[tuple[Document, frozenset[str]]], file: int | None) -> None:
+        """Cut documents, with what they keep, into chunks, by every index's own recipe, and put them into the batch."""
+        documents = [document for document, _ in found]
         if not documents:
             return
         if not self._readers:
             self._readers = list(self._find_readers())
-        cuts = {reader.index.id: found for reader in [*self._readers] if (found := self._tried(reader, documents))}
-        for at, document in enumerate(documents):
-            self._put(_Cut(document, file, {index: found[at] for index, found in cuts.items()}))
+        cuts = {reader.index.id: its for reader in [*self._readers] if (its := self._tried(reader, documents))}
+        for at, (document, keeps) in enumerate(found):
+            self._put(_Cut(document, file, {index: its[at] for index, its in cuts.items()}, keeps))
 
     def _tried(self, reader: Reader, documents: Sequence[Document]) -> list[Sequence[Chunk]] | None:
         with self._may_fail(reader):
@@ -335,7 +359,7 @@ class Ingest:
         for reader in [*self._readers]:
             self._read(reader, batch, readings)
         writes = [
-            Write(cut.document, cut.file, None if cut.chunks is None else read)
+            Write(cut.document, cut.file, None if cut.chunks is None else read, cut.keeps)
             for cut, read in zip(batch.cuts, readings, strict=True)
         ]
         written = self.documents.write(writes, batch.finished)
@@ -349,7 +373,7 @@ class Ingest:
             self._readers = []
             halves = {write.file for write in written.again}
             for write in written.again:
-                self._cut([write.document], write.file)
+                self._cut([(write.document, write.keeps)], write.file)
             self._batch.finished += [(number, state) for number, state in batch.finished if number in halves]
             self._flush()
 
@@ -422,17 +446,9 @@ def _storable(document: Document) -> Document:
         text=text,
         title=storable(document.title),
         metadata=_storable_metadata(document.metadata, document.source),
-        access=_storable_access(document.access),
+        access=readers(document.access),
         headings=tuple(replace(heading, title=storable(heading.title)) for heading in document.headings),
     )
-
-
-def _storable_access(access: Sequence[str]) -> tuple[str, ...]:
-    """Raises: QueryError: a principal without a name."""
-    principals = tuple(storable(principal) for principal in ([access] if isinstance(access, str) else access))
-    if not principals or not all(principal.strip() for principal in principals):
-        raise QueryError("a principal without a name", where="access", do="name who may read: public, group:hr, …")
-    return principals
 
 
 def _storable_metadata(metadata: Metadata, where: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
@@ -472,17 +488,21 @@ def _state(file: SourceFile, options: str) -> FileState:
     return FileState(file.uri, file.size, file.mtime_ns, file.inode, options)
 
 
-def _ruled(uri: str, rules: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The access that was last said for the nearest root that holds the file."""
+_Rule = TypeVar("_Rule")
+
+
+def _ruled(uri: str, rules: Mapping[str, _Rule], otherwise: _Rule) -> _Rule:
+    """What was last said for the nearest root that holds the file."""
     holding = [root for root in rules if uri == root or uri.startswith(root.rstrip("/") + "/")]
-    return rules[max(holding, key=len)] if holding else (PUBLIC,)
+    return rules[max(holding, key=len)] if holding else otherwise
 
 
-def _options(metadata: Metadata, access: Sequence[str] | None) -> str:
+def _options(metadata: Metadata, access: Sequence[str] | None, local_only: bool | None) -> str:
     rules = [
         LOADERS,
         sorted((k, list(v) if isinstance(v, tuple) else v) for k, v in metadata.items()),
         sorted(access or ()),
+        *([] if local_only is None else [local_only]),
     ]
     return hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:16]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
 from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
 from openbook.serving import Serving, open_model, probe_of
+from openbook.store.access import principals_of, without_statistics
 from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
@@ -22,7 +23,7 @@ from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
 from openbook.store.releases import Pointers, Release, Releases, create_index
 from openbook.store.traces import Traces
-from openbook.types import PUBLIC, Answer, Chunk, Document, Metadata, Trace, heading_path, storable
+from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -181,6 +182,7 @@ class KnowledgeBase:
         exclude: Sequence[str] = (),
         metadata: Metadata | None = None,
         access: Sequence[str] | None = None,
+        local_only: bool | None = None,
         keep_missing: bool = False,
         yes: bool = False,
         max_bytes: int | None = None,
@@ -189,7 +191,8 @@ class KnowledgeBase:
         """Add files, folders or documents, or bring them up to date: only what changed is embedded.
 
         ``access`` names who may read; without it documents stay open to whom they were, and what is new to whom the
-        nearest folder was last opened (``public`` where nothing was ever said).
+        nearest folder was last opened (``public`` where nothing was ever said). ``local_only`` says in the same way
+        whether their text may be sent to a remote model: that of local-only documents never is.
 
         A folder that was added before under the same rules also drops what is gone from it, unless ``keep_missing``;
         more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason; the rest is
@@ -208,6 +211,7 @@ class KnowledgeBase:
             exclude=exclude,
             metadata=metadata or {},
             access=access,
+            local_only=local_only,
             keep_missing=keep_missing,
             yes=yes,
             max_bytes=max_bytes,
@@ -252,7 +256,7 @@ class KnowledgeBase:
         serving = self._now()
         return {
             "kb": self.name,
-            "db": self.database.where,
+            **({"db": self.database.where} if principals is None else {}),
             **self.documents.status(principals),
             "chunks": serving.index.count(principals),
             "release": serving.release.name,
@@ -353,11 +357,13 @@ class KnowledgeBase:
         filter: str | Filter | None = None,
         as_: Sequence[str] | None = None,
         record: bool = True,
+        raw: bool = False,
     ) -> Trace:
         """The ``k`` best chunks for a question, as the ``hits`` of a trace.
 
         ``filter`` is an expression over metadata: ``lang = "en" and year >= 2020 and tag in ("hr", "it")``. The trace
-        is kept unless ``record`` is false.
+        is kept unless ``record`` is false. Asked in somebody's name, scores tell ranks alone: what they are made of
+        counts words in all documents. ``raw`` leaves them as they are, for the owner who measures in that name.
 
         Raises:
             QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.
@@ -365,7 +371,7 @@ class KnowledgeBase:
         _, trace = self._search(question, k, filter, as_)
         if record:
             self.traces.record(trace)
-        return trace
+        return trace if raw else _told(trace)
 
     def ask(
         self,
@@ -381,6 +387,9 @@ class KnowledgeBase:
         ``llm`` (``"openai:MODEL"``, ``"anthropic:MODEL"`` or a recipe part) writes the answer instead of the recipe's
         generator; ``on_text`` is given its text as it comes. The answer's ``trace`` tells everything that happened.
 
+        Passages of local-only documents are handed to no remote model: ``trace.details["withheld"]["generate"]`` holds
+        their ranks. Where there are no others, the answer is an abstention that says so.
+
         Raises:
             QueryError: as ``search``.
             ModelError: the language model is missing, refused or did not answer.
@@ -393,7 +402,7 @@ class KnowledgeBase:
             raise
         assert answer.trace is not None
         self.traces.record(answer.trace, answer)
-        return answer
+        return replace(answer, trace=_told(answer.trace))
 
     def answer(
         self,
@@ -414,7 +423,12 @@ class KnowledgeBase:
     ) -> Answer:
         start = time.perf_counter()
         hits = trace.hits[: serving.recipe.query.context]
-        answer = serving.generator(llm).generate(trace.question, hits, on_text)
+        reads_all = serving.reads_local_only(llm)
+        withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
+        handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
+        answer = serving.generator(llm).generate(trace.question, handed, on_text)
+        if withheld and answer.abstained:
+            answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
         cited = [
@@ -423,7 +437,9 @@ class KnowledgeBase:
         ]
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
-        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms))
+        # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
+        details = {**trace.details, "withheld": {"generate": withheld}} if withheld else trace.details
+        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
 
     def trace(self, id: str, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """A recorded trace, with what was said of it. Raises: NotFound."""
@@ -584,15 +600,14 @@ class KnowledgeBase:
         return kb
 
 
-def principals_of(as_: Sequence[str] | None) -> tuple[str, ...] | None:
-    """A caller's principals: whoever calls in another's name is also the public.
+def _told(trace: Trace) -> Trace:
+    """A trace as who asked may know it: raw scores are the owner's."""
+    return trace if trace.principals is None else replace(trace, hits=without_statistics(trace.hits))
 
-    Raises:
-        QueryError: a principal without a name.
-    """
-    if as_ is not None and not all(principal.strip() for principal in ([as_] if isinstance(as_, str) else as_)):
-        raise QueryError("a principal without a name", where="as", do="name one, such as group:hr")
-    return None if as_ is None else tuple(sorted({*map(storable, [as_] if isinstance(as_, str) else as_), PUBLIC}))
+
+def _withheld(withheld: int, of: int, reason: str) -> str:
+    what = f"{withheld} of {of} passages are local-only and were not sent to the model, which is remote"
+    return what if withheld == of else f"{reason}; {what}"
 
 
 def _ms(start: float) -> float:

@@ -13,7 +13,7 @@ from openbook.embed.vectors import blended
 from openbook.recipe import IndexHalf
 from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
 from openbook.store.index import Index, Reading
-from openbook.store.vectors import embed_cached
+from openbook.store.vectors import drop_cached, embed_cached
 from openbook.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -59,8 +59,15 @@ class Reader:
         """Each document with its chunks. Raises: as ``embedder``."""
         return list(zip(documents, self.chunker.chunk_all(documents), strict=True)) if documents else []
 
+    def may_embed(self, document: Document) -> bool:
+        """Whether the model may be sent its text."""
+        return self.part.embed.is_local or not document.local_only
+
     def texts(self, cuts: Sequence[Cut]) -> list[str]:
-        """What is embedded of these chunks, a text a chunk."""
+        """What is embedded of these chunks, a text a chunk: nothing of documents that the model may not read."""
+        return self._texts([cut for cut in cuts if self.may_embed(cut[0])])
+
+    def _texts(self, cuts: Sequence[Cut]) -> list[str]:
         room = self.chunker.max_tokens
         return [embedded_text(document.title, chunk, room) for document, chunks in cuts for chunk in chunks]
 
@@ -73,16 +80,21 @@ class Reader:
             ModelError, StoreError: as ``embedder``; or the model did not answer.
         """
         embedder = self.embedder
-        vectors, embedded = embed_cached(self.index.database, embedder, self.texts(cuts), progress)
-        vectors = blended(vectors, _runs(cuts), self.part.neighbours)
+        sent = [cut for cut in cuts if self.may_embed(cut[0])]
+        vectors, embedded = embed_cached(self.index.database, embedder, self.texts(sent), progress)
+        if len(sent) < len(cuts):  # and what was embedded while it was allowed is kept no longer
+            withheld = self._texts([cut for cut in cuts if not self.may_embed(cut[0])])
+            drop_cached(self.index.database, embedder.hash, withheld)
+        vectors = blended(vectors, _runs(sent), self.part.neighbours)
         known = familiarity([sample(document.text) for document, _ in cuts], embedder)
-        ends = accumulate(len(chunks) for _, chunks in cuts)
+        ends = accumulate(len(chunks) if self.may_embed(document) else 0 for document, chunks in cuts)
         readings = [
             Reading(
                 chunks,
-                vectors[end - len(chunks) : end],
+                vectors[end - len(chunks) : end] if self.may_embed(document) else None,
                 embedder.hash,
                 script(sample(document.text)) if chunks and familiar < UNFAMILIAR else None,
+                document.local_only,
             )
             for (document, chunks), familiar, end in zip(cuts, known, ends, strict=True)
         ]

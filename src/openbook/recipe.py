@@ -16,7 +16,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from openbook.errors import RecipeError
 
@@ -79,6 +87,26 @@ class RecursiveChunker(Part):
         return self
 
 
+class Served(Part):
+    """A model behind a server. ``local``: the server is one's own, and is sent the text of local-only documents, too.
+
+    Where a server stands cannot be told by its address (a tunnel ends on this machine), so nothing but this says it.
+    """
+
+    local: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it may be sent the text of local-only documents."""
+        return self.local
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes that do not say it keep the hash that they had before it could be said.
+        told: dict[str, Any] = handler(self)
+        return told if self.local else {key: value for key, value in told.items() if key != "local"}
+
+
 class LocalEmbedder(Part):
     """A sentence-transformers folder or hub id, run in OpenVINO; ``"default"`` is the packaged all-MiniLM-L6-v2."""
 
@@ -88,8 +116,13 @@ class LocalEmbedder(Part):
     document_prefix: str = ""
     max_tokens: int | None = Field(default=None, ge=16)
 
+    @property
+    def is_local(self) -> bool:
+        """It runs in this process."""
+        return True
 
-class OpenAIEmbedder(Part):
+
+class OpenAIEmbedder(Served):
     """Any OpenAI-compatible ``/embeddings`` endpoint; the key comes from the environment variable ``key_env``."""
 
     kind: Literal["openai"] = "openai"
@@ -160,7 +193,7 @@ class Extractive(Part):
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)  # None: the calibrated one
 
 
-class LanguageModel(Part):
+class LanguageModel(Served):
     """A language model that writes the answer from numbered passages and must cite them.
 
     ``kind`` is the protocol: ``openai`` (any compatible server by ``base_url``) or ``anthropic``. ``context_tokens``

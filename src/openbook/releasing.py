@@ -140,7 +140,7 @@ class Releasing:
             seen.update(keys)
             documents, chunks, texts, tokens = (
                 documents + len(batch),
-                chunks + len(found),
+                chunks + sum(len(its) for _, its in cuts),
                 texts + len(new),
                 tokens + sum(lengths),
             )

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from openbook.errors import StoreError
-from openbook.recipe import IndexHalf, LanguageModel, QueryHalf
+from openbook.recipe import Extractive, IndexHalf, LanguageModel, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
 
@@ -73,12 +73,22 @@ class Serving:
 
     def generator(self, llm: str | LanguageModel | None) -> Generator:
         """Who writes the answer: the recipe's generator, or another language model."""
-        from openbook.generate import open_generator, parse_llm
+        from openbook.generate import open_generator
 
-        part = self.recipe.query.generate if llm is None else parse_llm(llm) if isinstance(llm, str) else llm
+        part = self._part(llm)
         if part.hash not in self._generators:
             self._generators[part.hash] = open_generator(part, self.embedder)
         return self._generators[part.hash]
+
+    def reads_local_only(self, llm: str | LanguageModel | None) -> bool:
+        """Whether who writes the answer may read local-only documents. The extractive one embeds their sentences."""
+        part = self._part(llm)
+        return part.is_local if isinstance(part, LanguageModel) else self.recipe.index.embed.is_local
+
+    def _part(self, llm: str | LanguageModel | None) -> Extractive | LanguageModel:
+        from openbook.generate import parse_llm
+
+        return self.recipe.query.generate if llm is None else parse_llm(llm) if isinstance(llm, str) else llm
 
     @cached_property
     def _generators(self) -> dict[str, Generator]:

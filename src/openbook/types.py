@@ -73,7 +73,8 @@ class Document:
 
     ``text`` is normalised: line ends are ``\\n``; NUL and lone surrogates are replaced by U+FFFD. Formats that carry
     structure (HTML, Word, slides, sheets, …) arrive as Markdown. ``pages[i]`` is the offset at which page ``i + 1``
-    starts (``pages[0] == 0``); it is empty where the source has no pages. ``headings`` come in order of ``start``.
+    starts (``pages[0] == 0``); it is empty where the source has no pages. ``headings`` come in order of ``start``. The
+    text of a ``local_only`` document is sent to no remote model.
     """
 
     source: str
@@ -83,6 +84,7 @@ class Document:
     access: tuple[str, ...] = (PUBLIC,)
     headings: tuple[Heading, ...] = ()
     pages: tuple[int, ...] = ()
+    local_only: bool = False
 
     @property
     def hash(self) -> str:
@@ -151,6 +153,7 @@ class Hit:
     stages: Mapping[str, StageScore] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
     pages: tuple[int, ...] = ()
+    local_only: bool = False  # its document's text is sent to no remote model
 
     def cite(self, start: int, end: int) -> Citation:
         """The citation of ``text[start:end]`` of this hit's document version; the span must lie inside the chunk.

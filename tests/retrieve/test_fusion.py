@@ -14,7 +14,20 @@ scores = st.dictionaries(st.integers(0, 30), st.floats(0, 1), max_size=20)
 
 def test_weighted_sum_by_hand() -> None:
     fused = weighted({1: 0.9, 2: 0.5, 3: -0.2}, {2: 8.0, 4: 4.0}, 0.7)
-    assert fused == [(2, pytest.approx(0.65)), (1, pytest.approx(0.63)), (4, pytest.approx(0.15)), (3, 0.0)]
+    assert fused == [(2, pytest.approx(0.65)), (1, pytest.approx(0.63)), (4, pytest.approx(0.5)), (3, 0.0)]
+
+
+def test_of_a_chunk_without_a_cosine_the_dense_side_says_neither_good_nor_bad() -> None:
+    """A passage whose text may not be sent to the model stood behind everything that may."""
+    keyword = {1: Weighed(1.0, 0.0), 2: Weighed(2.0, 0.0), 3: Weighed(2.0, 0.0), 4: Weighed(30.0, 0.0)}
+    fused = evidence({1: 0.1, 2: 0.3, 3: 0.6}, keyword, weight=20, chunk=0.2, document=0.4)
+    assert fused == [
+        (3, pytest.approx(12.4)),
+        (4, pytest.approx(12.0)),
+        (2, pytest.approx(6.4)),
+        (1, pytest.approx(2.2)),
+    ]
+    assert evidence({}, {1: Weighed(1.0, 0.0)}, weight=20, chunk=0.2, document=0.4) == [(1, pytest.approx(0.2))]
 
 
 def test_reciprocal_rank_by_hand() -> None:

@@ -103,7 +103,8 @@ def test_a_version_that_is_named_is_the_one_that_is_found(versions: KnowledgeBas
 
 
 def test_nothing_is_mentioned_that_may_not_be_seen(versions: KnowledgeBase) -> None:
-    def mentioned(*principals: str) -> list[str]:
+    def mentioned(*groups: str) -> list[str]:
+        principals = ("public", *groups)
         with versions.database.snapshot(principals) as connection:
             view = versions.index.view(connection, principals, None)
             return [mention.value for mention in versions.index.read(view, "flags of v3.4 and v3.5").mentions]

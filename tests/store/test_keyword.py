@@ -375,6 +375,18 @@ def test_only_what_may_be_seen_is_mentioned(papers: KeywordView) -> None:
     assert mentioned(papers, question, filter=parse("nothing = 1")) == []
 
 
+def test_how_much_a_mention_says_is_counted_in_what_may_be_seen(view: KeywordView) -> None:
+    """How often a caller's closed documents have the words decided whether an open one counted as mentioned."""
+    open_ = [chunk(n, f"Item {n}.", names=["policy"] if n == 0 else [], access=0) for n in range(20)]
+    closed = [chunk(100 + n, "The policy of nobody.", names=["secret"], access=1) for n in range(60)]
+    view.catch_up(everything(*open_))
+    before = view.read("which policy?", access=[0])
+    view.catch_up(everything(*open_, *closed))
+    assert view.read("which policy?", access=[0]) == before
+    assert [mention.value for mention in before.mentions] == ["polici"]
+    assert view.read("which policy?").mentions == (), "the owner sees all of them"
+
+
 def test_a_deleted_document_is_mentioned_no_more(papers: KeywordView) -> None:
     papers.catch_up(change(2, Change("document-60", None)))
     assert mentioned(papers, "a gala") == []

@@ -84,6 +84,8 @@ def ask(
         print(f"[{number}] {_place(citation)}, characters {citation.start}-{citation.end}")
         if model is not None:
             print(f"    “{shortened(citation.quote, 300)}”")
+    if withheld := answer.trace.details.get("withheld"):
+        say(f"{len(withheld['generate'])} passages are local-only and were not sent to the model, which is remote")
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
 
@@ -118,6 +120,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "stages": {name: {"rank": stage.rank, "score": stage.score} for name, stage in hit.stages.items()},
         "metadata": dict(hit.metadata),
+        "local_only": hit.local_only,
     }
 
 
@@ -147,6 +150,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
             for c in answer.citations
         ],
         "invented": answer.invented,
+        "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),
     }
 

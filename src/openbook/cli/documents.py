@@ -21,6 +21,10 @@ def add(
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this pattern.")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="key=value for every document (repeatable).")] = None,
     access: Annotated[list[str] | None, typer.Option(help="Principal that may read them; else as before.")] = None,
+    local_only: Annotated[
+        bool | None,
+        typer.Option("--local-only/--not-local-only", help="Send their text to no remote model; else as before."),
+    ] = None,
     keep_missing: Annotated[bool, typer.Option("--keep-missing", help="Keep documents whose file is gone.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Drop even more than 30 % that is gone.")] = False,
     max_bytes: Annotated[int | None, typer.Option(help="Skip larger files; 50 MiB if not said.", min=1)] = None,
@@ -39,6 +43,7 @@ def add(
             exclude=exclude or (),
             metadata=metadata,
             access=access or None,
+            local_only=local_only,
             keep_missing=keep_missing,
             yes=yes,
             max_bytes=max_bytes,
@@ -70,7 +75,7 @@ def list_(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None, 
         return
     for d in documents:
         path = d["metadata"].get("path", d["source"])
-        access = one_line(" ".join(d["access"]))
+        access = one_line(" ".join(d["access"])) + (", local-only" if d["local_only"] else "")
         print(f"{one_line(str(path)):<48} {one_line(d['title']):<40.40} v{d['version']:<3} {access}")
 
 
@@ -97,6 +102,8 @@ def show(
         print_json({**asdict(document), "hash": document.hash})
         return
     facts = {"source": document.source, "title": document.title, "access": " ".join(document.access)}
+    if document.local_only:
+        facts["local"] = "only: its text is sent to no remote model"
     for key, value in [*facts.items(), *document.metadata.items()]:
         print(f"{one_line(key):<9} {one_line(str(value))}")
     print(f"\n{printable(document.text)}")
@@ -123,8 +130,10 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
         print_json(found)
         return
     model = found["embedder"]
-    print(f"knowledge base  {found['kb']} in {found['db']}")
+    print(f"knowledge base  {found['kb']}{' in ' + found['db'] if 'db' in found else ''}")
     print(f"documents       {found['documents']} ({found['public']} of them public), {found['characters']} characters")
+    if found["local_only"]:
+        print(f"local-only      {found['local_only']} documents: their text is sent to no remote model")
     print(f"chunks          {found['chunks']}")
     print(f"release         {found['release']} (recipe {found['recipe']})")
     if back := found.get("rollback"):
@@ -163,16 +172,26 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
         print(f"filter    {one_line(trace['filter'])}")
+    if ranks := trace["details"].get("withheld", {}).get("generate"):
+        print(f"withheld  hits {', '.join(map(str, ranks))}: local-only, not sent to the model")
     for said in trace["feedback"]:
         about = "" if said["hit"] is None else f" (hit {said['hit']})"
         print(f"feedback  {one_line(said['answer'] or said['verdict'])}{about}")
     if "answer" in trace:
         answer = trace["answer"]
-        print(f"answer    {'abstained: ' + one_line(answer['reason']) if answer['abstained'] else 'given'}")
+        print(
+            f"answer    {'abstained: ' + one_line(answer['reason'] or '(closed)') if answer['abstained'] else 'given'}"
+        )
         for span in answer["citations"]:
+            if span["document"] is None:
+                print("  cited   (closed)")
+                continue
             text = shortened(span["text"] or "(gone)", 160)
             print(f"  cited   {one_line(str(span['source']))} {span['start']}-{span['end']}: {text}")
     for rank, span in enumerate(trace["hits"], 1):
+        if span["document"] is None:  # closed to this caller since
+            print(f"{rank:>2}. (closed)")
+            continue
         stages = ", ".join(f"{name} {s['rank']} ({s['score']:.3f})" for name, s in span["stages"].items())
         print(
             f"{rank:>2}. {span['score']:.3f}  {one_line(str(span['source']))} {span['start']}-{span['end']}  {stages}"

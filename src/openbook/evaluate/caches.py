@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from openbook.evaluate.datasets.dataset import Dataset
     from openbook.knowledge_base import KnowledgeBase
     from openbook.recipe import Recipe
+    from openbook.types import Document
 
 _COPIED_TOGETHER = 256
 
@@ -82,9 +83,9 @@ def open_copy(
             theirs, ours = kb.documents.current(batch), copy.documents.current(batch)
             stale = [source for source in batch if source in theirs and not _is_same(theirs[source], ours.get(source))]
             read = [kb.documents.get(there[source], None) for source in stale]
-            documents = sorted((one for one in read if one is not None), key=lambda one: one.access)
-            for access, open_to_them in groupby(documents, key=lambda one: one.access):
-                for skipped in copy.add(*open_to_them, access=access).skipped:
+            documents = sorted((one for one in read if one is not None), key=_rules)
+            for (access, local_only), ruled_so in groupby(documents, key=_rules):
+                for skipped in copy.add(*ruled_so, access=access, local_only=local_only).skipped:
                     say(f"skipped {skipped.source}: {skipped.reason}")
             progress(min(first + _COPIED_TOGETHER, len(sources)), len(sources))
         _erase_former(copy)
@@ -95,9 +96,13 @@ def open_copy(
     return copy
 
 
+def _rules(document: Document) -> tuple[tuple[str, ...], bool]:
+    return document.access, document.local_only
+
+
 def _is_same(theirs: Any, ours: Any) -> bool:
     return ours is not None and not ours.removed and all(
-        getattr(theirs, name) == getattr(ours, name) for name in ("hash", "metadata", "access")
+        getattr(theirs, name) == getattr(ours, name) for name in ("hash", "metadata", "access", "local_only")
     )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def _ask(
     start = time.perf_counter()
     try:
         # Timed as it is asked in earnest: as many hits as a generator reads.
-        trace = kb.search(question.text, kb.recipe.query.context, as_=as_, record=False)
+        trace = kb.search(question.text, kb.recipe.query.context, as_=as_, record=False, raw=True)
         answer = kb.answer(trace, llm=llm) if answered else None
         trace = answer.trace if answer is not None and answer.trace is not None else trace
         hits, k = list(trace.hits), kb.recipe.query.context
@@ -170,7 +170,7 @@ def _ask(
         while len(hits) >= k and k < MOST_HITS and len(ranking.documents(hits)) < depth:
             k = min(max(4 * k, kb.recipe.query.candidates), MOST_HITS)
             seen = {(hit.document, hit.chunk.start, hit.chunk.end) for hit in hits}
-            more = kb.search(question.text, k, as_=as_, record=False).hits
+            more = kb.search(question.text, k, as_=as_, record=False, raw=True).hits
             hits += [hit for hit in more if (hit.document, hit.chunk.start, hit.chunk.end) not in seen]
     except OpenbookError as error:
         ms = {"total": round((time.perf_counter() - start) * 1000, 3)}

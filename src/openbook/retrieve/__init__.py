@@ -106,14 +106,15 @@ class Retriever:
                 keyword = self.index.keyword(view, read or question, n)
         if vector is not None:
             with _Timer(ms, "dense"):
-                # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too.
+                # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too, unless it
+                # is local-only and the model is not.
                 dense, cosines = self.index.dense(view, vector, n, [chunk for chunk, _ in keyword])
         with _Timer(ms, "fuse"):
             if isinstance(fusion, EvidenceFusion):
                 assert read is not None
                 fused = evidence(
                     cosines,
-                    self.index.weigh(view, read, list(cosines or dict(keyword))),
+                    self.index.weigh(view, read, list({**cosines, **dict(keyword)})),
                     weight=known * fusion.cosine,
                     chunk=fusion.chunk,
                     document=fusion.document,

@@ -29,6 +29,9 @@ def evidence(
     Zaragoza, The probabilistic relevance framework, 2009), too large by a factor: words do not come independently.
     Nothing is divided by the best score of the question: a side that finds nothing good says little.
 
+    Of a chunk without a cosine among others that have one (its text may not be sent to the model) the dense side says
+    neither good nor bad: it counts as the median of theirs.
+
     ``neighbours`` · what the chunks before and after have above the lowest candidate is added, and then each document
     is brought back to the best score that it had: the order within a document changes, that of documents does not.
 
@@ -36,8 +39,9 @@ def evidence(
     >>> evidence({1: 0.5, 2: 0.25}, {2: Weighed(20.0, 10.0)}, weight=20, chunk=0.2, document=0.4)
     [(2, 13.0), (1, 10.0)]
     """
+    usual = _usual(dense)
     scores = {
-        id: weight * max(0.0, dense.get(id, 0.0))
+        id: weight * max(0.0, dense.get(id, usual))
         + (chunk * keyword[id].chunk + document * keyword[id].document if id in keyword else 0.0)
         for id in {**dense, **keyword}
     }
@@ -69,17 +73,23 @@ def weighted(dense: Mapping[int, float], keyword: Mapping[int, float], weight: f
     """``weight`` · cosine + (1 - ``weight``) · BM25 / the best BM25 of this question.
 
     Keeps how sure each side is, which ranks alone forget. A cosine below 0 counts 0; a chunk without any of the
-    question's words has BM25 0. Scores lie in [0, 1].
+    question's words has BM25 0. Scores lie in [0, 1]. A chunk without a cosine counts as in ``evidence``.
 
     >>> weighted({1: 0.9, 2: 0.5}, {2: 8.0}, 0.7)
     [(2, 0.65), (1, 0.63)]
     """
     top = max(keyword.values(), default=0.0) or 1.0
+    usual = _usual(dense)
     scores = {
-        chunk: weight * max(0.0, dense.get(chunk, 0.0)) + (1.0 - weight) * keyword.get(chunk, 0.0) / top
+        chunk: weight * max(0.0, dense.get(chunk, usual)) + (1.0 - weight) * keyword.get(chunk, 0.0) / top
         for chunk in {**dense, **keyword}
     }
     return best_first(scores)
+
+
+def _usual(cosines: Mapping[int, float]) -> float:
+    ordered = sorted(cosines.values())
+    return ordered[len(ordered) // 2] if ordered else 0.0
 
 
 def reciprocal_rank(rankings: Sequence[Ranking], k: int = 60) -> list[tuple[int, float]]:

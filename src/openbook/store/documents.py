@@ -10,10 +10,11 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openbook.errors import StoreError
+from openbook.store.access import theirs
 from openbook.store.database import Connection, Database
 from openbook.store.filter import attributes, filterable, tuples
 from openbook.store.index import Index, Reading
@@ -50,9 +51,11 @@ class Current:
     access: tuple[str, ...]
     removed: bool
     file: int | None
+    local_only: bool = False
 
     def same_content(self, document: Document) -> bool:
-        return not self.removed and self.hash == document.hash
+        """Whether nothing is to be read anew: what a remote model may read is a part of that."""
+        return not self.removed and (self.hash, self.local_only) == (document.hash, document.local_only)
 
     def same(self, document: Document) -> bool:
         """Whether nothing would change. A file that was only touched still says when its content was modified, and one
@@ -68,11 +71,27 @@ class Current:
 class Write:
     """A document to be written. ``readings`` tells, by the number of the index, what each index will hold of it; an
     index that is not the live one may lack, and is then behind. Without any (``None``) the content is believed
-    unchanged, and only metadata and access are written."""
+    unchanged, and only metadata and access are written. ``keeps`` names the rules (``access``, ``local_only``) of which
+    nothing was said: what counts is what is there when the row is locked, so that no rule made meanwhile is lost."""
 
     document: Document
     file: int | None = None
     readings: Mapping[int, Reading] | None = None
+    keeps: frozenset[str] = frozenset({"local_only"})
+
+    def over(self, current: Current) -> Write:
+        """With the rules that it keeps as they are now; of two that would send a text away or not, not."""
+        document = self.document
+        if current.version > 0 and "access" in self.keeps:
+            document = replace(document, access=current.access)
+        if current.version > 0 and "local_only" in self.keeps:
+            document = replace(document, local_only=document.local_only or current.local_only)
+        return replace(self, document=document)
+
+    def is_read(self, live: int) -> bool:
+        """Whether the live index has its reading, made under the rule that holds."""
+        reading = (self.readings or {}).get(live)
+        return reading is not None and reading.local_only == self.document.local_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,7 @@ class _Plan:
     rechunk: bool
     changed: bool
     moved: bool  # only to another file
+    closed: bool  # to remote models, from now on
 
     @staticmethod
     def of(write: Write, current: Current, access: int) -> _Plan:
@@ -109,6 +129,7 @@ class _Plan:
             rechunk=not exists or not current.same_content(document),
             changed=not exists or not current.same(document),
             moved=write.file != current.file,
+            closed=exists and document.local_only and not current.local_only,
         )
 
 
@@ -129,29 +150,32 @@ class Documents:
     def _rows(self, connection: Connection, sources: Sequence[str], lock: bool = False) -> list[tuple[str, Current]]:
         # Locks are taken in the order of the key by every process, so that none waits for another in a circle.
         rows = connection.execute(
-            "SELECT d.source, d.id::text, d.version, v.hash, d.metadata, a.principals, d.removed IS NOT NULL, d.file"
+            "SELECT d.source, d.id::text, d.version, v.hash, d.metadata, a.principals, d.removed IS NOT NULL, d.file,"
+            " d.local_only"
             " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
             " LEFT JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
             " WHERE d.kb = %s AND d.key = ANY(%s) ORDER BY d.key" + (" FOR UPDATE OF d" if lock else ""),
             [self.kb, [_key(source) for source in sources]],
         ).fetchall()
         return [
-            (source, Current(id, version, hash or "", tuples(metadata), tuple(access), removed, file))
-            for source, id, version, hash, metadata, access, removed, file in rows
+            (source, Current(id, version, hash or "", tuples(metadata), tuple(access), removed, file, local_only))
+            for source, id, version, hash, metadata, access, removed, file, local_only in rows
         ]
 
     def all(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
-        """Every document that the principals may see, in order of source."""
+        """Every document that the principals may see, in order of source; of those whom it is open to, their own."""
         with self.database.snapshot(principals) as connection:
             rows = connection.execute(
-                "SELECT d.id::text, d.source, v.title, d.version, d.metadata, a.principals, d.changed, length(v.text)"
+                "SELECT d.id::text, d.source, v.title, d.version, d.metadata, a.principals, d.local_only, d.changed,"
+                " length(v.text)"
                 " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
                 " WHERE d.kb = %s AND d.removed IS NULL ORDER BY d.source",
                 [self.kb],
             ).fetchall()
-        names = ("document", "source", "title", "version", "metadata", "access", "changed", "characters")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        names = ("document", "source", "title", "version", "metadata", "access", "local_only", "changed", "characters")
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return [{**row, "access": list(theirs(row["access"], principals))} for row in found]
 
     def copies(self, principals: Sequence[str] | None) -> list[tuple[str, ...]]:
         """The sources of documents whose text is the same to the letter, in groups of two and more."""
@@ -187,7 +211,7 @@ class Documents:
         """A document's text in its current or an earlier version; ``None`` where the principals may not see it."""
         with self.database.snapshot(principals) as connection:
             row = connection.execute(
-                "SELECT d.source, v.text, v.title, d.metadata, a.principals, v.headings, v.pages"
+                "SELECT d.source, v.text, v.title, d.metadata, a.principals, v.headings, v.pages, d.local_only"
                 " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = coalesce(%s, d.version)"
                 " WHERE d.kb = %s AND d.id = %s",
@@ -195,7 +219,8 @@ class Documents:
             ).fetchone()
         if row is None:
             return None
-        return _document(*row)
+        document = _document(*row)
+        return replace(document, access=theirs(document.access, principals))
 
     def texts(self, ids: Sequence[str], principals: Sequence[str] | None) -> dict[str, str]:
         """id → its current text, of those documents that are there and that the principals may see."""
@@ -204,7 +229,7 @@ class Documents:
                 "SELECT d.id::text, v.text FROM openbook.document d"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
                 " WHERE d.kb = %s AND d.removed IS NULL AND d.id = ANY(%s::uuid[])",
-                [self.kb, list(ids)],
+                [self.kb, [id for id in ids if _is_id(id)]],
             ).fetchall()
         return dict(rows)
 
@@ -227,19 +252,21 @@ class Documents:
         """Counts that the principals may know."""
         with self.database.snapshot(principals) as connection:
             row = connection.execute(
-                "SELECT count(*), count(*) FILTER (WHERE a.principals = '{public}'), coalesce(sum(length(v.text)), 0)"
+                "SELECT count(*), count(*) FILTER (WHERE a.principals @> '{public}'), coalesce(sum(length(v.text)), 0),"
+                " count(*) FILTER (WHERE d.local_only)"
                 " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
                 " WHERE d.kb = %s AND d.removed IS NULL",
                 [self.kb],
             ).fetchone()
         assert row is not None
-        return {"documents": row[0], "public": row[1], "characters": int(row[2])}
+        return {"documents": row[0], "public": row[1], "characters": int(row[2]), "local_only": row[3]}
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def root(self, path: str, rules: str, access: Sequence[str] | None) -> int:
-        """The number of a root that is added under these rules; ``access`` is remembered for what will be new in it."""
+    def root(self, path: str, rules: str, access: Sequence[str] | None, local_only: bool | None = None) -> int:
+        """The number of a root that is added under these rules; ``access`` and ``local_only``, where they are said, are
+        remembered for what will be new in it."""
         with self.database.transaction() as connection:
             connection.execute(
                 "INSERT INTO openbook.root (kb, path, rules) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
@@ -249,9 +276,17 @@ class Documents:
                 "SELECT id FROM openbook.root WHERE kb = %s AND path = %s AND rules = %s", [self.kb, path, rules]
             ).fetchone()
             if access is not None:
+                # It holds for everything in there: an older rule of a folder inside would go on to open what is new.
                 connection.execute(
-                    "UPDATE openbook.root SET access = %s WHERE kb = %s AND path = %s",
-                    [list(normal_access(access)), self.kb, path],
+                    "UPDATE openbook.root SET access = %s WHERE kb = %s"
+                    " AND (path = %s OR (access IS NOT NULL AND starts_with(path, %s)))",
+                    [list(normal_access(access)), self.kb, path, path.rstrip("/") + "/"],
+                )
+            if local_only is not None:
+                connection.execute(
+                    "UPDATE openbook.root SET local_only = %s WHERE kb = %s"
+                    " AND (path = %s OR (local_only IS NOT NULL AND starts_with(path, %s)))",
+                    [local_only, self.kb, path, path.rstrip("/") + "/"],
                 )
         assert row is not None
         return int(row[0])
@@ -263,6 +298,14 @@ class Documents:
                 "SELECT path, access FROM openbook.root WHERE kb = %s AND access IS NOT NULL", [self.kb]
             ).fetchall()
         return {path: tuple(access) for path, access in rows}
+
+    def local_rules(self) -> dict[str, bool]:
+        """URI of a root → whether it was last said to be local-only."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT path, local_only FROM openbook.root WHERE kb = %s AND local_only IS NOT NULL", [self.kb]
+            ).fetchall()
+        return dict(rows)
 
     def files(self, root: int) -> dict[str, tuple[int, FileState]]:
         """path → (number, state when it was last read whole), of one root."""
@@ -329,9 +372,9 @@ class Documents:
             access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
             self._found(connection, by_source, access)
             for source, current in self._rows(connection, list(by_source), lock=True):
-                write = by_source[source]
+                write = by_source[source].over(current)
                 plan = _Plan.of(write, current, access[normal_access(write.document.access)])
-                if plan.rechunk and live not in (write.readings or {}):
+                if plan.rechunk and not write.is_read(live):
                     again.append(write)
                 else:
                     plans.append(plan)
@@ -344,6 +387,7 @@ class Documents:
                 read = [(plan, (plan.write.readings or {}).get(index.id)) for plan in rechunked]
                 index.upsert(connection, [(p.id, p.version, p.access, reading) for p, reading in read if reading])
                 index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
+            self._drop_vectors(connection, [plan.id for plan in changed if plan.closed])
             # What another root read from the same file is not what is there now.
             moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
             self._unread(connection, [id for id in self._same_files(connection, [*moved]) if id not in moved])
@@ -392,10 +436,10 @@ class Documents:
                 ],
             )
             cursor.executemany(
-                "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, removed = NULL,"
-                " changed = now() WHERE id = %s",
+                "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, local_only = %s,"
+                " removed = NULL, changed = now() WHERE id = %s",
                 [
-                    (plan.version, plan.access, json.dumps(_lists(d.metadata)), plan.write.file, plan.id)
+                    (plan.version, plan.access, json.dumps(_lists(d.metadata)), plan.write.file, d.local_only, plan.id)
                     for plan in plans
                     if plan.changed
                     for d in [plan.write.document]
@@ -404,6 +448,16 @@ class Documents:
             cursor.executemany(
                 "UPDATE openbook.document SET file = %s WHERE id = %s",
                 [(plan.write.file, plan.id) for plan in plans if plan.moved and not plan.changed],
+            )
+
+    @staticmethod
+    def _drop_vectors(connection: Connection, ids: Sequence[str]) -> None:
+        """Out of the cache, whichever model made them: what a local one needs of these documents is made anew."""
+        if ids:
+            connection.execute(
+                "DELETE FROM openbook.vector v USING openbook.vector_use u"
+                " WHERE u.document = ANY(%s::uuid[]) AND v.embedder = u.embedder AND v.text = u.text",
+                [list(ids)],
             )
 
     @staticmethod
@@ -461,9 +515,10 @@ class Documents:
         an index that does not exist, such as 0, that is every document."""
         with self.database.transaction() as connection:
             rows = connection.execute(
-                "SELECT id, version, source, text, title, metadata, principals, headings, pages FROM ("
+                "SELECT id, version, source, text, title, metadata, principals, headings, pages, local_only FROM ("
                 "  SELECT d.id::text, d.version, d.source, v.text, v.title, d.metadata, a.principals, v.headings,"
-                "   v.pages, sum(octet_length(v.text)) OVER (ORDER BY d.id) - octet_length(v.text) AS before"
+                "   v.pages, d.local_only,"
+                "   sum(octet_length(v.text)) OVER (ORDER BY d.id) - octet_length(v.text) AS before"
                 "  FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
                 "  JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
                 "  WHERE d.kb = %s AND d.removed IS NULL AND d.id > %s::uuid AND NOT EXISTS ("
@@ -482,11 +537,16 @@ class Documents:
             if index.id not in {one.id for one in kept}:
                 raise StoreError(f"index {index.id} was dropped meanwhile", where=self.database.where, do="build anew")
             rows = connection.execute(
-                "SELECT d.id::text, d.version, d.access FROM openbook.document d"
+                "SELECT d.id::text, d.version, d.access, d.local_only FROM openbook.document d"
                 " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.key FOR UPDATE OF d",
                 [list(read)],
             ).fetchall()
-            now = [(id, version, access) for id, version, access in rows if read[id][0] == version]
+            # What became local-only meanwhile was read as if it might be sent away.
+            now = [
+                (id, version, access)
+                for id, version, access, local_only in rows
+                if read[id][0] == version and read[id][1].local_only == local_only
+            ]
             index.delete(connection, [id for id, _, _ in now])
             index.upsert(connection, [(id, version, access, read[id][1]) for id, version, access in now])
             if feed:
@@ -554,7 +614,14 @@ _INDEXES_LOCK = 0x696E6478  # "indx"; of two numbers, so that it is none of the 
 
 
 def _document(
-    source: str, text: str, title: str, metadata: Any, access: Sequence[str], headings: Any, pages: Sequence[int]
+    source: str,
+    text: str,
+    title: str,
+    metadata: Any,
+    access: Sequence[str],
+    headings: Any,
+    pages: Sequence[int],
+    local_only: bool,
 ) -> Document:
     return Document(
         source=source,
@@ -564,12 +631,20 @@ def _document(
         access=tuple(access),
         headings=tuple(Heading(*heading) for heading in headings),
         pages=tuple(pages),
+        local_only=local_only,
     )
 
 
 def normal_access(access: Iterable[str]) -> tuple[str, ...]:
     """Principals sorted and distinct: equal rules are one row."""
     return tuple(sorted(set(access)))
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _end_alike(a: str, b: str) -> bool:

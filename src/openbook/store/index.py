@@ -51,13 +51,15 @@ class Reading:
     """What an index holds of one document version: its chunks, a row of ``vectors`` (float32[n, d]) for each.
 
     ``embedder`` is the hash of the model that made the vectors; ``unfamiliar`` the script of a language that it does
-    not know (``None``: it knows it).
+    not know (``None``: it knows it). ``vectors`` are ``None`` where the document was ``local_only`` and the model is
+    not: keyword search carries it alone.
     """
 
     chunks: Sequence[Chunk]
-    vectors: FloatArray
+    vectors: FloatArray | None
     embedder: str
     unfamiliar: str | None = None
+    local_only: bool = False
 
 
 def keyword_folder(database: Database, kb: int, index: int) -> Path:
@@ -156,9 +158,13 @@ class Index:
             cursor.executemany(
                 statement,
                 [
-                    (document, version, c.start, c.end, list(c.headings), c.page, access, HalfVector(vector))
+                    (document, version, c.start, c.end, list(c.headings), c.page, access, vector)
                     for document, version, access, reading in rows
-                    for c, vector in zip(reading.chunks, reading.vectors, strict=True)
+                    for c, vector in zip(
+                        reading.chunks,
+                        [None] * len(reading.chunks) if reading.vectors is None else map(HalfVector, reading.vectors),
+                        strict=True,
+                    )
                 ],
             )
             cursor.executemany(
@@ -222,7 +228,7 @@ class Index:
         self, view: View, vector: FloatArray, k: int, also: Sequence[int] = ()
     ) -> tuple[list[tuple[int, float]], dict[int, float]]:
         """The k chunks nearest to ``vector`` (float32[d], unit length) as (chunk, cosine), best first; and the cosines
-        of these and ``also`` of other chunks.
+        of these and ``also`` of other chunks. A chunk that has no vector has no cosine and is not near.
 
         What matches is scanned exactly while that is cheap (counted, where the index holds more); above, HNSW with
         iterative scan, and the exact scan again where it finds fewer than k.
@@ -267,8 +273,10 @@ class Index:
         asked = HalfVector(vector)
         rows = view.connection.execute(
             sql.SQL(
-                "(SELECT c.id, {distance} AS distance, true FROM {table} c WHERE {where} ORDER BY distance LIMIT %s)"
-                " UNION ALL (SELECT c.id, c.vector <#> %s::halfvec, false FROM {table} c WHERE c.id = ANY(%s))"
+                "(SELECT c.id, {distance} AS distance, true FROM {table} c WHERE c.vector IS NOT NULL AND {where}"
+                "  ORDER BY distance LIMIT %s)"
+                " UNION ALL (SELECT c.id, c.vector <#> %s::halfvec, false FROM {table} c"
+                "  WHERE c.vector IS NOT NULL AND c.id = ANY(%s))"
             ).format(distance=distance, table=self.table, where=where),
             [asked, *params, k, asked, list(also)],
         ).fetchall()
@@ -310,7 +318,7 @@ class Index:
         ``GAP`` characters that follow it."""
         rows = view.connection.execute(
             sql.SQL(
-                "SELECT d.id::text, v.version, d.source, v.title, v.pages, d.metadata, g.chunks,"
+                "SELECT d.id::text, v.version, d.source, v.title, v.pages, d.metadata, d.local_only, g.chunks,"
                 " CASE WHEN cardinality(g.starts) < %s THEN ARRAY(SELECT substr(v.text, at.start + 1, at.length)"
                 " FROM unnest(g.starts, g.lengths) WITH ORDINALITY at (start, length, n) ORDER BY at.n) END,"
                 " CASE WHEN cardinality(g.starts) >= %s THEN v.text END"
@@ -324,7 +332,7 @@ class Index:
             [WHOLE, WHOLE, GAP, list(chunks)],
         ).fetchall()
         found: dict[int, tuple[Hit, str]] = {}
-        for document, version, source, title, pages, metadata, spans, texts, whole in rows:
+        for document, version, source, title, pages, metadata, local_only, spans, texts, whole in rows:
             shared = {
                 "document": document,
                 "version": version,
@@ -332,6 +340,7 @@ class Index:
                 "title": title,
                 "metadata": tuples(metadata),
                 "pages": tuple(pages),
+                "local_only": local_only,
             }
             for n, (id, start, end, headings, page) in enumerate(spans):
                 text = whole[start : end + GAP] if texts is None else texts[n]

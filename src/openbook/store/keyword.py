@@ -313,10 +313,10 @@ class KeywordView:
         """The question's words, and the titles and metadata values that it mentions: words in a row that are the whole
         of a value ("the Verge", "v3.5", the parties of a contract).
 
-        A mention speaks for the documents that have the value, by the log of how few of the other chunks (add-one) hold
-        its words by chance; and its words are not looked for a second time: the question "Supply agreement (Acme;
-        Bolt): who pays the freight?" asks for freight among the chunks of that contract. Where no document that
-        ``filter`` and ``access`` let through has the value, nothing is mentioned.
+        A mention speaks for the documents that have the value, by the log of how few of the other chunks (add-one) that
+        ``access`` lets through hold its words by chance; and its words are not looked for a second time: the question
+        "Supply agreement (Acme; Bolt): who pays the freight?" asks for freight among the chunks of that contract. Where
+        no document that ``filter`` and ``access`` let through has the value, nothing is mentioned.
 
         Raises:
             StoreError: as ``search``.
@@ -438,15 +438,19 @@ class KeywordView:
     ) -> float:
         from tantivy import Occur, Query
 
-        def count(query: tantivy.Query) -> int:
-            return int(opened.chunks.search(query, 1, count=True).count or 0)  # type: ignore[attr-defined]
-
         index = opened.indexes.chunks
+
+        def count(query: tantivy.Query, filter: Filter | None = None) -> int:
+            # What the caller may not see says nothing here, not even how common these words are in it.
+            seen = _limited(query, index, filter, access)
+            return int(opened.chunks.search(seen, 1, count=True).count or 0)  # type: ignore[attr-defined]
+
         has = Query.term_query(index.schema, "value", value, "basic")
-        if (access is not None and not access) or not count(_limited(has, index, filter, access)):
+        if (access is not None and not access) or not count(has, filter):
             return 0.0
         holds = [(Occur.Must, Query.term_query(index.schema, "body", word, "basic")) for word in dict.fromkeys(words)]
-        others = opened.chunks.num_docs - count(has)
+        everything = opened.chunks.num_docs if access is None else count(Query.all_query())
+        others = everything - count(has)
         return math.log((others + 1) / (count(Query.boolean_query([*holds, (Occur.MustNot, has)])) + 1))
 
     def _write(self, indexes: _Indexes, changes: Iterable[Change], *, heap: int) -> bool:

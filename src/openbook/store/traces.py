@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from openbook.errors import OpenbookError
+from openbook.store.access import ranked
 from openbook.store.database import Database
 from openbook.types import Answer, Hit, Trace
 
@@ -70,7 +71,12 @@ class Traces:
                 atexit.unregister(self.close)
 
     def get(self, id: str, principals: Sequence[str] | None) -> dict[str, Any] | None:
-        """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none."""
+        """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none.
+
+        Of what is not for this caller (any more) nothing is told but that the hit of this rank is closed: its fields
+        are ``None``, and the reason of an abstention or a failure, which may quote it, is left out. Raw scores are the
+        owner's.
+        """
         try:
             number = uuid.UUID(id)
         except ValueError:
@@ -90,8 +96,20 @@ class Traces:
                     " JOIN openbook.document d ON d.id = v.document WHERE v.document = %s AND v.version = %s",
                     [span["start"], span["end"], span["start"], span["document"], span["version"]],
                 ).fetchone()
-                # Gone, or not for this caller: the span stays, the text does not.
+                # Gone: the owner is told where it was.
                 span["source"], span["title"], span["text"] = text or (None, None, None)
+                if text is None and principals is not None:
+                    span.update(dict.fromkeys(span))
+            if principals is not None:
+                for rank, span in enumerate(body["hits"], 1):
+                    if span["text"] is not None:
+                        span["score"] = ranked("fused", span["score"], rank)
+                        for name, of in span["stages"].items():
+                            of["score"] = ranked(name, of["score"], of["rank"])
+                if any(span["text"] is None for span in spans):  # what was said of it may quote it
+                    body["details"].pop("error", None)
+                    if "answer" in body:
+                        body["answer"]["reason"] = None
         return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}
 
     def _write(self) -> None:

@@ -21,6 +21,15 @@ def known_of(database: Database, embedder: str, keys: Sequence[bytes]) -> set[by
     return {bytes(key) for (key,) in rows}
 
 
+def drop_cached(database: Database, embedder: str, texts: Sequence[str]) -> None:
+    """Keep no vectors of these texts that this model made."""
+    with database.transaction() as connection:
+        connection.execute(
+            "DELETE FROM openbook.vector WHERE embedder = %s AND text = ANY(%s)",
+            [embedder, [hashlib.sha256(text.encode()).digest() for text in texts]],
+        )
+
+
 def embed_cached(
     database: Database,
     embedder: Embedder,

@@ -187,8 +187,14 @@ class Corpus:
     codes: frozenset[str]
 
     @staticmethod
-    def of(kb: KnowledgeBase, as_: Sequence[str] | None = None, progress: Progress | None = None) -> Corpus:
-        """The documents that ``as_`` may see.
+    def of(
+        kb: KnowledgeBase,
+        as_: Sequence[str] | None = None,
+        progress: Progress | None = None,
+        *,
+        local_only: bool = True,
+    ) -> Corpus:
+        """The documents that ``as_`` may see; only those that remote models may see too, unless ``local_only``.
 
         Raises:
             DatasetError: there is none.
@@ -205,7 +211,11 @@ class Corpus:
             codes.update(code_of(match[0]) for match in CODE.finditer(text))
             if progress is not None:
                 progress(number, len(listing))
-        return Corpus(listing, sketches.versions(), _names(listing), frequency, frozenset(codes))
+        told = [row for row in listing if local_only or not row["local_only"]]
+        if not told:
+            what, do = "every document is local-only, and a model is remote", "write by rules, with a local embedder"
+            raise DatasetError(what, where=f"knowledge base {kb.name}", do=do)
+        return Corpus(told, sketches.versions(), _names(listing), frequency, frozenset(codes))
 
     def split(self, questions: Sequence[Question], shares: Mapping[str, float]) -> list[Question]:
         """The questions with their splits, and their documents by name."""

@@ -81,8 +81,9 @@ def write(
     Without ``llm`` rules write them (``written``): the answers are spans of the text. With it, a model writes one from
     each passage that is sampled (by folder, or the metadata field ``by``); passages are sent to its server, and
     ``budget`` bounds what it may use. ``unanswerable`` is the share of questions, most often below what is asked for,
-    that name a code which stands in no document (``HB-4713`` where there is a ``HB-4012``). The same seed draws the
-    same. A stop (Ctrl-C) keeps what there is.
+    that name a code which stands in no document (``HB-4713`` where there is a ``HB-4012``). Of local-only documents
+    nothing is asked where a model is remote, the embedding model included. The same seed draws the same. A stop
+    (Ctrl-C) keeps what there is.
 
     Raises:
         DatasetError: there are no documents.
@@ -96,7 +97,9 @@ def write(
     if judge is not None:
         judge.ready()
     rng = random.Random(seed)
-    corpus = Corpus.of(kb, as_, progress)
+    # A question made of a text is sent where that would be: to the writer, and to the embedder that looks for it.
+    sends = not kb.recipe.index.embed.is_local or (llm is not None and not llm.is_local)
+    corpus = Corpus.of(kb, as_, progress, local_only=not sends)
     dropped: Counter[str] = Counter()
     wanted = n - round(n * unanswerable)
     notes: list[str] = []

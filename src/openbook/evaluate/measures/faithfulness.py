@@ -85,7 +85,8 @@ def measure(
     as the worst in both.
 
     What the judge failed to say counts as the worst, too, in ``per_question`` and in the values; the totals' intervals
-    reach on to where it would all have been the best. Details tell both means of ``faithfulness``, the share of
+    reach on to where it would all have been the best. An answer from passages of which one is local-only is not sent to
+    a remote judge, and is not judged. Details tell both means of ``faithfulness``, the share of
     statements that failed and why, those found unsupported, and what the judge used.
     """
     before = judge.spent
@@ -102,7 +103,11 @@ def measure(
         claims = statements(answer)
         if answer.abstained or not claims:
             continue
-        passages, whole = _shown(answer, outcomes[id].hits[:context], judge.context_tokens)
+        hits = outcomes[id].hits[:context]
+        if any(hit.local_only for hit in hits) and not judge.part.is_local:
+            tasks[id] = _withheld(claims)
+            continue
+        passages, whole = _shown(answer, hits, judge.context_tokens)
         if not whole:
             cut.append(id)
         tasks[id] = _checking(judge, questions[id].text, claims, passages)
@@ -146,6 +151,11 @@ def statements(answer: Answer) -> tuple[str, ...]:
     """The sentences of an answer that hold a word, without the numbers of its citations."""
     text = without_marks(answer.text, len(answer.citations))
     return tuple(text[start:end] for start, end in sentences(text) if _WORD.search(text, start, end))
+
+
+def _withheld(claims: tuple[str, ...]) -> Callable[[], Check]:
+    """Neither the passages nor what an answer may quote of them is sent away: nothing is known of it."""
+    return lambda: Check(claims, {}, "local-only passages are not sent to a remote judge")
 
 
 def _shown(answer: Answer, hits: Sequence[Hit], tokens: int) -> tuple[list[Passage], bool]:

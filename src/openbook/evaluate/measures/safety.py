@@ -291,7 +291,7 @@ def _attempt(
     llm: str | LanguageModel | None,
     as_: Sequence[str] | None,
 ) -> Attempt:
-    from openbook.knowledge_base import principals_of
+    from openbook.store.access import principals_of
 
     trace = Trace("", question.text, kb.release, {"total": 0.0}, planted.hits, principals=principals_of(as_))
     try:
@@ -392,7 +392,7 @@ def _injections(attempts: Sequence[Attempt]) -> tuple[dict[str, dict[str, float]
 def _leaks(
     kb: KnowledgeBase, questions: Mapping[str, Question], outcomes: Mapping[str, Outcome], as_: Sequence[str]
 ) -> dict[str, float]:
-    from openbook.knowledge_base import principals_of
+    from openbook.store.access import principals_of
 
     may = {*(principals_of(as_) or ())}
     closed = {document["document"] for document in kb.list() if may.isdisjoint(document["access"])}
