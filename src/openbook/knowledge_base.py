@@ -26,9 +26,11 @@ from openbook.types import PUBLIC, Answer, Chunk, Document, Metadata, Trace, hea
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
+    from openbook.forgetting import Receipt
     from openbook.ingest import Added, Progress
     from openbook.reading import Reader
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
+    from openbook.store.erasure import Doomed
 
 DEFAULT_DB = ".openbook"
 
@@ -183,6 +185,7 @@ class KnowledgeBase:
         access: Sequence[str] | None = None,
         keep_missing: bool = False,
         yes: bool = False,
+        again: bool = False,
         max_bytes: int | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Added:
@@ -192,8 +195,8 @@ class KnowledgeBase:
         nearest folder was last opened (``public`` where nothing was ever said).
 
         A folder that was added before under the same rules also drops what is gone from it, unless ``keep_missing``;
-        more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason; the rest is
-        added. What was acknowledged by ``progress`` is durable.
+        more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason, and so is what
+        was forgotten, unless ``again``; the rest is added. What was acknowledged by ``progress`` is durable.
 
         Raises:
             SourceError: a source does not exist.
@@ -210,6 +213,7 @@ class KnowledgeBase:
             access=access,
             keep_missing=keep_missing,
             yes=yes,
+            again=again,
             max_bytes=max_bytes,
         )
 
@@ -221,6 +225,26 @@ class KnowledgeBase:
             QueryError: a name means several; nothing was removed.
         """
         return self.documents.remove([self._one(name, None)[1] for name in names])
+
+    def forget(
+        self,
+        *names: str,
+        confirm: Callable[[Sequence[Doomed]], bool] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Receipt | None:
+        """Erase documents, named by source, id or path: text, versions, chunks, vectors, words, traces and cache
+        entries, from PostgreSQL's files as well. It cannot be undone, and locks each table while it is rewritten.
+
+        Removed documents can be named, too. Without names it finishes what a stopped ``forget`` left. ``confirm`` is
+        shown what will go; where it says no, ``None`` is returned. ``say`` is told in a line when something takes long.
+
+        Raises:
+            NotFound, QueryError: a name means no document, or several; nothing was forgotten.
+            StoreError: it could not be finished; ``forget()`` goes on.
+        """
+        from openbook.forgetting import forget
+
+        return forget(self, names, confirm=confirm, say=say or (lambda line: None))
 
     def list(self, *, as_: Sequence[str] | None = None) -> Sequence[dict[str, Any]]:
         """The documents, in order of source: id, title, version, metadata, access, when changed, characters."""
@@ -261,6 +285,7 @@ class KnowledgeBase:
             "unfamiliar": serving.index.unfamiliar(principals),
             "generator": serving.recipe.query.generate.kind,
             **({"rollback": self._rollback()} if principals is None else {}),
+            **({"unfinished_erasures": self.documents.unfinished_erasures()} if principals is None else {}),
         }
 
     def _rollback(self) -> dict[str, Any] | None:

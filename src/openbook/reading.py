@@ -13,7 +13,7 @@ from openbook.embed.vectors import blended
 from openbook.recipe import IndexHalf
 from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
 from openbook.store.index import Index, Reading
-from openbook.store.vectors import embed_cached
+from openbook.store.vectors import embed_cached, key_of
 from openbook.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Reader:
             ModelError, StoreError: as ``embedder``; or the model did not answer.
         """
         embedder = self.embedder
-        vectors, embedded = embed_cached(self.index.database, embedder, self.texts(cuts), progress)
+        texts = self.texts(cuts)
+        vectors, embedded = embed_cached(self.index.database, embedder, texts, progress)
         vectors = blended(vectors, _runs(cuts), self.part.neighbours)
         known = familiarity([sample(document.text) for document, _ in cuts], embedder)
         ends = accumulate(len(chunks) for _, chunks in cuts)
@@ -83,6 +84,7 @@ class Reader:
                 vectors[end - len(chunks) : end],
                 embedder.hash,
                 script(sample(document.text)) if chunks and familiar < UNFAMILIAR else None,
+                tuple(map(key_of, texts[end - len(chunks) : end])),
             )
             for (document, chunks), familiar, end in zip(cuts, known, ends, strict=True)
         ]
