@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import secrets
 import shutil
+import signal
 import string
 import subprocess
 import sys
@@ -14,11 +17,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import openbook
-from openbook.errors import NotFound, QueryError
+from openbook.errors import NotFound, QueryError, StoreError
 from openbook.evaluate.caches import open_copy
 from openbook.forgetting import Receipt
 from openbook.knowledge_base import KnowledgeBase
@@ -251,12 +255,7 @@ def test_an_add_that_was_under_way_does_not_bring_it_back(
     assert [skipped.source for skipped in done[0].skipped] == ["memo:1"]
     assert done[0].added == 1
     assert [row["source"] for row in kb.list()] == ["memo:safe"]
-    with kb.database.transaction("owner") as connection:
-        orphans = connection.execute(
-            "SELECT FROM openbook.vector v WHERE NOT EXISTS (SELECT FROM openbook.vector_use u"
-            " WHERE u.embedder = v.embedder AND u.text = v.text)"
-        ).fetchall()
-    assert not orphans, "the vector that it had made goes, too"
+    assert not unused(kb), "the vector that it had made goes, too"
 
 
 STOPPED = """
@@ -317,6 +316,100 @@ def test_a_transaction_that_still_sees_it_is_waited_for_and_told(
     assert kb.status()["unfinished_erasures"] == 0
 
 
+def killed_amid_a_copy(kb: KnowledgeBase, db: Path) -> str:
+    """The file that stays when the server is killed before a new table is committed."""
+    with contextlib.suppress(StoreError), kb.database.transaction("owner") as connection:
+        connection.execute("CREATE TABLE copied AS SELECT text FROM openbook.version, generate_series(1, 100)")
+        with kb.database.alone() as other:
+            other.execute("CHECKPOINT")
+        row = connection.execute("SELECT pg_relation_filepath('copied')").fetchone()
+        os.kill(int((db / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        connection.execute("SELECT pg_sleep(60)")
+    assert row is not None
+    return str(row[0])
+
+
+def test_what_a_killed_server_left_of_a_table_goes_too(home: Path) -> None:
+    """A server that is killed while it writes a table anew leaves the copy, which belongs to nothing, for ever."""
+    word = canary()
+    db = home / "db"
+    with openbook.open(db) as kb:
+        kb.add(SAFE, Document("memo:1", f"The vault's code is {word}."))
+        copied = db / "postgres" / killed_amid_a_copy(kb, db)
+    with openbook.open(db) as kb:
+        assert kb.status()["documents"] == 2
+        assert word.encode() in copied.read_bytes()
+        receipt = forgotten(kb, "memo:1")
+        assert receipt.erased is not None
+        assert receipt.erased["stray files"] >= 1
+        assert held(home, [word]) == {}
+        assert sources(kb, "canteen", "keyword") == {"memo:safe"}
+
+
+def test_a_build_that_was_under_way_does_not_bring_it_back(
+    kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kb.add(SAFE, Document("memo:1", f"The vault's code is {canary()}."))
+    read, gone = threading.Event(), threading.Event()
+    catch_up = Documents.catch_up
+
+    def late(self: Documents, *args: object, **more: object) -> object:
+        read.set()
+        assert gone.wait(60)
+        return catch_up(self, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Documents, "catch_up", late)
+    builder = new_kb(name=kb.name)
+    built: list[Any] = []
+    thread = threading.Thread(target=lambda: built.append(builder.build(SMALL)))
+    thread.start()
+    assert read.wait(60)
+    forgotten(kb, "memo:1")
+    gone.set()
+    thread.join(120)
+    kb.promote(built[0].release)
+    assert {hit.source for hit in kb.search("vault code canteen").hits} == {"memo:safe"}
+    assert not unused(kb)
+
+
+def unused(kb: KnowledgeBase) -> list[Any]:
+    """Cached vectors that were made for no document."""
+    with kb.database.transaction("owner") as connection:
+        return connection.execute(
+            "SELECT FROM openbook.vector v WHERE NOT EXISTS (SELECT FROM openbook.vector_use u"
+            " WHERE u.embedder = v.embedder AND u.text = v.text)"
+        ).fetchall()
+
+
+def test_questions_and_edits_go_on_meanwhile(kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase]) -> None:
+    """They wait for a table that is being rewritten, and none fails or misses what is there."""
+    kb.add(SAFE, *(Document(f"memo:{n}", f"Item {n} is {canary()}.") for n in range(30)))
+    stop = threading.Event()
+    asked: list[set[str]] = []
+    wrong: list[BaseException] = []
+
+    def ask(other: KnowledgeBase) -> None:
+        try:
+            while not stop.is_set():
+                asked.append(sources(other, "canteen opens", "keyword"))
+                other.add(Document("memo:edited", f"Edit {len(asked)}."))
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=[new_kb(name=kb.name)]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(0, 30, 10):
+        assert forgotten(kb, *(f"memo:{n + m}" for m in range(10))).complete
+    stop.set()
+    for thread in threads:
+        thread.join(120)
+    assert not wrong
+    assert asked
+    assert all("memo:safe" in found for found in asked)
+    assert {row["source"] for row in kb.list()} == {"memo:safe", "memo:edited"}
+
+
 def test_a_file_and_its_root_go_with_what_they_held_and_an_access_rule_stays(kb: KnowledgeBase, tmp_path: Path) -> None:
     hr, it = tmp_path / "hr", tmp_path / "it"
     for folder in (hr, it):
@@ -370,7 +463,7 @@ def test_two_at_once_forget_each_thing_once(kb: KnowledgeBase, new_kb: Callable[
     threads = [
         threading.Thread(
             target=lambda other=other, n=n: receipts.append(forgotten(other, f"memo:{n}", f"memo:{n + 1}"))
-        )  # type: ignore[misc]
+        )
         for n, other in enumerate(others)
     ]
     for thread in threads:

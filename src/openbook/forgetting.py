@@ -196,6 +196,7 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
     erased["copies for evaluation"] = copies
     left += used
     left += erasures.rewrite(begun[-1].transaction, say)
+    erased["stray files"] = erasures.sweep()
     left += erasures.renew_log()
     if not any(one.again for one in left):
         erasures.finish([one.id for one in begun])

@@ -10,7 +10,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openbook.errors import StoreError
@@ -287,15 +287,17 @@ class Documents:
     def file(self, root: int, path: str) -> int:
         """The number of a file, made if it is new; it counts as unread until ``finish``."""
         with self.database.transaction() as connection:
+            share_indexes(connection, self.kb)
             connection.execute(
-                "INSERT INTO openbook.file (root, path, size, mtime_ns, inode, options) VALUES (%s, %s, -1, 0, 0, '')"
-                " ON CONFLICT DO NOTHING",
-                [root, path],
+                "INSERT INTO openbook.file (root, path, size, mtime_ns, inode, options)"
+                " SELECT id, %s, -1, 0, 0, '' FROM openbook.root WHERE id = %s ON CONFLICT DO NOTHING",
+                [path, root],
             )
             row = connection.execute(
                 "SELECT id FROM openbook.file WHERE root = %s AND path = %s", [root, path]
             ).fetchone()
-        assert row is not None
+        if row is None:
+            raise StoreError("its folder was forgotten while it was being added", where=path, do="run it again")
         return int(row[0])
 
     def unname(self, files: Iterable[int]) -> None:
@@ -349,6 +351,7 @@ class Documents:
         with self.database.transaction() as connection:
             live, kept = self._kept(connection)
             refused = self._refuse(connection, by_source)
+            self._unfile(connection, by_source)
             access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
             self._found(connection, by_source, access)
             for source, current in self._rows(connection, list(by_source), lock=True):
@@ -386,6 +389,18 @@ class Documents:
         """Let these be written though they were forgotten."""
         with self.database.transaction("owner") as connection:
             tombstones.dig_up(connection, self.kb, documents)
+
+    @staticmethod
+    def _unfile(connection: Connection, writes: dict[str, Write]) -> None:
+        """A file whose only document was forgotten meanwhile has no number any more; the next add gives it another."""
+        numbers = sorted({write.file for write in writes.values() if write.file is not None})
+        if not numbers:
+            return
+        rows = connection.execute(
+            "SELECT id FROM openbook.file WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [numbers]
+        ).fetchall()
+        gone = {*numbers} - {id for (id,) in rows}
+        writes.update({source: replace(write, file=None) for source, write in writes.items() if write.file in gone})
 
     def _refuse(self, connection: Connection, writes: dict[str, Write]) -> tuple[Skipped, ...]:
         """Takes out of the writes what was forgotten while it was read and embedded; its vectors leave the cache."""

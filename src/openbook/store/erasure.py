@@ -9,9 +9,11 @@ former segments. Whoever is killed in between leaves that row, and the next one 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -29,6 +31,11 @@ LOCK_TIMEOUT = 60
 """Seconds to wait for a table that another one is at work on."""
 
 _READ_TOGETHER = 200
+
+_BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+_FILE = re.compile(r"(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?")
+"""A file of a table or an index; the number is its filenode."""
 
 _KEPT_AS_THEY_ARE = ("setting", "knowledge_base", "index", "change", "forgotten", "erasure")
 """Tables without a word of a document in them."""
@@ -346,6 +353,9 @@ class Erasures:
         with self.database.alone() as connection:
             if reason := _old_snapshot(connection, transaction):
                 return [Left("PostgreSQL's tables", reason, again=True)]
+            if not _one(connection, "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"):
+                why = "this user may not see whether older transactions still read them: grant it pg_read_all_stats"
+                left.append(Left("PostgreSQL's tables", why))
             tables = self._tables(connection)
             say(f"rewriting {len(tables)} tables; each is locked while it is written …")
             connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'")
@@ -354,7 +364,7 @@ class Erasures:
                     before = _filenode(connection, table)
                     try:
                         connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(table))
-                    except psycopg.errors.LockNotAvailable:
+                    except _BUSY:
                         why = f"another one has been at work on it for {LOCK_TIMEOUT} s: run openbook forget again"
                         left.append(Left(f"table {table.as_string(connection)}", why, again=True))
                         continue
@@ -372,7 +382,7 @@ class Erasures:
         before = _filenode(connection, table)
         try:
             connection.execute("VACUUM FULL pg_catalog.pg_statistic")
-        except psycopg.errors.LockNotAvailable:
+        except _BUSY:
             return [Left("PostgreSQL's statistics", "they are in use: run openbook forget again", again=True)]
         if before == _filenode(connection, table):
             why = "this user may not rewrite them: have a superuser run VACUUM FULL pg_catalog.pg_statistic"
@@ -387,6 +397,38 @@ class Erasures:
             [list(_KEPT_AS_THEY_ARE), self.kb],
         ).fetchall()
         return [sql.Identifier("openbook", name) for (name,) in rows]
+
+    def sweep(self) -> int:
+        """Delete files of the embedded server's database that belong to no table: of what was being written when it was
+        killed, copies stay behind that PostgreSQL never looks at again. Returns how many."""
+        if self.database.server is None:
+            return 0
+        with self.database.alone() as connection:
+            base = (
+                self.database.server.folder
+                / "postgres"
+                / _one(connection, "SELECT pg_relation_filepath('pg_catalog.pg_class')")
+            )
+            before = self._strays(connection, base.parent)
+            if not before or not _ended(connection):  # what is being made is nobody's until it is committed
+                return 0
+            strays = before & self._strays(connection, base.parent)
+            for path in strays:
+                path.unlink(missing_ok=True)
+        return len(strays)
+
+    @staticmethod
+    def _strays(connection: Connection, folder: Path) -> set[Path]:
+        files: dict[int, list[Path]] = {}
+        for path in folder.iterdir():
+            if found := _FILE.fullmatch(path.name):
+                files.setdefault(int(found[1]), []).append(path)
+        rows = connection.execute(
+            "SELECT node FROM unnest(%s::bigint[]) AS node WHERE pg_filenode_relation(0, node::oid) IS NULL",
+            [list(files)],
+        ).fetchall()
+        # An empty one holds nothing; PostgreSQL leaves it in the place of a dropped table until the next checkpoint.
+        return {path for (node,) in rows for path in files[node] if path.stat().st_size}
 
     def renew_log(self) -> list[Left]:
         """Have the write-ahead log begin a new segment, and the former ones deleted."""
@@ -447,6 +489,20 @@ def _old_snapshot(connection: Connection, transaction: str) -> str | None:
     if prepared is not None:
         return f"the prepared transaction {prepared[0]} began before: end it, then run openbook forget again"
     return None
+
+
+def _ended(connection: Connection) -> bool:
+    """Whether every transaction that runs now came to its end within ``OLD_SNAPSHOT``."""
+    now, deadline = _one(connection, "SELECT clock_timestamp()"), time.monotonic() + OLD_SNAPSHOT
+    running = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND xact_start <= %s)"
+        " OR EXISTS (SELECT FROM pg_prepared_xacts)"
+    )
+    while _one(connection, running, [now]):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _filenode(connection: Connection, table: sql.Identifier) -> Any:
