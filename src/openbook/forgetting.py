@@ -33,6 +33,12 @@ QUOTED = 8
 TELLING = 4
 """Letters from which a word that no other document has tells of the one that had it: a name, a number, a code."""
 
+PLACES = (
+    *("documents", "versions", "chunks", "vectors", "cached vectors", "attributes", "files", "roots", "traces"),
+    *("feedback", "reports", "keyword views", "copies for evaluation", "stray files"),
+)
+"""What a receipt counts: rows, then folders on this host, then files that PostgreSQL had lost."""
+
 FORGOTTEN = "(forgotten)"
 """What stands in a report in the place of a text that quotes."""
 
@@ -214,7 +220,7 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
     return Receipt(
         receipt=begun[-1].receipt,
         documents=tuple(documents),
-        erased={place: count for place, count in erased.items() if count},
+        erased={place: erased[place] for place in PLACES if erased[place]},
         pending=(
             *(Pending(one.place, one.why) for one in left),
             *_of_sources(documents, doomed),

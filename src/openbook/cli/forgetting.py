@@ -64,8 +64,8 @@ def _print(receipt: Receipt) -> None:
     for one in receipt.documents:
         name = file_name(one.source) if one.source is not None else "a document"
         print(f"forgotten  {name}\n           {one.document}, SHA-256 with {one.salt}: {one.hash}")
-    for place, count in (receipt.erased or {}).items():
-        print(f"erased     {count:,} {place}")
+    if receipt.erased:
+        print("erased     " + ", ".join(f"{place}: {count:,}" for place, count in receipt.erased.items()))
     for left in receipt.pending:
         print(f"pending    {one_line(left.place)}: {one_line(left.why)}")
     if receipt.receipt:
