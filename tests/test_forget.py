@@ -19,7 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 import openbook
 from openbook.errors import NotFound, QueryError, StoreError
@@ -27,6 +29,7 @@ from openbook.evaluate.caches import open_copy
 from openbook.forgetting import Receipt
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
+from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.types import Document
 
@@ -479,6 +482,34 @@ def test_two_at_once_forget_each_thing_once(kb: KnowledgeBase, new_kb: Callable[
     assert forgotten(kb).complete
     assert {row["source"] for row in kb.list()} == {"memo:safe", "memo:4", "memo:5"}
     assert kb.status()["unfinished_erasures"] == 0
+
+
+def test_on_a_server_of_others_the_receipt_tells_what_its_user_may_not_do(database: Database, home: Path) -> None:
+    assert database.server is not None
+    socket = conninfo_to_dict(database.server.conninfo("postgres"))["host"]
+    user = name = f"owner_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN CREATEROLE")
+        connection.execute(f"CREATE DATABASE {name} OWNER {user}")
+    with psycopg.connect(database.server.conninfo("postgres", name), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+    word = canary()
+    with openbook.open(f"postgresql://{user}@/{name}?host={socket}") as kb:
+        kb.add(SAFE, Document("memo:1", f"The vault's code is {word}."))
+        assert kb.search(f"code {word}").hits[0].source == "memo:1"
+        receipt = forgotten(kb, "memo:1")
+        assert receipt.complete
+        assert kb.status()["unfinished_erasures"] == 0
+        places = {one.place for one in receipt.pending}
+        assert {"PostgreSQL's write-ahead log", "PostgreSQL's tables", "other hosts", "the server's log"} <= places
+        assert held(home, [word]) == {}
+        with kb.database.transaction("owner") as connection:
+            row = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+        assert row is not None
+        assert sources(kb, "canteen", "keyword") == {"memo:safe"}
+    with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+    assert held(database.server.folder / "postgres" / "base" / str(row[0]), [word]) == {}, "the tables are rewritten"
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

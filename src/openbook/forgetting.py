@@ -204,7 +204,8 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
     left += erasures.rewrite(begun[-1].transaction, say)
     erased["stray files"] = erasures.sweep()
     left += erasures.renew_log()
-    if not any(one.again for one in left):
+    complete = not any(one.again for one in left)
+    if complete:
         erasures.finish([one.id for one in begun])
     documents = [
         Forgotten(
@@ -227,7 +228,7 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
             *_of_roots(kept_roots),
             *_out_of_reach(kb, erasures, answered=sum(one.answered for one in begun)),
         ),
-        complete=not left,
+        complete=complete,
     )
 
 
