@@ -207,6 +207,7 @@ def test_a_question_that_names_what_only_the_forgotten_knew_goes_and_others_stay
     only = 'team = "food"'
     asked = [f"Who is {name}?", f"Is it so that {quote}?", "When does the canteen open?", "At eight?"]
     traces = [kb.search(question, filter=only).id for question in asked]
+    traces.append(kb.search("canteen", filter=f'team = "food" and owner != "{name}"').id)
     kb.trace(traces[-1])
     forgotten(kb, "memo:1")
 
@@ -216,7 +217,7 @@ def test_a_question_that_names_what_only_the_forgotten_knew_goes_and_others_stay
         except NotFound:
             return False
 
-    assert [is_there(trace) for trace in traces] == [False, False, True, True]
+    assert [is_there(trace) for trace in traces] == [False, False, True, True, False]
 
 
 def test_a_trace_that_waits_to_be_written_does_not_outlive_what_it_found(
@@ -453,7 +454,11 @@ def test_of_a_file_of_many_documents_the_others_stay(kb: KnowledgeBase, tmp_path
 def test_a_report_of_a_release_keeps_its_figures_and_not_the_words(kb: KnowledgeBase) -> None:
     name = canary()
     kb.add(SAFE, Document("memo:1", f"{name} pays."))
-    report = {"verdict": "ship", "questions": {"q1": {"text": f"Who is {name}?", "f1": 0.5}, f"of {name}": {"f1": 1.0}}}
+    report = {
+        "verdict": "ship",
+        "questions": {"q1": {"text": f"Who is {name}?", "f1": 0.5}, f"of {name}": {"f1": 1.0}},
+        "found": ["memo:1", "memo:safe"],
+    }
     with kb.database.transaction("owner") as connection:
         connection.execute("UPDATE openbook.release SET report = %s WHERE kb = %s", [json.dumps(report), kb.kb])
     forgotten(kb, "memo:1")
@@ -462,6 +467,7 @@ def test_a_report_of_a_release_keeps_its_figures_and_not_the_words(kb: Knowledge
     assert row is not None
     assert row[0]["verdict"] == "ship"
     assert row[0]["questions"]["q1"] == {"text": "(forgotten)", "f1": 0.5}
+    assert row[0]["found"] == ["(forgotten)", "memo:safe"]
     assert name not in json.dumps(row[0])
 
 

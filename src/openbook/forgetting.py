@@ -100,7 +100,7 @@ def forget(
     receipt = uuid.uuid4().hex
     if ids:
         kb.traces.close()  # what this process has asked is written first, so that it is found
-        traces, reports = _quoting(erasures, ids)
+        traces, reports = _quoting(erasures, doomed)
         erasures.erase(ids, receipt, traces=traces, reports=reports, keep_root=_is_folder)
     return _finish(kb, erasures, {one.document: one for one in doomed}, say)
 
@@ -118,11 +118,13 @@ def _one(erasures: Erasures, name: str) -> str:
 # --- what quotes them -------------------------------------------------------------------------------------------------
 
 
-def _quoting(erasures: Erasures, ids: Sequence[str]) -> tuple[list[str], dict[int, Any]]:
+def _quoting(erasures: Erasures, doomed: Sequence[Doomed]) -> tuple[list[str], dict[int, Any]]:
     """The traces whose question, or a better answer to it, quotes the documents; and the reports that do, without it.
 
-    A quote is a run of their words, or one telling word that no other document has.
+    A quote is a run of their words, or one telling word that no other document has. So is a name of one by itself.
     """
+    ids = [one.document for one in doomed]
+    names = {name for one in doomed for name in (one.document, one.source, one.file)}
     words: set[str] = set()
     runs: set[int] = set()
     for text in erasures.said(ids):
@@ -140,6 +142,8 @@ def _quoting(erasures: Erasures, ids: Sequence[str]) -> tuple[list[str], dict[in
                 break
 
     def quotes(text: str) -> bool:
+        if text in names:
+            return True
         read = _words(text)
         return not telling.isdisjoint(read) or not runs.isdisjoint(_runs(read))
 

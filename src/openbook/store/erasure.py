@@ -56,7 +56,7 @@ class Doomed:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A trace's question and the better answers that people gave it."""
+    """What a trace says in words: its question with the filter, and the better answers that people gave it."""
 
     trace: str
     texts: tuple[str, ...]
@@ -146,8 +146,9 @@ class Erasures:
         with self.database.snapshot(None) as connection, connection.cursor("asked") as cursor:
             cursor.itersize = _READ_TOGETHER
             cursor.execute(
-                "SELECT t.id::text, t.question, ARRAY(SELECT f.answer FROM openbook.feedback f"
-                " WHERE f.trace = t.id AND f.answer IS NOT NULL) FROM openbook.trace t WHERE t.kb = %s",
+                "SELECT t.id::text, concat_ws(E'\\n', t.question, t.body ->> 'filter', t.body ->> 'details'),"
+                " ARRAY(SELECT f.answer FROM openbook.feedback f WHERE f.trace = t.id AND f.answer IS NOT NULL)"
+                " FROM openbook.trace t WHERE t.kb = %s",
                 [self.kb],
             )
             for id, question, answers in cursor:
