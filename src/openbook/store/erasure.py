@@ -363,8 +363,12 @@ class Erasures:
             try:
                 for table in tables:
                     before = _filenode(connection, table)
+                    if before is None:
+                        continue  # an index that was dropped meanwhile
                     try:
                         connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(table))
+                    except psycopg.errors.UndefinedTable:
+                        continue
                     except _BUSY:
                         why = f"another one has been at work on it for {LOCK_TIMEOUT} s: run openbook forget again"
                         left.append(Left(f"table {table.as_string(connection)}", why, again=True))
@@ -507,7 +511,7 @@ def _ended(connection: Connection) -> bool:
 
 
 def _filenode(connection: Connection, table: sql.Identifier) -> Any:
-    return _one(connection, "SELECT pg_relation_filenode(%s::regclass)", [table.as_string(connection)])
+    return _one(connection, "SELECT pg_relation_filenode(to_regclass(%s))", [table.as_string(connection)])
 
 
 def _row(connection: Connection, statement: Any, params: Sequence[Any] = ()) -> tuple[Any, ...]:
