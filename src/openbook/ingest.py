@@ -156,6 +156,8 @@ class Ingest:
         self._readers: list[Reader] = []
         self._tell = progress or (lambda _: None)
         self._batch = _Batch()
+        self._again = False  # take also what was forgotten
+        self._unnamed: set[int] = set()  # files of what was refused because it was forgotten
         self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
         self._skipped: list[Skipped] = []
         self._notes: list[Note] = []
@@ -174,9 +176,11 @@ class Ingest:
         local_only: bool | None = None,
         keep_missing: bool = False,
         yes: bool = False,
+        again: bool = False,
         max_bytes: int | None = None,
     ) -> Added:
         start = time.perf_counter()
+        self._again = again
         require([source for source in sources if not isinstance(source, Document)])
         metadata = _storable_metadata(metadata, "metadata")
         access = None if access is None else readers(access)
@@ -199,6 +203,7 @@ class Ingest:
                     yes=yes,
                 )
         self._flush()
+        self.documents.unname(self._unnamed)
         return Added(
             added=self._added,
             updated=self._updated,
@@ -238,13 +243,14 @@ class Ingest:
                 found.append(file)
         self._of_files += len(found)
         states = {file.uri: _state(file, options) for file in found}
-        fresh = [number for uri, (number, state) in known.items() if states.get(uri) == state]
+        stale = {uri for uri in states if self._again or uri not in known or known[uri][1] != states[uri]}
+        fresh = [number for uri, (number, _) in known.items() if uri in states and uri not in stale]
         self._unchanged += len(self.documents.sources(fresh))
         self._held = []
         vanished: set[str] = set()
         for file in found:
             state = states[file.uri]
-            if file.uri not in known or known[file.uri][1] != state:
+            if file.uri in stale:
                 ruled = _Access(access, _ruled(file.uri, opened, (PUBLIC,)), local_only, _ruled(file.uri, local, False))
                 vanished |= self._file(root, file, state, read_file, ruled, known.get(file.uri))
             self._files += 1
@@ -292,6 +298,7 @@ class Ingest:
 
     def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> None:
         """Cut what changed into chunks and put it into the batch."""
+        documents = self._allowed(documents, file)
         current = self.documents.current([document.source for document in documents]) if documents else {}
         rechunk: list[tuple[Document, frozenset[str]]] = []
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
@@ -314,6 +321,18 @@ class Ingest:
             else:
                 self._unchanged += 1
         self._cut(rechunk, file)
+
+    def _allowed(self, documents: Sequence[Document], file: int | None) -> Sequence[Document]:
+        """Without those that were forgotten: they are not sent to a model, either."""
+        if not documents:
+            return documents
+        if self._again:
+            self.documents.take_again(documents)
+            return documents
+        refused = self.documents.forgotten(documents)
+        self._skipped += [Skipped(source, reason) for source, reason in refused.items()]
+        self._unnamed |= {file} if refused and file is not None else set()
+        return [document for document in documents if document.source not in refused]
 
     def _cut(self, found: Sequence[tuple[Document, frozenset[str]]], file: int | None) -> None:
         """Cut documents, with what they keep, into chunks, by every index's own recipe, and put them into the batch."""
@@ -366,6 +385,9 @@ class Ingest:
         self._added += written.added
         self._updated += written.updated
         self._unchanged += written.unchanged
+        self._skipped += written.refused
+        refused = {skipped.source for skipped in written.refused}
+        self._unnamed |= {cut.file for cut in batch.cuts if cut.file is not None and cut.document.source in refused}
         self._chunks += batch.chunks
         self._embedding(0)
         # Another process changed these, or the release, between our look and our lock: now they are to be read anew.

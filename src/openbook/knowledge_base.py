@@ -27,9 +27,11 @@ from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_pat
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
+    from openbook.forgetting import Receipt
     from openbook.ingest import Added, Progress
     from openbook.reading import Reader
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
+    from openbook.store.erasure import Doomed
 
 DEFAULT_DB = ".openbook"
 
@@ -185,6 +187,7 @@ class KnowledgeBase:
         local_only: bool | None = None,
         keep_missing: bool = False,
         yes: bool = False,
+        again: bool = False,
         max_bytes: int | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Added:
@@ -195,8 +198,8 @@ class KnowledgeBase:
         whether their text may be sent to a remote model: that of local-only documents never is.
 
         A folder that was added before under the same rules also drops what is gone from it, unless ``keep_missing``;
-        more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason; the rest is
-        added. What was acknowledged by ``progress`` is durable.
+        more than 30 % of it only with ``yes``. A file that cannot be read is skipped with its reason, and so is what
+        was forgotten, unless ``again``; the rest is added. What was acknowledged by ``progress`` is durable.
 
         Raises:
             SourceError: a source does not exist.
@@ -214,6 +217,7 @@ class KnowledgeBase:
             local_only=local_only,
             keep_missing=keep_missing,
             yes=yes,
+            again=again,
             max_bytes=max_bytes,
         )
 
@@ -225,6 +229,26 @@ class KnowledgeBase:
             QueryError: a name means several; nothing was removed.
         """
         return self.documents.remove([self._one(name, None)[1] for name in names])
+
+    def forget(
+        self,
+        *names: str,
+        confirm: Callable[[Sequence[Doomed]], bool] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Receipt | None:
+        """Erase documents, named by source, id or path: text, versions, chunks, vectors, words, traces and cache
+        entries, from PostgreSQL's files as well. It cannot be undone, and locks each table while it is rewritten.
+
+        Removed documents can be named, too. Without names it finishes what a stopped ``forget`` left. ``confirm`` is
+        shown what will go; where it says no, ``None`` is returned. ``say`` is told in a line when something takes long.
+
+        Raises:
+            NotFound, QueryError: a name means no document, or several; nothing was forgotten.
+            StoreError: it could not be finished; ``forget()`` goes on.
+        """
+        from openbook.forgetting import forget
+
+        return forget(self, names, confirm=confirm, say=say or (lambda line: None))
 
     def list(self, *, as_: Sequence[str] | None = None) -> Sequence[dict[str, Any]]:
         """The documents, in order of source: id, title, version, metadata, access, when changed, characters."""
@@ -265,6 +289,7 @@ class KnowledgeBase:
             "unfamiliar": serving.index.unfamiliar(principals),
             "generator": serving.recipe.query.generate.kind,
             **({"rollback": self._rollback()} if principals is None else {}),
+            **({"unfinished_erasures": self.documents.unfinished_erasures()} if principals is None else {}),
         }
 
     def _rollback(self) -> dict[str, Any] | None:

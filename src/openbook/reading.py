@@ -13,7 +13,7 @@ from openbook.embed.vectors import blended
 from openbook.recipe import IndexHalf
 from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
 from openbook.store.index import Index, Reading
-from openbook.store.vectors import drop_cached, embed_cached
+from openbook.store.vectors import drop_cached, embed_cached, key_of
 from openbook.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Reader:
         """
         embedder = self.embedder
         sent = [cut for cut in cuts if self.may_embed(cut[0])]
-        vectors, embedded = embed_cached(self.index.database, embedder, self.texts(sent), progress)
+        texts = self.texts(sent)
+        vectors, embedded = embed_cached(self.index.database, embedder, texts, progress)
         if len(sent) < len(cuts):  # and what was embedded while it was allowed is kept no longer
             withheld = self._texts([cut for cut in cuts if not self.may_embed(cut[0])])
             drop_cached(self.index.database, embedder.hash, withheld)
@@ -95,6 +96,7 @@ class Reader:
                 embedder.hash,
                 script(sample(document.text)) if chunks and familiar < UNFAMILIAR else None,
                 document.local_only,
+                tuple(map(key_of, texts[end - len(chunks) : end])) if self.may_embed(document) else (),
             )
             for (document, chunks), familiar, end in zip(cuts, known, ends, strict=True)
         ]

@@ -4,6 +4,7 @@ documents.py   add, list, show, remove, status
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
 releases.py    release build, list, show, diff, promote, rollback, prune
+forgetting.py  forget
 datasets.py    dataset from-feedback, sample, annotate, write, check
 opening.py     the options that verbs share, and the knowledge base that they name
 printing.py    text, JSON, progress and failures
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, measuring, releases
+from openbook.cli import asking, datasets, documents, forgetting, measuring, releases
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -56,6 +57,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": documents.list_,
     "show": documents.show,
     "remove": documents.remove,
+    "forget": forgetting.forget,
     "status": documents.status,
     "evaluate": measuring.evaluate,
     "prices": measuring.prices,

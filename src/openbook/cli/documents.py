@@ -27,6 +27,7 @@ def add(
     ] = None,
     keep_missing: Annotated[bool, typer.Option("--keep-missing", help="Keep documents whose file is gone.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Drop even more than 30 % that is gone.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Add also what was forgotten.")] = False,
     max_bytes: Annotated[int | None, typer.Option(help="Skip larger files; 50 MiB if not said.", min=1)] = None,
     recipe: Recipe = None,
     db: Db = None,
@@ -46,6 +47,7 @@ def add(
             local_only=local_only,
             keep_missing=keep_missing,
             yes=yes,
+            again=again,
             max_bytes=max_bytes,
             progress=progress,
         )
@@ -143,6 +145,8 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
     for script, count in found["unfamiliar"].items():
         print(f"                does not know the language of {count} in {script} script: keyword search carries them")
     print(f"generator       {found['generator']}")
+    if found.get("unfinished_erasures"):
+        print("unfinished      an erasure was stopped: openbook forget goes on")
 
 
 def _metadata(pairs: list[str]) -> dict[str, Scalar | tuple[Scalar, ...]]:

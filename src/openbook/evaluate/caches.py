@@ -100,6 +100,24 @@ def _rules(document: Document) -> tuple[tuple[str, ...], bool]:
     return document.access, document.local_only
 
 
+def discard_copies(kb: KnowledgeBase) -> tuple[int, list[Path]]:
+    """Delete every copy of ``kb`` in this user's cache: how many, and those that somebody is using."""
+    from openbook.store.database import user_cache
+    from openbook.store.server import Server
+
+    of = _hash(f"{kb.database.epoch} {kb.kb}")
+    copies = sorted((user_cache() / "evaluate").glob(f"copy-*-{of}-*"))
+    used = [copy for copy in copies if not Server.discard(copy)]
+    return len(copies) - len(used), used
+
+
+def corpora() -> list[Path]:
+    """The data sets' own corpora that are indexed in this user's cache."""
+    from openbook.store.database import user_cache
+
+    return sorted((user_cache() / "evaluate").glob("corpus-*"))
+
+
 def _is_same(theirs: Any, ours: Any) -> bool:
     return ours is not None and not ours.removed and all(
         getattr(theirs, name) == getattr(ours, name) for name in ("hash", "metadata", "access", "local_only")
@@ -131,7 +149,7 @@ def _erase_vectors(copy: KnowledgeBase) -> None:
     """The cache of vectors, which is by texts and not by documents: it serves a copy that is not whole yet."""
     with copy.database.transaction("owner") as connection:
         if connection.execute("SELECT FROM openbook.vector LIMIT 1").fetchone() is not None:
-            connection.execute("TRUNCATE openbook.vector")
+            connection.execute("TRUNCATE openbook.vector, openbook.vector_use")
 
 
 def _folder() -> Path:

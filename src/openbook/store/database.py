@@ -117,6 +117,19 @@ class Database:
                 connection.execute(_AS_PRINCIPALS, [sorted(set(principals))])
             yield connection
 
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """The owner's connection without a transaction: VACUUM and CHECKPOINT run in none."""
+        with self._connection("owner") as connection:
+            connection.autocommit = True
+            try:
+                yield connection
+            finally:
+                if connection.info.transaction_status is TransactionStatus.IDLE:
+                    connection.autocommit = False
+                else:
+                    connection.close()
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from openbook.errors import StoreError
+from openbook.store import tombstones, vectors
 from openbook.store.access import theirs
 from openbook.store.database import Connection, Database
 from openbook.store.filter import attributes, filterable, tuples
 from openbook.store.index import Index, Reading
-from openbook.types import Document, Heading, Metadata
+from openbook.types import Document, Heading, Metadata, Skipped
 
 FIRST = str(uuid.UUID(int=0))
 """An id before all others: they are random, of version 4."""
@@ -100,6 +101,7 @@ class Written:
     updated: int = 0
     unchanged: int = 0
     again: tuple[Write, ...] = ()  # another process changed them, or the release, meanwhile: they need readings
+    refused: tuple[Skipped, ...] = ()  # forgotten, and nobody asked to have them again
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,13 @@ class Documents:
         assert row is not None
         return {"documents": row[0], "public": row[1], "characters": int(row[2]), "local_only": row[3]}
 
+    def unfinished_erasures(self) -> int:
+        """How many erasures were stopped before their end; ``forget`` goes on."""
+        with self.database.snapshot(None) as connection:
+            row = connection.execute("SELECT count(*) FROM openbook.erasure WHERE kb = %s", [self.kb]).fetchone()
+        assert row is not None
+        return int(row[0])
+
     # --- files --------------------------------------------------------------------------------------------------------
 
     def root(self, path: str, rules: str, access: Sequence[str] | None, local_only: bool | None = None) -> int:
@@ -321,16 +330,31 @@ class Documents:
     def file(self, root: int, path: str) -> int:
         """The number of a file, made if it is new; it counts as unread until ``finish``."""
         with self.database.transaction() as connection:
+            share_indexes(connection, self.kb)
             connection.execute(
-                "INSERT INTO openbook.file (root, path, size, mtime_ns, inode, options) VALUES (%s, %s, -1, 0, 0, '')"
-                " ON CONFLICT DO NOTHING",
-                [root, path],
+                "INSERT INTO openbook.file (root, path, size, mtime_ns, inode, options)"
+                " SELECT id, %s, -1, 0, 0, '' FROM openbook.root WHERE id = %s ON CONFLICT DO NOTHING",
+                [path, root],
             )
             row = connection.execute(
                 "SELECT id FROM openbook.file WHERE root = %s AND path = %s", [root, path]
             ).fetchone()
-        assert row is not None
+        if row is None:
+            raise StoreError("its folder was forgotten while it was being added", where=path, do="run it again")
         return int(row[0])
+
+    def unname(self, files: Iterable[int]) -> None:
+        """Keep no path of files that no document came from, nor of a root that is one of them."""
+        if not (numbers := sorted(files)):
+            return
+        with self.database.transaction() as connection:
+            share_indexes(connection, self.kb)
+            connection.execute(
+                "WITH gone AS (DELETE FROM openbook.file f WHERE f.id = ANY(%s)"
+                "  AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.file = f.id) RETURNING f.root, f.path)"
+                " DELETE FROM openbook.root r USING gone WHERE r.id = gone.root AND r.path = gone.path",
+                [numbers],
+            )
 
     def paths(self, files: Iterable[int | None]) -> dict[int | None, str]:
         """The URI of each of these files."""
@@ -369,6 +393,8 @@ class Documents:
         plans: list[_Plan] = []
         with self.database.transaction() as connection:
             live, kept = self._kept(connection)
+            refused = self._refuse(connection, by_source)
+            self._unfile(connection, by_source)
             access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
             self._found(connection, by_source, access)
             for source, current in self._rows(connection, list(by_source), lock=True):
@@ -395,7 +421,38 @@ class Documents:
             self._finish(connection, [(id, state) for id, state in finished if id not in halves])
             self._feed(connection, [plan.id for plan in changed])
         added = sum(plan.new for plan in changed)
-        return Written(added, len(changed) - added, len(plans) - len(changed), tuple(again))
+        return Written(added, len(changed) - added, len(plans) - len(changed), tuple(again), refused)
+
+    def forgotten(self, documents: Sequence[Document]) -> dict[str, str]:
+        """source → why it is refused, of those documents whose text was forgotten."""
+        with self.database.transaction() as connection:
+            since = tombstones.forgotten(connection, self.kb, documents)
+        return {source: tombstones.refusal(when) for source, when in since.items()}
+
+    def take_again(self, documents: Sequence[Document]) -> None:
+        """Let these be written though they were forgotten."""
+        with self.database.transaction("owner") as connection:
+            tombstones.dig_up(connection, self.kb, documents)
+
+    @staticmethod
+    def _unfile(connection: Connection, writes: dict[str, Write]) -> None:
+        """A file whose only document was forgotten meanwhile has no number any more; the next add gives it another."""
+        numbers = sorted({write.file for write in writes.values() if write.file is not None})
+        if not numbers:
+            return
+        rows = connection.execute(
+            "SELECT id FROM openbook.file WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [numbers]
+        ).fetchall()
+        gone = {*numbers} - {id for (id,) in rows}
+        writes.update({source: replace(write, file=None) for source, write in writes.items() if write.file in gone})
+
+    def _refuse(self, connection: Connection, writes: dict[str, Write]) -> tuple[Skipped, ...]:
+        """Takes out of the writes what was forgotten while it was read and embedded; its vectors leave the cache."""
+        since = tombstones.forgotten(connection, self.kb, [write.document for write in writes.values()])
+        refused = [reading for source in since for reading in (writes.pop(source).readings or {}).values()]
+        if refused:
+            vectors.drop_unused(connection, [(reading.embedder, reading.keys) for reading in refused])
+        return tuple(Skipped(source, tombstones.refusal(when)) for source, when in since.items())
 
     def _kept(self, connection: Connection) -> tuple[int, list[Index]]:
         """The number of the live release's index, and every index there is; until this transaction ends, neither
@@ -549,6 +606,8 @@ class Documents:
             ]
             index.delete(connection, [id for id, _, _ in now])
             index.upsert(connection, [(id, version, access, read[id][1]) for id, version, access in now])
+            if gone := read.keys() - {id for id, _, _ in rows}:  # one that was forgotten leaves no vector
+                vectors.drop_unused(connection, [(read[id][1].embedder, read[id][1].keys) for id in sorted(gone)])
             if feed:
                 self._feed(connection, [id for id, _, _ in now])
         return len(now)

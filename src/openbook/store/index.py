@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from psycopg import sql
 
 from openbook.errors import StoreError
+from openbook.store import vectors
 from openbook.store.database import Connection, Database
 from openbook.store.filter import Filter, filterable, to_sql, tuples
-from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position, Question, Weighed
+from openbook.store.keyword import NOWHERE, Change, Changes, KeywordChunk, KeywordView, Position, Question, Weighed
 from openbook.types import Chunk, Hit
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Reading:
 
     ``embedder`` is the hash of the model that made the vectors; ``unfamiliar`` the script of a language that it does
     not know (``None``: it knows it). ``vectors`` are ``None`` where the document was ``local_only`` and the model is
-    not: keyword search carries it alone.
+    not: keyword search carries it alone. ``keys`` are those of the cached vectors that these are made of.
     """
 
     chunks: Sequence[Chunk]
@@ -60,6 +61,7 @@ class Reading:
     embedder: str
     unfamiliar: str | None = None
     local_only: bool = False
+    keys: tuple[bytes, ...] = ()
 
 
 def keyword_folder(database: Database, kb: int, index: int) -> Path:
@@ -175,6 +177,7 @@ class Index:
                 "INSERT INTO openbook.indexed (index, document, version) VALUES (%s, %s, %s)",
                 [(self.id, document, version) for document, version, _, _ in rows],
             )
+        vectors.use(connection, [(document, reading.embedder, reading.keys) for document, _, _, reading in rows])
 
     def delete(self, connection: Connection, documents: Sequence[str]) -> None:
         """Drop what the index holds of these documents: those that are there, it is then behind by."""
@@ -408,6 +411,17 @@ class Index:
         # Not from the pool of those who ask: each of them holds a connection while it waits for this one.
         with self.database.snapshot(None, role="writer") as connection:
             self._view.catch_up(lambda seen: self._feed(connection, seen))
+
+    def renew_view(self) -> bool:
+        """Make this host's keyword view anew, where there is one: tantivy only marks as deleted what it has dropped.
+
+        Who asks meanwhile is answered from the former one. Raises: StoreError.
+        """
+        if not self._view.folder.is_dir():
+            return False
+        with self.database.snapshot(None, role="writer") as connection:
+            self._view.catch_up(lambda _: self._feed(connection, NOWHERE))
+        return True
 
     def _feed(self, connection: Connection, seen: Position) -> Changes:
         """Everything that changed after ``seen``, read as it is taken; all there is, where that is of another epoch.

@@ -13,6 +13,7 @@ from typing import Any
 from openbook.errors import OpenbookError
 from openbook.store.access import ranked
 from openbook.store.database import Database
+from openbook.store.documents import share_indexes
 from openbook.types import Answer, Hit, Trace
 
 WAITING = 10_000
@@ -124,9 +125,17 @@ class Traces:
                 continue
             try:
                 with self.database.transaction() as connection, connection.cursor() as cursor:
+                    share_indexes(connection, self.kb)
+                    # One that found a document which was forgotten meanwhile is not written.
                     cursor.executemany(
                         "INSERT INTO openbook.trace (id, kb, created, principals, question, body)"
-                        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                        " SELECT t.* FROM (VALUES (%s::uuid, %s::int, %s::timestamptz, %s::text[], %s::text,"
+                        "   %s::jsonb)) AS t (id, kb, created, principals, question, body)"
+                        " WHERE NOT EXISTS (SELECT FROM jsonb_array_elements("
+                        "   t.body -> 'hits' || coalesce(t.body #> '{answer,citations}', '[]')) AS span"
+                        "   WHERE NOT EXISTS ("
+                        "     SELECT FROM openbook.document d WHERE d.id = (span ->> 'document')::uuid))"
+                        " ON CONFLICT DO NOTHING",
                         rows,
                     )
             except OpenbookError:

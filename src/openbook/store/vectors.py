@@ -1,4 +1,7 @@
-"""The vector cache: a text that a model has read once is never embedded by it again."""
+"""The vector cache: a text that a model has read once is never embedded by it again.
+
+Which documents a vector was made for is written down with each of them: forgetting the last one erases it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from openbook.store.database import Database
+from openbook.store.database import Connection, Database
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
+
+
+def key_of(text: str) -> bytes:
+    """By which the vector of an embedded text is found."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 def known_of(database: Database, embedder: str, keys: Sequence[bytes]) -> set[bytes]:
@@ -44,7 +52,7 @@ def embed_cached(
     import numpy as np
     from pgvector import HalfVector
 
-    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+    keys = [key_of(text) for text in texts]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     vectors: dict[bytes, FloatArray] = {}
     with database.transaction() as connection:
@@ -73,3 +81,24 @@ def embed_cached(
     if not keys:
         return np.zeros((0, embedder.dimension), np.float32), 0
     return np.stack([vectors[key] for key in keys]), len(missing)
+
+
+def use(connection: Connection, made: Sequence[tuple[str, str, Sequence[bytes]]]) -> None:
+    """Write down, with the documents, which vectors were made for them: (document, model's hash, keys)."""
+    rows = sorted({(document, embedder, key) for document, embedder, keys in made for key in keys})
+    connection.execute(
+        "INSERT INTO openbook.vector_use (document, embedder, text)"
+        " SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bytea[]) ON CONFLICT DO NOTHING",
+        [*map(list, zip(*rows, strict=True))] if rows else [[], [], []],
+    )
+
+
+def drop_unused(connection: Connection, made: Sequence[tuple[str, Sequence[bytes]]]) -> None:
+    """Take those of the vectors (model's hash, keys) out of the cache that no document uses."""
+    rows = [(embedder, key) for embedder, keys in made for key in keys]
+    connection.execute(
+        "DELETE FROM openbook.vector v USING unnest(%s::text[], %s::bytea[]) AS made (embedder, text)"
+        " WHERE v.embedder = made.embedder AND v.text = made.text AND NOT EXISTS ("
+        "  SELECT FROM openbook.vector_use u WHERE u.embedder = v.embedder AND u.text = v.text)",
+        [[embedder for embedder, _ in rows], [key for _, key in rows]],
+    )

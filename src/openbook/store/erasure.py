@@ -1,0 +1,524 @@
+"""Erasing documents: their rows in one transaction, then what of them is left in PostgreSQL's files.
+
+Deleted rows stay in the holes of their pages, in column statistics and in the write-ahead log. So the rows go first,
+and with them a row comes into ``erasure``, which says that the rest is not done yet: rewriting the tables (VACUUM FULL,
+which writes what is left into new files and the indexes with it), new statistics, and a write-ahead log without the
+former segments. Whoever is killed in between leaves that row, and the next one finishes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from openbook.store import tombstones
+from openbook.store.database import Connection, Database
+from openbook.store.documents import Documents, own_indexes
+from openbook.store.index import Index
+
+OLD_SNAPSHOT = 60.0
+"""Seconds to wait for a transaction that began before the erasure: what it may still see, no VACUUM drops."""
+
+LOCK_TIMEOUT = 60
+"""Seconds to wait for a table that another one is at work on."""
+
+_READ_TOGETHER = 200
+
+_BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+_FILE = re.compile(r"(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?")
+"""A file of a table or an index; the number is its filenode."""
+
+_KEPT_AS_THEY_ARE = ("setting", "knowledge_base", "index", "change", "forgotten", "erasure")
+"""Tables without a word of a document in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A document that is about to be erased. ``file`` is the URI of the file it came from."""
+
+    document: str
+    source: str
+    title: str
+    versions: int
+    characters: int
+    removed: bool
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a trace says in words: its question with the filter, and the better answers that people gave it."""
+
+    trace: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An erasure whose rows are gone and whose bytes may not be. ``documents`` and ``erased`` as the receipt has them,
+    ``answered``: how many answers a language model wrote from what was erased."""
+
+    id: int
+    receipt: str
+    documents: tuple[Mapping[str, Any], ...]
+    erased: Mapping[str, int]
+    answered: int
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What could not be cleaned: where, why, and whether another run may."""
+
+    place: str
+    why: str
+    again: bool = False
+
+
+class Erasures:
+    """What was and is being erased of one knowledge base."""
+
+    def __init__(self, database: Database, kb: int) -> None:
+        self.database = database
+        self.kb = kb
+        self.documents = Documents(database, kb)
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> list[tuple[str, str]]:
+        """(id, source) of the documents that ``name`` means, removed ones included."""
+        with self.database.snapshot(None) as connection:
+            for condition, value in (
+                ("d.key = %s", tombstones.key_of(name)),
+                ("d.id::text = %s", name),
+                ("right(d.source, length(%s) + 1) = '/' || %s", name),
+                ("right('/' || (d.metadata ->> 'path'), length(%s) + 1) = '/' || %s", name),
+            ):
+                rows = connection.execute(
+                    f"SELECT d.id::text, d.source FROM openbook.document d WHERE d.kb = %s AND ({condition})"
+                    " ORDER BY d.source",
+                    [self.kb, *[value] * condition.count("%s")],
+                ).fetchall()
+                if rows:
+                    return [(id, source) for id, source in rows]
+        return []
+
+    def doomed(self, ids: Sequence[str]) -> list[Doomed]:
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(
+                "SELECT d.id::text, d.source, coalesce(n.title, ''), s.versions, s.characters, d.removed IS NOT NULL,"
+                " f.path FROM openbook.document d"
+                " LEFT JOIN openbook.version n ON n.document = d.id AND n.version = d.version"
+                " LEFT JOIN openbook.file f ON f.id = d.file"
+                " CROSS JOIN LATERAL (SELECT count(*) AS versions, coalesce(sum(length(v.text)), 0) AS characters"
+                "   FROM openbook.version v WHERE v.document = d.id) s"
+                " WHERE d.kb = %s AND d.id = ANY(%s::uuid[]) ORDER BY d.source",
+                [self.kb, list(ids)],
+            ).fetchall()
+        return [Doomed(id, source, title, n, int(long), gone, file) for id, source, title, n, long, gone, file in rows]
+
+    def said(self, ids: Sequence[str], *, others: bool = False) -> Iterator[str]:
+        """Every text, title, heading, metadata value and name of these documents; of all ``others`` instead."""
+        which = "<> ALL" if others else "= ANY"
+        with self.database.snapshot(None) as connection, connection.cursor("said") as cursor:
+            cursor.itersize = _READ_TOGETHER
+            cursor.execute(
+                "SELECT concat_ws(E'\\n', v.title, v.text, v.headings, d.metadata, d.source, f.path)"
+                " FROM openbook.version v JOIN openbook.document d ON d.id = v.document"
+                " LEFT JOIN openbook.file f ON f.id = d.file"
+                f" WHERE d.kb = %s AND d.id {which}(%s::uuid[])",
+                [self.kb, list(ids)],
+            )
+            for (text,) in cursor:
+                yield text
+
+    def asked(self) -> Iterator[Asked]:
+        """Every recorded question of the knowledge base, with what people answered."""
+        with self.database.snapshot(None) as connection, connection.cursor("asked") as cursor:
+            cursor.itersize = _READ_TOGETHER
+            cursor.execute(
+                "SELECT t.id::text, concat_ws(E'\\n', t.question, t.body ->> 'filter', t.body ->> 'details'),"
+                " ARRAY(SELECT f.answer FROM openbook.feedback f WHERE f.trace = t.id AND f.answer IS NOT NULL)"
+                " FROM openbook.trace t WHERE t.kb = %s",
+                [self.kb],
+            )
+            for id, question, answers in cursor:
+                yield Asked(id, (question, *answers))
+
+    def reports(self) -> dict[int, Any]:
+        """Release → the report that justified it."""
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(
+                "SELECT id, report FROM openbook.release WHERE kb = %s AND report IS NOT NULL", [self.kb]
+            ).fetchall()
+        return dict(rows)
+
+    def recipes(self) -> dict[str, str]:
+        """Release → its recipe, as TOML."""
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(
+                "SELECT name, recipe FROM openbook.release WHERE kb = %s ORDER BY id", [self.kb]
+            ).fetchall()
+        return dict(rows)
+
+    def indexes(self) -> list[Index]:
+        """Every kept index."""
+        with self.database.snapshot(None) as connection:
+            return Index.kept(connection, self.database, self.kb)
+
+    # --- the rows -----------------------------------------------------------------------------------------------------
+
+    def erase(
+        self,
+        ids: Sequence[str],
+        receipt: str,
+        *,
+        traces: Sequence[str],
+        reports: Mapping[int, Any],
+        keep_root: Callable[[str], bool],
+    ) -> None:
+        """Delete the rows of these documents and all that speaks of them, in one transaction that nobody writes beside.
+
+        ``traces`` quote the documents without having found them; ``reports`` are those of releases, without the quotes.
+        A root that names nothing else goes, too; where it has access rules, which would be lost, only if not
+        ``keep_root(path)``.
+        """
+        with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)
+            rows = connection.execute(
+                "SELECT id::text FROM openbook.document WHERE kb = %s AND id = ANY(%s::uuid[]) ORDER BY key FOR UPDATE",
+                [self.kb, list(ids)],
+            ).fetchall()
+            ids = [id for (id,) in rows]  # another one may have forgotten some of them
+            if not ids:
+                return
+            documents = self._certificates(connection, ids, receipt)
+            tombstones.bury(connection, self.kb, ids)
+            answered, erased = self._traces(connection, ids, traces)
+            files = self._files(connection, ids)
+            erased |= self._rows(connection, ids)
+            erased |= self._names(connection, files, keep_root)
+            for release, report in reports.items():
+                connection.execute(
+                    "UPDATE openbook.release SET report = %s WHERE kb = %s AND id = %s",
+                    [json.dumps(report), self.kb, release],
+                )
+            erased["reports"] = len(reports)
+            counts = {
+                "receipt": receipt, "documents": documents, "erased": erased, "answered": answered,
+                "transaction": _one(connection, "SELECT pg_current_xact_id()::text"),
+            }  # fmt: skip
+            connection.execute(
+                "INSERT INTO openbook.erasure (kb, counts) VALUES (%s, %s)", [self.kb, json.dumps(counts)]
+            )
+            self.documents._feed(connection, ids)
+
+    def _certificates(self, connection: Connection, ids: Sequence[str], salt: str) -> list[dict[str, Any]]:
+        """What tells which text was forgotten to whoever has that text, and to nobody else."""
+        rows = connection.execute(
+            "SELECT d.id::text, count(v.*), (array_agg(encode(sha256(convert_to(%s || v.text, 'UTF8')), 'hex')"
+            " ORDER BY v.version DESC))[1] FROM openbook.document d"
+            " LEFT JOIN openbook.version v ON v.document = d.id WHERE d.id = ANY(%s::uuid[])"
+            " GROUP BY d.id ORDER BY d.id",
+            [salt, list(ids)],
+        ).fetchall()
+        return [{"document": id, "versions": versions, "salt": salt, "hash": hash} for id, versions, hash in rows]
+
+    def _traces(self, connection: Connection, ids: Sequence[str], named: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """Deletes the traces that found, cite or quote what is erased, with what was said of them; (how many of their
+        answers a language model wrote, what went)."""
+        condition = (
+            "t.kb = %s AND (t.id = ANY(%s::uuid[]) OR EXISTS ("
+            " SELECT FROM jsonb_path_query(t.body, '$.**.document') AS one WHERE one #>> '{}' = ANY(%s)))"
+        )
+        found = connection.execute(
+            "SELECT t.id, coalesce((t.body #>> '{answer,usage,output_tokens}')::numeric, 0) > 0,"
+            " (SELECT count(*) FROM openbook.feedback f WHERE f.trace = t.id)"
+            f" FROM openbook.trace t WHERE {condition}",
+            [self.kb, list(named), list(ids)],
+        ).fetchall()
+        connection.execute("DELETE FROM openbook.trace WHERE id = ANY(%s)", [[id for id, _, _ in found]])
+        erased = {"traces": len(found), "feedback": sum(count for _, _, count in found)}
+        return sum(by_model for _, by_model, _ in found), erased
+
+    def _rows(self, connection: Connection, ids: Sequence[str]) -> dict[str, int]:
+        erased: dict[str, int] = {}
+        erased["chunks"] = erased["vectors"] = 0
+        for (index,) in connection.execute("SELECT id FROM openbook.index WHERE kb = %s", [self.kb]).fetchall():
+            (chunks, vectors) = _row(
+                connection,
+                sql.SQL(
+                    "WITH gone AS (DELETE FROM {} WHERE document = ANY(%s::uuid[]) RETURNING vector)"
+                    " SELECT count(*), count(vector) FROM gone"
+                ).format(sql.Identifier("openbook", f"chunk_{index}")),
+                [list(ids)],
+            )
+            erased["chunks"] += chunks
+            erased["vectors"] += vectors
+        for name, table in (("attributes", "attribute"), ("versions", "version")):
+            erased[name] = connection.execute(
+                sql.SQL("DELETE FROM {} WHERE document = ANY(%s::uuid[])").format(sql.Identifier("openbook", table)),
+                [list(ids)],
+            ).rowcount
+        erased["documents"] = connection.execute(
+            "DELETE FROM openbook.document WHERE id = ANY(%s::uuid[])", [list(ids)]
+        ).rowcount
+        # Those of unknown origin go, too: made before it was recorded what for, or for an add that came to nothing.
+        erased["cached vectors"] = connection.execute(
+            "DELETE FROM openbook.vector v WHERE NOT EXISTS ("
+            " SELECT FROM openbook.vector_use u WHERE u.embedder = v.embedder AND u.text = v.text)"
+        ).rowcount
+        # Nobody writes now, so nobody is about to use one.
+        connection.execute(
+            "DELETE FROM openbook.access_set a WHERE a.kb = %s"
+            " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.access = a.id)",
+            [self.kb],
+        )
+        return erased
+
+    def _files(self, connection: Connection, ids: Sequence[str]) -> list[int]:
+        """Every number of the files that these documents came from."""
+        rows = connection.execute(
+            "SELECT DISTINCT file FROM openbook.document WHERE id = ANY(%s::uuid[]) AND file IS NOT NULL", [list(ids)]
+        ).fetchall()
+        return self.documents._same_files(connection, [file for (file,) in rows])
+
+    def _names(self, connection: Connection, files: Sequence[int], keep_root: Callable[[str], bool]) -> dict[str, int]:
+        """The rows of files that nothing else came from, and of their roots that nothing else is in."""
+        rows = connection.execute(
+            "DELETE FROM openbook.file f WHERE f.id = ANY(%s)"
+            " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.file = f.id) RETURNING f.root",
+            [list(files)],
+        ).fetchall()
+        return {"files": len(rows), "roots": self._roots(connection, sorted({root for (root,) in rows}), keep_root)}
+
+    def _roots(self, connection: Connection, roots: Sequence[int], keep_root: Callable[[str], bool]) -> int:
+        rows = connection.execute(
+            "SELECT r.id, r.path, r.access IS NOT NULL OR r.local_only IS NOT NULL FROM openbook.root r"
+            " WHERE r.kb = %s AND r.id = ANY(%s) AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id)",
+            [self.kb, list(roots)],
+        ).fetchall()
+        gone = [id for id, path, ruled in rows if not (ruled and keep_root(path))]
+        return connection.execute("DELETE FROM openbook.root WHERE id = ANY(%s)", [gone]).rowcount
+
+    def empty_roots(self, keep_root: Callable[[str], bool]) -> list[str]:
+        """The roots that nothing is in and that are kept for their access rules; the others are deleted."""
+        with self.database.transaction("owner") as connection:
+            rows = connection.execute(
+                "SELECT r.id, r.path FROM openbook.root r WHERE r.kb = %s"
+                " AND (r.access IS NOT NULL OR r.local_only IS NOT NULL)"
+                " AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id) ORDER BY r.path",
+                [self.kb],
+            ).fetchall()
+            self._roots(connection, [id for id, _ in rows], keep_root)
+        return [path for _, path in rows if keep_root(path)]
+
+    # --- what is not finished -----------------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[Unfinished]:
+        """Erasures that somebody began, oldest first."""
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(
+                "SELECT id, counts FROM openbook.erasure WHERE kb = %s ORDER BY id", [self.kb]
+            ).fetchall()
+        return [
+            Unfinished(
+                id, told["receipt"], tuple(told["documents"]), told["erased"], told["answered"], told["transaction"]
+            )
+            for id, told in rows
+        ]
+
+    def finish(self, ids: Sequence[int]) -> None:
+        """These are done."""
+        with self.database.transaction("owner") as connection:
+            connection.execute("DELETE FROM openbook.erasure WHERE kb = %s AND id = ANY(%s)", [self.kb, list(ids)])
+
+    # --- the bytes ----------------------------------------------------------------------------------------------------
+
+    def rewrite(self, transaction: str, say: Callable[[str], None]) -> list[Left]:
+        """Write every table that has held a word of a document into new files, with its indexes and statistics.
+
+        Each table is locked while it is written, and whoever asks meanwhile waits. ``transaction`` is the youngest one
+        that erased: what a transaction that began before it may still see is waited for.
+        """
+        left: list[Left] = []
+        with self.database.alone() as connection:
+            if reason := _old_snapshot(connection, transaction):
+                return [Left("PostgreSQL's tables", reason, again=True)]
+            if not _one(connection, "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"):
+                why = "this user may not see whether older transactions still read them: grant it pg_read_all_stats"
+                left.append(Left("PostgreSQL's tables", why))
+            tables = self._tables(connection)
+            say(f"rewriting {len(tables)} tables; each is locked while it is written …")
+            connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'")
+            try:
+                for table in tables:
+                    before = _filenode(connection, table)
+                    if before is None:
+                        continue  # an index that was dropped meanwhile
+                    try:
+                        connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(table))
+                    except psycopg.errors.UndefinedTable:
+                        continue
+                    except _BUSY:
+                        why = f"another one has been at work on it for {LOCK_TIMEOUT} s: run openbook forget again"
+                        left.append(Left(f"table {table.as_string(connection)}", why, again=True))
+                        continue
+                    if before == _filenode(connection, table):  # PostgreSQL passes over what is not the user's
+                        why = "this user may not rewrite it: run openbook forget again as its owner"
+                        left.append(Left(f"table {table.as_string(connection)}", why, again=True))
+                left += self._statistics(connection)
+            finally:
+                connection.execute("RESET lock_timeout")
+        return left
+
+    def _statistics(self, connection: Connection) -> list[Left]:
+        """The catalogue of column statistics, whose former rows hold values of columns."""
+        table = sql.Identifier("pg_catalog", "pg_statistic")
+        before = _filenode(connection, table)
+        try:
+            connection.execute("VACUUM FULL pg_catalog.pg_statistic")
+        except _BUSY:
+            return [Left("PostgreSQL's statistics", "they are in use: run openbook forget again", again=True)]
+        if before == _filenode(connection, table):
+            why = "this user may not rewrite them: have a superuser run VACUUM FULL pg_catalog.pg_statistic"
+            return [Left("PostgreSQL's statistics", why)]
+        return []
+
+    def _tables(self, connection: Connection) -> list[sql.Identifier]:
+        rows = connection.execute(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'openbook'::regnamespace AND c.relkind = 'r'"
+            " AND c.relname <> ALL(%s) AND (c.relname NOT LIKE 'chunk\\_%%' OR EXISTS ("
+            "   SELECT FROM openbook.index i WHERE i.kb = %s AND c.relname = 'chunk_' || i.id)) ORDER BY c.relname",
+            [list(_KEPT_AS_THEY_ARE), self.kb],
+        ).fetchall()
+        return [sql.Identifier("openbook", name) for (name,) in rows]
+
+    def sweep(self) -> int:
+        """Delete files of the embedded server's database that belong to no table: of what was being written when it was
+        killed, copies stay behind that PostgreSQL never looks at again. Returns how many."""
+        if self.database.server is None:
+            return 0
+        with self.database.alone() as connection:
+            base = (
+                self.database.server.folder
+                / "postgres"
+                / _one(connection, "SELECT pg_relation_filepath('pg_catalog.pg_class')")
+            )
+            before = self._strays(connection, base.parent)
+            if not before or not _ended(connection):  # what is being made is nobody's until it is committed
+                return 0
+            strays = before & self._strays(connection, base.parent)
+            for path in strays:
+                path.unlink(missing_ok=True)
+        return len(strays)
+
+    @staticmethod
+    def _strays(connection: Connection, folder: Path) -> set[Path]:
+        files: dict[int, list[Path]] = {}
+        for path in folder.iterdir():
+            if found := _FILE.fullmatch(path.name):
+                files.setdefault(int(found[1]), []).append(path)
+        rows = connection.execute(
+            "SELECT node FROM unnest(%s::bigint[]) AS node WHERE pg_filenode_relation(0, node::oid) IS NULL",
+            [list(files)],
+        ).fetchall()
+        # An empty one holds nothing; PostgreSQL leaves it in the place of a dropped table until the next checkpoint.
+        return {path for (node,) in rows for path in files[node] if path.stat().st_size}
+
+    def renew_log(self) -> list[Left]:
+        """Have the write-ahead log begin a new segment, and the former ones deleted."""
+        with self.database.alone() as connection:
+            try:
+                # The first writes what is in memory; after the switch, the second leaves the new segment alone.
+                connection.execute("CHECKPOINT")
+                connection.execute("SELECT pg_switch_wal()")
+                connection.execute("CHECKPOINT")
+            except psycopg.errors.InsufficientPrivilege:
+                why = (
+                    "this user may not renew it: have a superuser run CHECKPOINT, SELECT pg_switch_wal() and CHECKPOINT"
+                )
+                return [Left("PostgreSQL's write-ahead log", why)]
+            settings = dict(
+                connection.execute(
+                    "SELECT name, setting FROM pg_settings"
+                    " WHERE name IN ('wal_recycle', 'archive_mode', 'wal_keep_size')"
+                ).fetchall()
+            )
+            replicas = _one(connection, "SELECT count(*) FROM pg_replication_slots")
+        left = []
+        if settings.get("wal_recycle") == "on" or settings.get("wal_keep_size", "0") != "0":
+            why = "the server keeps former segments until they are written over (wal_recycle, wal_keep_size)"
+            left.append(Left("PostgreSQL's write-ahead log", why))
+        if settings.get("archive_mode") not in (None, "off"):
+            left.append(Left("the archive of the write-ahead log", "it has what was written before: expire it"))
+        if replicas:
+            left.append(
+                Left("replicas", "they are of the server's making: see that they have caught up, with their logs")
+            )
+        return left
+
+
+def _old_snapshot(connection: Connection, transaction: str) -> str | None:
+    """Why rows deleted by ``transaction`` would outlive a VACUUM; ``None``: nobody can see them any more."""
+    deadline = time.monotonic() + OLD_SNAPSHOT
+    while True:
+        row = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            " AND backend_xmin IS NOT NULL AND age(backend_xmin) >= age(%s::xid8::xid)"
+            " ORDER BY age(backend_xmin) DESC LIMIT 1",
+            [transaction],
+        ).fetchone()
+        if row is None:
+            break
+        if time.monotonic() >= deadline:
+            return (
+                f"a transaction of server process {row[0]} that began before still sees what was erased: end it, then"
+                " run openbook forget again"
+            )
+        time.sleep(0.05)
+    prepared = connection.execute(
+        "SELECT gid FROM pg_prepared_xacts"
+        " WHERE database = current_database() AND age(transaction) >= age(%s::xid8::xid)",
+        [transaction],
+    ).fetchone()
+    if prepared is not None:
+        return f"the prepared transaction {prepared[0]} began before: end it, then run openbook forget again"
+    return None
+
+
+def _ended(connection: Connection) -> bool:
+    """Whether every transaction that runs now came to its end within ``OLD_SNAPSHOT``."""
+    now, deadline = _one(connection, "SELECT clock_timestamp()"), time.monotonic() + OLD_SNAPSHOT
+    running = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND xact_start <= %s)"
+        " OR EXISTS (SELECT FROM pg_prepared_xacts)"
+    )
+    while _one(connection, running, [now]):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _filenode(connection: Connection, table: sql.Identifier) -> Any:
+    return _one(connection, "SELECT pg_relation_filenode(to_regclass(%s))", [table.as_string(connection)])
+
+
+def _row(connection: Connection, statement: Any, params: Sequence[Any] = ()) -> tuple[Any, ...]:
+    row = connection.execute(statement, params).fetchone()
+    assert row is not None
+    return row
+
+
+def _one(connection: Connection, statement: Any, params: Sequence[Any] = ()) -> Any:
+    return _row(connection, statement, params)[0]
