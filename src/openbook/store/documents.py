@@ -254,12 +254,12 @@ class Documents:
                     access=tuple(access),
                     removed=removed,
                     file=file,
-                    local_only=local_only,
+                    local_only=local,
                     held=Held.read(held),
                     content=content and Content(content[0], _headings(content[1]), tuple(content[2])),
                 ),
             )
-            for key, id, version, hash, source, title, metadata, access, removed, file, local_only, held, content in rows
+            for key, id, version, hash, source, title, metadata, access, removed, file, local, held, content in rows
         ]
 
     def all(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
