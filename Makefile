@@ -1,4 +1,5 @@
 # make demo    a fresh clone to its first answers
+# make live    edits a policy and asks again
 # make test    the whole test suite
 PYTHON ?= python3.11
 VENV   ?= .venv
@@ -6,10 +7,13 @@ DATA   := $(or $(OPENBOOK_DATA),../shared/data)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quality reliability bench peers lint clean
+.PHONY: demo live test quality reliability bench peers lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
+
+live: $(VENV)/.installed
+	@$(BIN)/python examples/live.py
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

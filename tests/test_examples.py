@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -85,6 +87,14 @@ def test_the_script_reproduces_the_committed_text(name: str, tmp_path: Path) -> 
     fresh, committed = read(path), handbook()[name]
     assert fresh.text == committed.text
     assert fresh.pages == committed.pages
+
+
+def test_the_demo_edits_a_policy_and_the_next_answer_says_so() -> None:
+    done = subprocess.run([sys.executable, EXAMPLES / "live.py"], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    before, after = (line for line in done.stdout.splitlines() if line.startswith("You may carry up to"))
+    assert ("up to 5 unused" in before, "up to 8 unused" in after) == (True, True)
+    assert "[1] time-off.md, version 2" in done.stdout
 
 
 def test_two_builds_are_equal_byte_for_byte() -> None:

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from openbook.load.files import shown
 from openbook.reading import Reader
 from openbook.store.access import readers
 from openbook.store.documents import Current, Documents, FileState, Write
+from openbook.store.edits import Edit
 from openbook.store.index import Reading
 from openbook.types import PUBLIC, Chunk, Document, Metadata, Scalar, Skipped, storable
 
@@ -128,10 +129,8 @@ class _Cut:
     """A document to be written, with its chunks by the number of the index, the live one's first; ``None``: its content
     is the same."""
 
-    document: Document
-    file: int | None
+    write: Write
     chunks: Mapping[int, Sequence[Chunk]] | None = None
-    keeps: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -163,6 +162,7 @@ class Ingest:
         self._notes: list[Note] = []
         self._unfamiliar: list[tuple[str, str]] = []  # (source, script)
         self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
+        self._revive = True
         self._files = self._of_files = self._in_hand = self._cut_chunks = 0
 
     def add(
@@ -178,11 +178,16 @@ class Ingest:
         yes: bool = False,
         again: bool = False,
         max_bytes: int | None = None,
+        only: Collection[str] | None = None,
+        revive: bool = True,
     ) -> Added:
+        """As ``KnowledgeBase.add``. ``only``: what stands at these places of the one source, which is a folder. Without
+        ``revive`` what was removed by hand stays removed until its text changes."""
+        self._revive = revive
         start = time.perf_counter()
         self._again = again
         require([source for source in sources if not isinstance(source, Document)])
-        metadata = _storable_metadata(metadata, "metadata")
+        metadata = storable_metadata(metadata, "metadata")
         access = None if access is None else readers(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
         documents = [replace(one, metadata={**one.metadata, **metadata}) for one in documents]
@@ -201,9 +206,13 @@ class Ingest:
                     options=options,
                     keep_missing=keep_missing,
                     yes=yes,
+                    only=only,
                 )
         self._flush()
         self.documents.unname(self._unnamed)
+        return self._report(start)
+
+    def _report(self, start: float) -> Added:
         return Added(
             added=self._added,
             updated=self._updated,
@@ -229,12 +238,13 @@ class Ingest:
         options: str,
         keep_missing: bool,
         yes: bool,
+        only: Collection[str] | None,
     ) -> None:
-        listing = scan(path, include=include, exclude=exclude)
+        listing = scan(path, include=include, exclude=exclude, only=only)
         rules = json.dumps([list(include), list(exclude)])
         root = self.documents.root(path.resolve().as_uri(), rules, access, local_only)
         opened, local = self.documents.access_rules(), self.documents.local_rules()
-        known = self.documents.files(root)
+        known = self.documents.files(root, None if only is None else _uris(path, only))
         found: list[SourceFile] = []
         for file in listing:
             if isinstance(file, Skipped):
@@ -258,7 +268,9 @@ class Ingest:
         self._flush()
         gone = [number for uri, (number, _) in known.items() if uri not in states and _is_gone(uri)]
         vanished |= self.documents.sources(gone)
-        self._drop(path, vanished, gone, keep_missing, yes, [number for number, _ in known.values()])
+        if vanished and not keep_missing:
+            whole = known if only is None or yes else self.documents.files(root)
+            self._drop(path, vanished, gone, yes, [number for number, _ in whole.values()])
 
     def _file(
         self,
@@ -281,13 +293,12 @@ class Ingest:
                 self._skipped.append(document)
                 clean = False
                 continue
-            kept.add(document.source)
             batch.append(document)
             self._notes += _notes(document)
             if len(batch) >= READ_TOGETHER:
-                self._take(batch, number, access)
+                kept |= self._take(batch, number, access)
                 batch = []
-        self._take(batch, number, access)
+        kept |= self._take(batch, number, access)
         if not clean:
             return set()  # what could not be read may be what seems to be gone
         vanished = before - kept
@@ -296,16 +307,23 @@ class Ingest:
             (self._held if vanished else self._batch.finished).append((number, state))
         return vanished
 
-    def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> None:
-        """Cut what changed into chunks and put it into the batch."""
+    def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> set[str]:
+        """Cut what changed into chunks and put it into the batch. Returns the sources that the documents go by, which
+        are not what their file calls them where they were renamed."""
         documents = self._allowed(documents, file)
         current = self.documents.current([document.source for document in documents]) if documents else {}
-        rechunk: list[tuple[Document, frozenset[str]]] = []
+        rechunk: list[Write] = []
+        sources: set[str] = set()
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
         mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
             now = current.get(document.source)
             keeps, document = access.keeps(document), access.on(document, now)
+            said, held = document, None
+            if now is not None:
+                document, held = now.over(said)
+            sources.add(document.source)
+            write = Write(document, file, keeps=keeps, said=said)
             owner = owners.get(now.file) if now is not None and not now.removed else None
             if now is not None and owner is not None and owner != mine and not _is_gone(owner):
                 # Two files that hold one id would else overwrite each other with every add.
@@ -314,13 +332,16 @@ class Ingest:
                 else:
                     do = "give it an id of its own, or take it out there"
                     self._skipped.append(Skipped(document.source, f"stands in {shown_uri(owner)} already; {do}"))
+            elif now is not None and now.by_hand and not self._revive and now.hash == document.hash:
+                pass  # it was removed, and its file has not changed since
             elif now is None or not now.same_content(document):
-                rechunk.append((document, keeps))
-            elif not now.same(document) or now.file != file:
-                self._put(_Cut(document, file, keeps=keeps))
+                rechunk.append(write)
+            elif not now.same(document) or now.file != file or held != now.held:
+                self._put(_Cut(write))
             else:
                 self._unchanged += 1
-        self._cut(rechunk, file)
+        self._cut(rechunk)
+        return sources
 
     def _allowed(self, documents: Sequence[Document], file: int | None) -> Sequence[Document]:
         """Without those that were forgotten: they are not sent to a model, either."""
@@ -334,16 +355,32 @@ class Ingest:
         self._unnamed |= {file} if refused and file is not None else set()
         return [document for document in documents if document.source not in refused]
 
-    def _cut(self, found: Sequence[tuple[Document, frozenset[str]]], file: int | None) -> None:
-        """Cut documents, with what they keep, into chunks, by every index's own recipe, and put them into the batch."""
-        documents = [document for document, _ in found]
-        if not documents:
+    def edit(self, edit: Edit, before: Document) -> Added:
+        """Write an edit of a document, which was ``before`` when it was looked at.
+
+        Raises:
+            NotFound: it was removed meanwhile.
+            QueryError: its new source is taken.
+        """
+        start = time.perf_counter()
+        write = Write(edit.applied(before), edit=edit)
+        if write.document.hash == before.hash and not edit.restores:
+            self._put(_Cut(write))
+        else:
+            self._cut([write])
+        self._flush()
+        return self._report(start)
+
+    def _cut(self, writes: Sequence[Write]) -> None:
+        """Cut documents into chunks, by every index's own recipe, and put them into the batch."""
+        if not writes:
             return
+        documents = [write.document for write in writes]
         if not self._readers:
             self._readers = list(self._find_readers())
         cuts = {reader.index.id: its for reader in [*self._readers] if (its := self._tried(reader, documents))}
-        for at, (document, keeps) in enumerate(found):
-            self._put(_Cut(document, file, {index: its[at] for index, its in cuts.items()}, keeps))
+        for at, write in enumerate(writes):
+            self._put(_Cut(write, {index: its[at] for index, its in cuts.items()}))
 
     def _tried(self, reader: Reader, documents: Sequence[Document]) -> list[Sequence[Chunk]] | None:
         with self._may_fail(reader):
@@ -378,7 +415,7 @@ class Ingest:
         for reader in [*self._readers]:
             self._read(reader, batch, readings)
         writes = [
-            Write(cut.document, cut.file, None if cut.chunks is None else read, cut.keeps)
+            replace(cut.write, readings=None if cut.chunks is None else read)
             for cut, read in zip(batch.cuts, readings, strict=True)
         ]
         written = self.documents.write(writes, batch.finished)
@@ -387,15 +424,16 @@ class Ingest:
         self._unchanged += written.unchanged
         self._skipped += written.refused
         refused = {skipped.source for skipped in written.refused}
-        self._unnamed |= {cut.file for cut in batch.cuts if cut.file is not None and cut.document.source in refused}
+        self._unnamed |= {
+            cut.write.file for cut in batch.cuts if cut.write.file is not None and cut.write.document.source in refused
+        }
         self._chunks += batch.chunks
         self._embedding(0)
         # Another process changed these, or the release, between our look and our lock: now they are to be read anew.
         if written.again:
             self._readers = []
             halves = {write.file for write in written.again}
-            for write in written.again:
-                self._cut([(write.document, write.keeps)], write.file)
+            self._cut(written.again)
             self._batch.finished += [(number, state) for number, state in batch.finished if number in halves]
             self._flush()
 
@@ -403,7 +441,7 @@ class Ingest:
         """Fill in what one index will hold of the batch."""
         index, live = reader.index.id, reader is self._readers[0]
         chunks = [(cut.chunks or {}).get(index) for cut in batch.cuts]
-        cuts = [(cut.document, its) for cut, its in zip(batch.cuts, chunks, strict=True) if its is not None]
+        cuts = [(cut.write.document, its) for cut, its in zip(batch.cuts, chunks, strict=True) if its is not None]
         if not cuts:
             return
         with self._may_fail(reader):
@@ -415,11 +453,7 @@ class Ingest:
                 if live and reading.unfamiliar:
                     self._unfamiliar.append((document.source, reading.unfamiliar))
 
-    def _drop(
-        self, root: Path, vanished: set[str], gone: Sequence[int], keep_missing: bool, yes: bool, files: Sequence[int]
-    ) -> None:
-        if not vanished or keep_missing:
-            return
+    def _drop(self, root: Path, vanished: set[str], gone: Sequence[int], yes: bool, files: Sequence[int]) -> None:
         all = len(self.documents.sources(files)) or 1
         if len(vanished) > VANISHED_SHARE * all and not yes:
             self._skipped.append(
@@ -430,7 +464,8 @@ class Ingest:
                 )
             )
             return
-        self._removed += self.documents.remove(sorted(vanished), gone=gone, finished=self._held)
+        finished = self._held
+        self._removed += self.documents.remove(sorted(vanished), gone=gone, finished=finished, dropped=True)
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""
@@ -467,13 +502,13 @@ def _storable(document: Document) -> Document:
         source=storable(document.source),
         text=text,
         title=storable(document.title),
-        metadata=_storable_metadata(document.metadata, document.source),
+        metadata=storable_metadata(document.metadata, document.source),
         access=readers(document.access),
         headings=tuple(replace(heading, title=storable(heading.title)) for heading in document.headings),
     )
 
 
-def _storable_metadata(metadata: Metadata, where: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
+def storable_metadata(metadata: Metadata, where: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
     def kept(key: str, value: Scalar) -> Scalar:
         if isinstance(value, str):
             return storable(value)
@@ -532,6 +567,12 @@ def _options(metadata: Metadata, access: Sequence[str] | None, local_only: bool 
 def shown_uri(uri: str) -> str:
     """The path of a ``file://`` URI, on one line."""
     return shown(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
+
+
+def _uris(root: Path, places: Iterable[str]) -> set[str]:
+    """The URIs that files and folders at these places of a root may have: what a link leads to has another."""
+    base = root.resolve()
+    return {uri for place in places for uri in ((base / place).as_uri(), (base / place).resolve().as_uri())}
 
 
 def _is_gone(uri: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,12 +27,15 @@ from openbook.store.traces import Traces
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
+    from openbook.editing import Edited, History
     from openbook.embed import Embedder
     from openbook.forgetting import Receipt
-    from openbook.ingest import Added, Progress
+    from openbook.ingest import Added, Ingest, Progress
     from openbook.reading import Reader
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
     from openbook.store.erasure import Doomed
+    from openbook.types import Scalar
+    from openbook.watch import Followed
 
 DEFAULT_DB = ".openbook"
 
@@ -205,10 +209,7 @@ class KnowledgeBase:
             SourceError: a source does not exist.
             ModelError, StoreError: the whole cannot go on; batches written so far are kept.
         """
-        from openbook.ingest import Ingest
-
-        ingest = Ingest(self.documents, self._readers, progress=progress)
-        return ingest.add(
+        return self.ingest(progress).add(
             sources,
             include=include,
             exclude=exclude,
@@ -228,7 +229,99 @@ class KnowledgeBase:
             NotFound: a name means no document; nothing was removed.
             QueryError: a name means several; nothing was removed.
         """
-        return self.documents.remove([self._one(name, None)[1] for name in names])
+        return self.documents.remove([self.named(name)[1] for name in names])
+
+    def edit(
+        self,
+        name: str,
+        *,
+        source: str | None = None,
+        title: str | None = None,
+        metadata: Mapping[str, Scalar | tuple[Scalar, ...] | None] | None = None,
+        access: Sequence[str] | None = None,
+        text: str | None = None,
+    ) -> Edited:
+        """Change one document, named by source, id or path; what is not said stays. All of it, or nothing of it.
+
+        ``source`` renames it: it stays the same document, and the former source goes on meaning it. ``metadata`` are
+        merged; a key whose value is ``None`` is dropped. A new ``title`` or ``text`` makes a version and is embedded,
+        all else embeds nothing. Every process's next search sees it.
+
+        A document that came from a file is edited here and not there. The edit stands through every ``add``, until the
+        file itself says something else of what was edited.
+
+        Raises:
+            NotFound: the name means no document.
+            QueryError: it means several; the new source is taken; a new text, title or source is empty.
+        """
+        from openbook.editing import edit
+
+        return edit(self, name, source=source, title=title, metadata=metadata, access=access, text=text)
+
+    def history(self, name: str, *, as_: Sequence[str] | None = None) -> History:
+        """The versions of a document, oldest first; the owner finds removed ones, too. Raises: NotFound, QueryError."""
+        from openbook.editing import history
+
+        return history(self, name, principals_of(as_))
+
+    def restore(self, name: str, version: int | None = None) -> Edited:
+        """Bring back a removed document, or the text and title of an earlier version, as a new version. Who may read
+        it stays as it is.
+
+        Raises:
+            NotFound: there is no such document or version.
+            QueryError: the name means several; or the document is not removed, and no version is named.
+        """
+        from openbook.editing import restore
+
+        return restore(self, name, version)
+
+    def watch(
+        self,
+        *sources: str | Path,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        metadata: Metadata | None = None,
+        access: Sequence[str] | None = None,
+        local_only: bool | None = None,
+        keep_missing: bool = False,
+        yes: bool = False,
+        again: bool = False,
+        max_bytes: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        poll: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Followed]:
+        """Add files and folders as ``add`` does, and follow them until ``stop`` is set: what is saved is found by the
+        next question, what is deleted is removed. Tells what was done, first of all of each source, then of each
+        change.
+
+        A source that is gone keeps its documents until it is back. What was removed by hand stays removed until its
+        file changes. ``poll``: look every so many seconds, and do not wait to be told by the system.
+
+        Raises:
+            SourceError: a source does not exist.
+            ModelError, StoreError: what trying again does not mend; what was told is durable.
+        """
+        from openbook.watch import Watch
+
+        def take(root: Path, places: Collection[str] | None, *, first: bool, seen_gone: bool) -> Added:
+            return self.ingest(progress).add(
+                [root],
+                include=include,
+                exclude=exclude,
+                metadata=metadata or {},
+                access=access,
+                local_only=local_only,
+                keep_missing=keep_missing,
+                yes=(first and yes) or seen_gone,
+                again=first and again,
+                max_bytes=max_bytes,
+                only=places,
+                revive=first,
+            )
+
+        return Watch(sources, take, include=include, exclude=exclude, poll=poll, stop=stop).run()
 
     def forget(
         self,
@@ -255,11 +348,12 @@ class KnowledgeBase:
         return self.documents.all(principals_of(as_))
 
     def show(self, name: str, *, version: int | None = None, as_: Sequence[str] | None = None) -> Document:
-        """One document, by source, id or path. Raises: NotFound, QueryError (several)."""
-        id, source = self._one(name, principals_of(as_))
+        """One document, by source (one that it had before, too), id or path. With ``version``, the owner is shown a
+        removed one, too: what was cited can be read. Raises: NotFound, QueryError (several)."""
+        id, source = self.named(name, principals_of(as_), removed=version is not None)
         document = self.documents.get(id, principals_of(as_), version)
         if document is None:
-            raise NotFound(f"no version {version} of it", where=source, do="openbook list tells its newest")
+            raise NotFound(f"no version {version} of it", where=source, do="openbook history shows those there are")
         return document
 
     def texts(self, documents: Sequence[str], *, as_: Sequence[str] | None = None) -> Mapping[str, str]:
@@ -272,7 +366,7 @@ class KnowledgeBase:
 
     def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
         """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
-        return self._now().index.chunks(self._one(name, principals_of(as_))[0], principals_of(as_))
+        return self._now().index.chunks(self.named(name, principals_of(as_))[0], principals_of(as_))
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
@@ -505,6 +599,14 @@ class KnowledgeBase:
         """
         return self.feedbacks.all(principals_of(as_))
 
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def ingest(self, progress: Callable[[Progress], None] | None = None) -> Ingest:
+        """One run that writes documents."""
+        from openbook.ingest import Ingest
+
+        return Ingest(self.documents, self._readers, progress=progress)
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _search(
@@ -582,8 +684,14 @@ class KnowledgeBase:
             self._others[index.id] = Reader(index, part, partial(open_model, part, index, probe, patient=waits))
         return self._others[release.index]
 
-    def _one(self, name: str, principals: Sequence[str] | None) -> tuple[str, str]:
+    def named(self, name: str, principals: Sequence[str] | None = None, *, removed: bool = False) -> tuple[str, str]:
+        """(id, source) of the one document that a name means; ``removed`` ones are asked if it means no other.
+
+        Raises: NotFound, QueryError (several).
+        """
         found = self.documents.find(storable(name), principals)
+        if not found and removed:
+            found = self.documents.find(storable(name), principals, removed=True)
         if not found:
             raise NotFound("no such document", where=name, do="openbook list shows the sources")
         if len(found) > 1:

@@ -63,6 +63,16 @@ class TestWhatIsFound:
         assert names(tmp_path, include=["/*.md"]) == ["a.md"]
         assert names(tmp_path, include=["*.md"], exclude=["old/"]) == ["a.md", "sub/b.md"]
 
+    def test_only_what_is_named_is_looked_at_by_the_same_rules(self, tmp_path: Path) -> None:
+        tree(tmp_path, "a.md", "a/b.md", "a/c.md", "a/d/e.md", "a/d/f/g.md", "a/d/f/no.md", "h/i.md", "h/.j.md")
+        (tmp_path / "a" / "d" / ".gitignore").write_text("no.md\n")
+        (tmp_path / "h" / "locked").mkdir(mode=0)
+        assert names(tmp_path, only=["a/b.md"]) == ["a/b.md"]
+        assert names(tmp_path, only=["a/d", "a/b.md", "gone.md"]) == ["a/b.md", "a/d/e.md", "a/d/f/g.md"]
+        assert names(tmp_path, only=["a/d/f/no.md", "h/.j.md", "h/x/y.md"]) == []
+        assert names(tmp_path, only=["a/d"], exclude=["f"]) == ["a/d/e.md"]
+        assert names(tmp_path, only=[]) == []
+
     def test_a_named_file_is_read_even_if_hidden(self, tmp_path: Path) -> None:
         tree(tmp_path, ".notes.md")
         assert [file.name for file in scan(tmp_path / ".notes.md") if isinstance(file, SourceFile)] == [".notes.md"]

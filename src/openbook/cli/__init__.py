@@ -3,6 +3,8 @@
 documents.py   add, list, show, remove, status
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
+editing.py     edit, history, restore
+following.py   add --watch
 releases.py    release build, list, show, diff, promote, rollback, prune
 forgetting.py  forget
 datasets.py    dataset from-feedback, sample, annotate, write, check
@@ -20,7 +22,7 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, forgetting, measuring, releases
+from openbook.cli import asking, datasets, documents, editing, forgetting, measuring, releases
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -57,6 +59,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": documents.list_,
     "show": documents.show,
     "remove": documents.remove,
+    "edit": editing.edit,
+    "history": editing.history,
+    "restore": editing.restore,
     "forget": forgetting.forget,
     "status": documents.status,
     "evaluate": measuring.evaluate,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Annotated, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from openbook.cli.opening import As, Db, Json, Kb, Recipe, opened, require_there
 from openbook.cli.printing import file_name, one_line, print_json, progress_of_adding, say, shortened
 from openbook.errors import QueryError
 from openbook.types import Scalar, printable
+
+if TYPE_CHECKING:
+    from openbook.ingest import Added
 
 
 def add(
@@ -29,6 +33,8 @@ def add(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Drop even more than 30 % that is gone.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Add also what was forgotten.")] = False,
     max_bytes: Annotated[int | None, typer.Option(help="Skip larger files; 50 MiB if not said.", min=1)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Then follow them: what is saved is found.")] = False,
+    poll: Annotated[float | None, typer.Option(help="With --watch: look every N seconds.", min=0.05)] = None,
     recipe: Recipe = None,
     db: Db = None,
     kb: Kb = None,
@@ -36,36 +42,46 @@ def add(
 ) -> None:
     """Add files and folders, or bring them up to date."""
     require_there(*sources)
-    metadata = _metadata(meta or [])
-    with opened(context, db, kb, create=True, recipe=recipe) as base, progress_of_adding() as progress:
-        done = base.add(
-            *sources,
-            include=include or (),
-            exclude=exclude or (),
-            metadata=metadata,
-            access=access or None,
-            local_only=local_only,
-            keep_missing=keep_missing,
-            yes=yes,
-            again=again,
-            max_bytes=max_bytes,
-            progress=progress,
-        )
-    if json:
-        print_json(asdict(done))
-    else:
-        for skipped in done.skipped:
-            say(f"skipped {skipped.source}: {skipped.reason}")
-        for note in done.notes:
-            say(f"note: {file_name(note.source)} {note.note}")
-        if done.unfamiliar is not None:
-            say(f"note: {done.unfamiliar}")
-        print(
-            f"{done.added} added, {done.updated} updated, {done.unchanged} unchanged, {done.removed} removed,"
-            f" {len(done.skipped)} skipped: {done.chunks} chunks, {done.embedded} embedded, in {done.seconds:.1f} s"
-        )
+    if poll is not None and not watch:
+        raise QueryError("nothing is looked at again without --watch", where="--poll", do="say --watch, too")
+    options: dict[str, Any] = {
+        "include": include or (),
+        "exclude": exclude or (),
+        "metadata": metadata_of(meta or []),
+        "access": access or None,
+        "local_only": local_only,
+        "keep_missing": keep_missing,
+        "yes": yes,
+        "again": again,
+        "max_bytes": max_bytes,
+    }
+    with opened(context, db, kb, create=True, recipe=recipe) as base:
+        if watch:
+            from openbook.cli.following import follow
+
+            with progress_of_adding() as progress:
+                changes = base.watch(*sources, **options, poll=poll, progress=progress)
+                first = next(changes)
+            follow(chain([first], changes), json)
+            return
+        with progress_of_adding() as progress:
+            done = base.add(*sources, **options, progress=progress)
+    print_json(asdict(done)) if json else print_added(done)
     if done.skipped:
         raise typer.Exit(1)
+
+
+def print_added(done: Added) -> None:
+    for skipped in done.skipped:
+        say(f"skipped {skipped.source}: {skipped.reason}")
+    for note in done.notes:
+        say(f"note: {file_name(note.source)} {note.note}")
+    if done.unfamiliar is not None:
+        say(f"note: {done.unfamiliar}")
+    print(
+        f"{done.added} added, {done.updated} updated, {done.unchanged} unchanged, {done.removed} removed,"
+        f" {len(done.skipped)} skipped: {done.chunks} chunks, {done.embedded} embedded, in {done.seconds:.1f} s"
+    )
 
 
 def list_(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None, json: Json = False) -> None:
@@ -149,7 +165,7 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
         print("unfinished      an erasure was stopped: openbook forget goes on")
 
 
-def _metadata(pairs: list[str]) -> dict[str, Scalar | tuple[Scalar, ...]]:
+def metadata_of(pairs: list[str]) -> dict[str, Scalar | tuple[Scalar, ...]]:
     """``key=value`` pairs; numbers and true/false are read as such, a key given twice has both values."""
     found: dict[str, tuple[Scalar, ...]] = {}
     for pair in pairs:

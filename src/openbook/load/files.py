@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,14 +62,19 @@ def _file(path: Path, found: os.stat_result, name: str) -> SourceFile:
 
 
 def scan(
-    root: str | Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    root: str | Path,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    only: Collection[str] | None = None,
 ) -> Iterator[SourceFile | Skipped]:
     """The files below ``root`` that can be read, in sorted order, each once, without opening them.
 
     A root that is a file is yielded whatever its name, if its type is known. In a folder, hidden files, files of
     unknown types and what a ``.gitignore`` in it or below it names are passed over in silence (a ``.gitignore`` above
     the root is not asked: corpora often live in ignored folders). ``include`` and ``exclude`` are patterns as in
-    ``.gitignore``, relative to the root: with ``include``, only matching files count.
+    ``.gitignore``, relative to the root: with ``include``, only matching files count. ``only`` names places in the root
+    (``"a/b.md"``, or a folder with all that is below it): nothing else is looked at.
 
     Links are followed. What they lead to is yielded once; a link to a folder above itself, a broken link, a special
     file and an unreadable folder are reported as ``Skipped``.
@@ -87,7 +92,7 @@ def scan(
     except (OSError, RuntimeError, ValueError) as error:  # a loop, a NUL in the name
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SourceError(f"cannot be read ({why})", where=shown(root), do="check the path and its rights") from None
-    return _scan(resolved, found, wanted, unwanted)
+    return _scan(resolved, found, wanted, unwanted, None if only is None else frozenset(only))
 
 
 def _patterns(lines: Sequence[str], name: str) -> GitIgnoreSpec | None:
@@ -99,10 +104,14 @@ def _patterns(lines: Sequence[str], name: str) -> GitIgnoreSpec | None:
 
 
 def _scan(
-    root: Path, found: os.stat_result, wanted: GitIgnoreSpec | None, unwanted: GitIgnoreSpec | None
+    root: Path,
+    found: os.stat_result,
+    wanted: GitIgnoreSpec | None,
+    unwanted: GitIgnoreSpec | None,
+    only: frozenset[str] | None,
 ) -> Iterator[SourceFile | Skipped]:
     if stat.S_ISDIR(found.st_mode):
-        yield from _Walk(root, wanted, unwanted).folder(root, "", (), frozenset())
+        yield from _Walk(root, wanted, unwanted, only).folder(root, "", (), frozenset(), only is None)
     elif not stat.S_ISREG(found.st_mode):
         yield Skipped(shown(root), "not a regular file; name a file or a folder")
     elif root.suffix.lower() not in SUFFIXES:
@@ -119,16 +128,21 @@ def _known() -> str:
 class _Walk:
     """One walk through a folder: what was seen, and what is wanted."""
 
-    def __init__(self, root: Path, wanted: GitIgnoreSpec | None, unwanted: GitIgnoreSpec | None) -> None:
+    def __init__(
+        self, root: Path, wanted: GitIgnoreSpec | None, unwanted: GitIgnoreSpec | None, only: frozenset[str] | None
+    ) -> None:
         self.root = root
         self.wanted = wanted
         self.unwanted = unwanted
+        self.only = only or frozenset()
+        self.towards = {place[:at] for place in self.only for at, letter in enumerate(place) if letter == "/"}
         self.seen: set[str] = set()
 
     def folder(
-        self, path: Path, inside: str, specs: tuple[tuple[str, GitIgnoreSpec], ...], above: frozenset[str]
+        self, path: Path, inside: str, specs: tuple[tuple[str, GitIgnoreSpec], ...], above: frozenset[str], whole: bool
     ) -> Iterator[SourceFile | Skipped]:
-        """``inside`` is the folder's place in the root (``""`` or ``"a/b/"``), ``above`` the folders it stands in."""
+        """``inside`` is the folder's place in the root (``""`` or ``"a/b/"``), ``above`` the folders it stands in;
+        unless it is looked at ``whole``, only what was named in it is."""
         above |= {str(path)}
         if str(path) in self.seen:
             return
@@ -146,6 +160,8 @@ class _Walk:
             if entry.name.startswith((".", "~$")):  # hidden, or the lock of an Office program
                 continue
             place = inside + entry.name
+            if not (whole or place in self.only or place in self.towards):
+                continue
             try:
                 folder = entry.is_dir()
                 if self._ignored(place + "/" * folder, specs):
@@ -156,7 +172,7 @@ class _Walk:
                         reason = f"a link to {shown(target)}, which holds it: a loop; remove the link or exclude it"
                         yield Skipped(shown(entry.path), reason)
                     else:
-                        yield from self.folder(target, place + "/", specs, above)
+                        yield from self.folder(target, place + "/", specs, above, whole or place in self.only)
                 elif self._is_wanted(entry.name, place):
                     yield from self._entry(entry, path, place)
             except FileNotFoundError:

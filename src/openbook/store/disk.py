@@ -37,6 +37,11 @@ def prepare(folder: Path) -> None:
     folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
 
 
+def is_remote(path: Path) -> bool:
+    """Whether it lies on a network file system, as far as that can be told."""
+    return _file_system(path.resolve()) in _NETWORK
+
+
 def _file_system(folder: Path) -> str:
     """The type of the mount that ``folder`` is, or will be, on; '' where that cannot be told."""
     try:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from openbook.errors import StoreError
+from openbook.errors import NotFound, QueryError, StoreError
 from openbook.store import tombstones, vectors
 from openbook.store.access import theirs
 from openbook.store.database import Connection, Database
+from openbook.store.edits import NOTHING_HELD, Content, Edit, Held
 from openbook.store.filter import attributes, filterable, tuples
 from openbook.store.index import Index, Reading
 from openbook.types import Document, Heading, Metadata, Skipped
@@ -48,11 +50,42 @@ class Current:
     id: str
     version: int
     hash: str
+    source: str  # what it goes by now: the source that was asked for may be a former one
+    title: str
     metadata: Metadata
     access: tuple[str, ...]
     removed: bool
     file: int | None
     local_only: bool = False
+    held: Held = NOTHING_HELD
+    content: Content | None = None  # where the text was edited, or is to be
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether ``remove`` hid it; what was dropped with its file belongs to none."""
+        return self.removed and self.file is not None
+
+    def over(self, said: Document) -> tuple[Document, Held]:
+        """The document of what its source says: by its present name, and with the edits that still stand; and those."""
+        document, held = said, NOTHING_HELD
+        if self.held:
+            document, held = self.held.over(said, self.metadata, self.title, self.content)
+        return (document if document.source == self.source else replace(document, source=self.source)), held
+
+    def document(self) -> Document:
+        """What the database has, where ``content`` was asked for."""
+        assert self.content is not None
+        text = self.content
+        return Document(
+            source=self.source,
+            text=text.text,
+            title=self.title,
+            metadata=self.metadata,
+            access=self.access,
+            headings=text.headings,
+            pages=text.pages,
+            local_only=self.local_only,
+        )
 
     def same_content(self, document: Document) -> bool:
         """Whether nothing is to be read anew: what a remote model may read is a part of that."""
@@ -65,7 +98,21 @@ class Current:
         if _end_alike(str(mine.get("path", "")), str(its.get("path", ""))):
             mine["path"] = its["path"] = ""
         mine["modified"] = its["modified"] = ""
-        return self.same_content(document) and self.access == normal_access(document.access) and mine == its
+        alike = self.source == document.source and self.access == normal_access(document.access) and mine == its
+        return alike and self.same_content(document)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a document besides its text: when it last changed, and since when it is hidden; what was edited
+    over its source; by what sources it went before."""
+
+    source: str
+    version: int
+    changed: datetime
+    removed: datetime | None
+    held: Held
+    former: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +126,8 @@ class Write:
     file: int | None = None
     readings: Mapping[int, Reading] | None = None
     keeps: frozenset[str] = frozenset({"local_only"})
+    said: Document | None = None  # what the source says, where edits stand over it
+    edit: Edit | None = None  # what was asked for, where ``document`` is what should come of it
 
     def over(self, current: Current) -> Write:
         """With the rules that it keeps as they are now; of two that would send a text away or not, not."""
@@ -111,27 +160,41 @@ class _Plan:
     write: Write
     id: str
     version: int
-    access: int
     new: bool  # to a reader: never there, or removed
     rechunk: bool
     changed: bool
     moved: bool  # only to another file
     closed: bool  # to remote models, from now on
+    held: Held
+    former: str | None  # its source before, where it is another now
+
+    @property
+    def principals(self) -> tuple[str, ...]:
+        return normal_access(self.write.document.access)
 
     @staticmethod
-    def of(write: Write, current: Current, access: int) -> _Plan:
-        document = write.document
+    def of(write: Write, current: Current) -> _Plan:
         exists = current.version > 0
+        held = current.held
+        if write.edit is None:
+            document, held = current.over(write.said or write.document)
+            write = replace(write, document=document, said=write.said or write.document).over(current)
+            document = write.document
+        else:
+            document = write.edit.applied(current.document())
+            held = held.after(write.edit, current.document(), document)
+            write = replace(write, document=document, file=current.file)
         return _Plan(
             write=write,
             id=current.id,
             version=current.version + (not exists or current.hash != document.hash),
-            access=access,
             new=not exists or current.removed,
             rechunk=not exists or not current.same_content(document),
-            changed=not exists or not current.same(document),
+            changed=not exists or not current.same(document) or held != current.held,
             moved=write.file != current.file,
             closed=exists and document.local_only and not current.local_only,
+            held=held,
+            former=current.source if current.source != document.source else None,
         )
 
 
@@ -149,19 +212,54 @@ class Documents:
         with self.database.transaction() as connection:
             return dict(self._rows(connection, sources))
 
-    def _rows(self, connection: Connection, sources: Sequence[str], lock: bool = False) -> list[tuple[str, Current]]:
-        # Locks are taken in the order of the key by every process, so that none waits for another in a circle.
+    def _rows(
+        self, connection: Connection, sources: Sequence[str], *, edited: Sequence[str] = (), lock: bool = False
+    ) -> list[tuple[str, Current]]:
+        """What the database holds of these sources, by the name that was asked for, present or former; and, by their
+        id and with their text, of documents that are to be ``edited``."""
+        names = {_key(source): source for source in sources}
+        if lock:
+            # Locks are taken in the order of the key by every process, so that none waits for another in a circle. And
+            # they are taken first: a statement that had to wait for one sees the row as it is now, and what it joins to
+            # it (version, access) as it was before.
+            connection.execute(
+                "SELECT FROM openbook.document d WHERE d.id IN ("
+                "  SELECT id FROM openbook.document WHERE kb = %s AND key = ANY(%s)"
+                "  UNION ALL SELECT document FROM openbook.renamed WHERE kb = %s AND key = ANY(%s)"
+                "  UNION ALL SELECT unnest(%s::uuid[])) ORDER BY d.key FOR UPDATE OF d",
+                [self.kb, list(names), self.kb, list(names), list(edited)],
+            )
         rows = connection.execute(
-            "SELECT d.source, d.id::text, d.version, v.hash, d.metadata, a.principals, d.removed IS NOT NULL, d.file,"
-            " d.local_only"
-            " FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
+            "SELECT asked.key, d.id::text, d.version, v.hash, d.source, v.title, d.metadata, a.principals,"
+            " d.removed IS NOT NULL, d.file, d.local_only, d.edited, CASE WHEN d.edited ? 'text' OR asked.key IS NULL"
+            " THEN jsonb_build_array(v.text, v.headings, v.pages) END"
+            " FROM (SELECT key, id FROM openbook.document WHERE kb = %s AND key = ANY(%s)"
+            "  UNION ALL SELECT key, document FROM openbook.renamed WHERE kb = %s AND key = ANY(%s)"
+            "  UNION ALL SELECT NULL, unnest(%s::uuid[])) asked"
+            " JOIN openbook.document d ON d.id = asked.id JOIN openbook.access_set a ON a.id = d.access"
             " LEFT JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
-            " WHERE d.kb = %s AND d.key = ANY(%s) ORDER BY d.key" + (" FOR UPDATE OF d" if lock else ""),
-            [self.kb, [_key(source) for source in sources]],
+            " WHERE d.kb = %s ORDER BY d.key",
+            [self.kb, list(names), self.kb, list(names), list(edited), self.kb],
         ).fetchall()
         return [
-            (source, Current(id, version, hash or "", tuples(metadata), tuple(access), removed, file, local_only))
-            for source, id, version, hash, metadata, access, removed, file, local_only in rows
+            (
+                id if key is None else names[bytes(key)],
+                Current(
+                    id=id,
+                    version=version,
+                    hash=hash or "",
+                    source=source,
+                    title=title or "",
+                    metadata=tuples(metadata),
+                    access=tuple(access),
+                    removed=removed,
+                    file=file,
+                    local_only=local,
+                    held=Held.read(held),
+                    content=content and Content(content[0], _headings(content[1]), tuple(content[2])),
+                ),
+            )
+            for key, id, version, hash, source, title, metadata, access, removed, file, local, held, content in rows
         ]
 
     def all(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -191,23 +289,54 @@ class Documents:
             ).fetchall()
         return [tuple(sources) for (sources,) in rows]
 
-    def find(self, name: str, principals: Sequence[str] | None) -> list[tuple[str, str]]:
-        """(id, source) of the documents that ``name`` means: an id, a source, or the end of a path."""
+    def find(self, name: str, principals: Sequence[str] | None, *, removed: bool = False) -> list[tuple[str, str]]:
+        """(id, source) of the documents that ``name`` means: a source that it has or had, an id, or the end of a path.
+        Of those that were ``removed``, the owner finds them."""
         with self.database.snapshot(principals) as connection:
             for condition, value in (
                 ("d.key = %s", _key(name)),
+                ("d.id = (SELECT document FROM openbook.renamed WHERE kb = d.kb AND key = %s)", _key(name)),
                 ("d.id::text = %s", name),
                 ("right(d.source, length(%s) + 1) = '/' || %s", name),
                 ("right('/' || (d.metadata ->> 'path'), length(%s) + 1) = '/' || %s", name),  # not percent-encoded
+                (
+                    "EXISTS (SELECT FROM openbook.renamed r WHERE r.document = d.id"
+                    " AND right(r.source, length(%s) + 1) = '/' || %s)",
+                    name,
+                ),
             ):
                 rows = connection.execute(
                     "SELECT d.id::text, d.source FROM openbook.document d"
-                    f" WHERE d.kb = %s AND d.removed IS NULL AND ({condition}) ORDER BY d.source",
-                    [self.kb, *[value] * condition.count("%s")],
+                    f" WHERE d.kb = %s AND d.version > 0 AND (d.removed IS NULL OR %s) AND ({condition})"
+                    " ORDER BY d.source",
+                    [self.kb, removed, *[value] * condition.count("%s")],
                 ).fetchall()
                 if rows:
                     return [(id, source) for id, source in rows]
         return []
+
+    def versions(self, id: str, principals: Sequence[str] | None) -> Iterator[tuple[int, datetime, str, str, str]]:
+        """Of every version of a document, oldest first: its number, when it was made, its title, text and hash."""
+        with self.database.snapshot(principals) as connection, connection.cursor() as cursor:
+            yield from cursor.stream(
+                "SELECT v.version, v.created, v.title, v.text, v.hash FROM openbook.version v"
+                " JOIN openbook.document d ON d.id = v.document WHERE d.kb = %s AND d.id = %s ORDER BY v.version",
+                [self.kb, id],
+            )
+
+    def about(self, id: str, principals: Sequence[str] | None) -> About | None:
+        """What is known of a document besides its text; ``None`` where the principals may not see it."""
+        with self.database.snapshot(principals) as connection:
+            row = connection.execute(
+                "SELECT d.source, d.version, d.changed, d.removed, d.edited, ARRAY("
+                "  SELECT r.source FROM openbook.renamed r WHERE r.document = d.id ORDER BY r.source)"
+                " FROM openbook.document d WHERE d.kb = %s AND d.id = %s",
+                [self.kb, id],
+            ).fetchone()
+        if row is None:
+            return None
+        source, version, changed, removed, edited, former = row
+        return About(source, version, changed, removed, Held.read(edited), tuple(former))
 
     def get(self, id: str, principals: Sequence[str] | None, version: int | None = None) -> Document | None:
         """A document's text in its current or an earlier version; ``None`` where the principals may not see it."""
@@ -248,7 +377,7 @@ class Documents:
                 " WHERE (document, version) IN (SELECT * FROM unnest(%s::uuid[], %s::int[]))",
                 [[document for document, _ in wanted], [version for _, version in wanted]],
             ).fetchall()
-        return {(id, version): tuple(Heading(*heading) for heading in headings) for id, version, headings in rows}
+        return {(id, version): _headings(headings) for id, version, headings in rows}
 
     def status(self, principals: Sequence[str] | None) -> dict[str, Any]:
         """Counts that the principals may know."""
@@ -316,11 +445,21 @@ class Documents:
             ).fetchall()
         return dict(rows)
 
-    def files(self, root: int) -> dict[str, tuple[int, FileState]]:
-        """path → (number, state when it was last read whole), of one root."""
+    def files(self, root: int, at: Collection[str] | None = None) -> dict[str, tuple[int, FileState]]:
+        """path → (number, state when it was last read whole), of one root: of all, or of those that are, or are below,
+        the paths ``at`` which it is looked."""
+        some = (
+            ""
+            if at is None
+            # A range for each path, so that each is looked for in the index: a root may hold very many files.
+            else " AND id IN (SELECT below.id FROM unnest(%s::text[]) at CROSS JOIN LATERAL ("
+            " SELECT id FROM openbook.file WHERE root = %s AND path = at UNION ALL"
+            " SELECT id FROM openbook.file WHERE root = %s AND path > at || '/' AND path < at || '0') below)"
+        )
         with self.database.transaction() as connection:
             rows = connection.execute(
-                "SELECT id, path, size, mtime_ns, inode::text, options FROM openbook.file WHERE root = %s", [root]
+                "SELECT id, path, size, mtime_ns, inode::text, options FROM openbook.file WHERE root = %s" + some,
+                [root] if at is None else [root, list(at), root, root],
             ).fetchall()
         return {
             path: (id, FileState(path, size, mtime, int(inode), options))
@@ -388,31 +527,46 @@ class Documents:
     def write(self, writes: Sequence[Write], finished: Iterable[tuple[int, FileState]] = ()) -> Written:
         """Write a batch in one transaction, into every index that is kept; ``finished`` files are whole with it and are
         remembered as read, but for those of which something is to be written ``again``."""
-        by_source = {write.document.source: write for write in writes}  # the last of a source wins
+        by_name = {w.document.source if w.edit is None else w.edit.document: w for w in writes}  # the last one wins
+        sources = {name: write for name, write in by_name.items() if write.edit is None}
+        edits = {name: write.edit for name, write in by_name.items() if write.edit is not None}
         again: list[Write] = []
-        plans: list[_Plan] = []
+        planned: dict[str, _Plan] = {}
         with self.database.transaction() as connection:
+            if any(edit.source is not None for edit in edits.values()):
+                own_indexes(connection, self.kb)  # nobody may look for the former name meanwhile
             live, kept = self._kept(connection)
-            refused = self._refuse(connection, by_source)
-            self._unfile(connection, by_source)
-            access = self._intern(connection, {normal_access(write.document.access) for write in by_source.values()})
-            self._found(connection, by_source, access)
-            for source, current in self._rows(connection, list(by_source), lock=True):
-                write = by_source[source].over(current)
-                plan = _Plan.of(write, current, access[normal_access(write.document.access)])
-                if plan.rechunk and not write.is_read(live):
-                    again.append(write)
+            refused = self._refuse(connection, sources)
+            self._unfile(connection, sources)
+            self._found(connection, sources)
+            for name, current in self._rows(connection, list(sources), edited=list(edits), lock=True):
+                plan = _Plan.of(by_name[name], current)
+                if current.removed and name in edits and not edits[name].restores:
+                    raise NotFound("was removed meanwhile", where=current.source, do="bring it back: openbook restore")
+                cut, document = by_name[name].document, plan.write.document
+                as_cut = plan.write.is_read(live) and (cut is document or cut.hash == document.hash)
+                if plan.rechunk and not as_cut:
+                    again.append(plan.write)
                 else:
-                    plans.append(plan)
-            self._write_rows(connection, plans)
+                    planned[plan.id] = plan
+            if missing := edits.keys() - planned.keys() - {write.edit.document for write in again if write.edit}:
+                raise NotFound("no such document", where=min(missing), do="openbook list shows the sources")
+            plans = list(planned.values())
+            self._rename(connection, [plan for plan in plans if plan.former is not None])
+            access = self._intern(connection, {plan.principals for plan in plans})
+            self._write_rows(connection, plans, access)
             changed = [plan for plan in plans if plan.changed]
-            self._write_attributes(connection, changed)
+            self._write_attributes(connection, changed, access)
             rechunked = [plan for plan in changed if plan.rechunk]
             for index in kept:
                 index.delete(connection, [plan.id for plan in rechunked])
                 read = [(plan, (plan.write.readings or {}).get(index.id)) for plan in rechunked]
-                index.upsert(connection, [(p.id, p.version, p.access, reading) for p, reading in read if reading])
-                index.set_access(connection, [(plan.id, plan.access) for plan in changed if not plan.rechunk])
+                index.upsert(
+                    connection, [(p.id, p.version, access[p.principals], reading) for p, reading in read if reading]
+                )
+                index.set_access(
+                    connection, [(plan.id, access[plan.principals]) for plan in changed if not plan.rechunk]
+                )
             self._drop_vectors(connection, [plan.id for plan in changed if plan.closed])
             # What another root read from the same file is not what is there now.
             moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
@@ -466,20 +620,52 @@ class Documents:
             raise StoreError("the knowledge base is gone", where=self.database.where, do="openbook status")
         return row[0], Index.kept(connection, self.database, self.kb)
 
-    def _found(
-        self, connection: Connection, writes: Mapping[str, Write], access: Mapping[tuple[str, ...], int]
-    ) -> None:
-        """A row of version 0 for each source that has none: something to lock."""
-        rows = sorted((_key(source), source, access[normal_access(w.document.access)]) for source, w in writes.items())
+    def _found(self, connection: Connection, writes: Mapping[str, Write]) -> None:
+        """A row of version 0 for each source that has none: something to lock. A former source has one."""
+        keys = {_key(source): source for source in writes}
+        former = connection.execute(
+            "SELECT key FROM openbook.renamed WHERE kb = %s AND key = ANY(%s)", [self.kb, list(keys)]
+        ).fetchall()
+        for (key,) in former:
+            del keys[bytes(key)]
+        access = self._intern(connection, {normal_access(writes[source].document.access) for source in keys.values()})
+        rows = [
+            (uuid.uuid4(), self.kb, source, key, access[normal_access(writes[source].document.access)])
+            for key, source in sorted(keys.items())
+        ]
         with connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
                 " VALUES (%s, %s, %s, %s, 0, %s, '{}') ON CONFLICT (kb, key) DO NOTHING",
-                [(uuid.uuid4(), self.kb, source, key, number) for key, source, number in rows],
+                rows,
+            )
+
+    def _rename(self, connection: Connection, plans: Sequence[_Plan]) -> None:
+        """Give documents another source; the former one goes on meaning them. Raises: QueryError: it is taken."""
+        for plan in plans:
+            source, key = plan.write.document.source, _key(plan.write.document.source)
+            taken = connection.execute(
+                "SELECT source, removed IS NOT NULL FROM openbook.document WHERE kb = %s AND key = %s"
+                " UNION ALL SELECT d.source, d.removed IS NOT NULL FROM openbook.renamed r"
+                " JOIN openbook.document d ON d.id = r.document WHERE r.kb = %s AND r.key = %s AND d.id <> %s::uuid",
+                [self.kb, key, self.kb, key, plan.id],
+            ).fetchone()
+            if taken is not None:
+                what = "is taken" if taken[0] == source else f"was the source of {taken[0]}, and still means it"
+                do = "forget that one, or give" if taken[1] else "give"
+                raise QueryError(what + " by a removed document" * taken[1], where=source, do=f"{do} another name")
+            connection.execute("DELETE FROM openbook.renamed WHERE kb = %s AND key = %s", [self.kb, key])
+            connection.execute(
+                "INSERT INTO openbook.renamed (kb, key, source, document) SELECT kb, key, source, id"
+                " FROM openbook.document WHERE id = %s",
+                [plan.id],
+            )
+            connection.execute(
+                "UPDATE openbook.document SET source = %s, key = %s WHERE id = %s", [source, key, plan.id]
             )
 
     @staticmethod
-    def _write_rows(connection: Connection, plans: Sequence[_Plan]) -> None:
+    def _write_rows(connection: Connection, plans: Sequence[_Plan], access: Mapping[tuple[str, ...], int]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO openbook.version (document, version, title, text, headings, pages, hash)"
@@ -493,13 +679,15 @@ class Documents:
                 ],
             )
             cursor.executemany(
-                "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, local_only = %s,"
-                " removed = NULL, changed = now() WHERE id = %s",
+                "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, edited = %s,"
+                " local_only = %s, removed = NULL, changed = now() WHERE id = %s",
                 [
-                    (plan.version, plan.access, json.dumps(_lists(d.metadata)), plan.write.file, d.local_only, plan.id)
+                    (plan.version, access[plan.principals], metadata, plan.write.file, held, local_only, plan.id)
                     for plan in plans
                     if plan.changed
-                    for d in [plan.write.document]
+                    for metadata in [json.dumps(_lists(plan.write.document.metadata))]
+                    for held in [json.dumps(plan.held.row()) if plan.held else None]
+                    for local_only in [plan.write.document.local_only]
                 ],
             )
             cursor.executemany(
@@ -518,7 +706,9 @@ class Documents:
             )
 
     @staticmethod
-    def _write_attributes(connection: Connection, plans: Sequence[_Plan]) -> None:
+    def _write_attributes(
+        connection: Connection, plans: Sequence[_Plan], access: Mapping[tuple[str, ...], int]
+    ) -> None:
         connection.execute(
             "DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [[plan.id for plan in plans]]
         )
@@ -528,7 +718,7 @@ class Documents:
                 "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
                 " VALUES (%s, %s, %s, %s, %s, %s)",
                 [
-                    (plan.id, plan.access, *row)
+                    (plan.id, access[plan.principals], *row)
                     for plan in plans
                     for d in [plan.write.document]
                     for row in attributes(filterable(d.source, d.title, d.metadata))
@@ -541,9 +731,11 @@ class Documents:
         *,
         gone: Sequence[int] = (),
         finished: Iterable[tuple[int, FileState]] = (),
+        dropped: bool = False,
     ) -> int:
         """Hide documents: out of every search with the commit. Files that are ``gone`` are forgotten, ``finished`` ones
-        are whole without the documents, and the rest of their files are read again by the next add. Returns how many.
+        are whole without the documents, and the rest of their files are read again by the next add. ``dropped``: their
+        files hold them no more. Returns how many.
         """
         with self.database.transaction() as connection:
             _, kept = self._kept(connection)
@@ -556,6 +748,8 @@ class Documents:
                 "SELECT DISTINCT file FROM openbook.document WHERE id = ANY(%s::uuid[]) AND file IS NOT NULL", [ids]
             ).fetchall()
             self._unread(connection, self._same_files(connection, [row[0] for row in files]))
+            if dropped:
+                connection.execute("UPDATE openbook.document SET file = NULL WHERE id = ANY(%s::uuid[])", [ids])
             self._finish(connection, finished)
             forgotten = self._same_files(connection, gone)
             connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [forgotten])
@@ -688,10 +882,14 @@ def _document(
         title=title,
         metadata=tuples(metadata),
         access=tuple(access),
-        headings=tuple(Heading(*heading) for heading in headings),
+        headings=_headings(headings),
         pages=tuple(pages),
         local_only=local_only,
     )
+
+
+def _headings(rows: Iterable[Sequence[Any]]) -> tuple[Heading, ...]:
+    return tuple(Heading(*row) for row in rows)
 
 
 def normal_access(access: Iterable[str]) -> tuple[str, ...]:
