@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from openbook.reading import Reader
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
     from openbook.store.erasure import Doomed
+    from openbook.verification import Verified
 
 DEFAULT_DB = ".openbook"
 
@@ -64,6 +65,18 @@ def open(
         RecipeError: the recipe's index half is not the one that the documents were indexed by.
         StoreError: the database does not start, answer or fit.
     """
+    database = open_database(db, create=create, say=say)
+    try:
+        return KnowledgeBase(database, name, recipe=recipe, release=release, create=create)
+    except BaseException:
+        database.close()
+        raise
+
+
+def open_database(
+    db: str | Path | None = None, *, create: bool = True, say: Callable[[str], None] | None = None
+) -> Database:
+    """The database of knowledge bases that ``open`` opens. Raises: as it does."""
     db = db or os.environ.get("OPENBOOK_DB") or DEFAULT_DB
     if "://" in str(db) and not str(db).startswith(("postgresql://", "postgres://")):
         raise QueryError(
@@ -72,12 +85,7 @@ def open(
     # A folder that is no database yet is not made one by a question.
     if not create and not str(db).startswith(("postgresql://", "postgres://")) and not _is_database(db):
         raise NotFound("no knowledge base here", where=str(db), do="add documents first: openbook add FOLDER")
-    database = Database.open(db, say=say)
-    try:
-        return KnowledgeBase(database, name, recipe=recipe, release=release, create=create)
-    except BaseException:
-        database.close()
-        raise
+    return Database.open(db, say=say)
 
 
 def _is_database(folder: str | Path) -> bool:
@@ -371,6 +379,12 @@ class KnowledgeBase:
         from openbook.releasing import Releasing
 
         return Releasing(self._releases, self.documents)
+
+    def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """Look at every invariant; with ``repair`` make anew what is derived and broken. Texts are never touched."""
+        from openbook.verification import verify
+
+        return verify(self.database, self.name, repair=repair, progress=progress)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The command line: the verbs of ``KnowledgeBase``, their output, and nothing else.
 
 documents.py   add, list, show, remove, status
+keeping.py     verify, export, import
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
 releases.py    release build, list, show, diff, promote, rollback, prune
@@ -20,7 +21,7 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, forgetting, measuring, releases
+from openbook.cli import asking, datasets, documents, forgetting, keeping, measuring, releases
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "remove": documents.remove,
     "forget": forgetting.forget,
     "status": documents.status,
+    "verify": keeping.verify,
     "evaluate": measuring.evaluate,
     "prices": measuring.prices,
     "prefer": measuring.prefer,
