@@ -126,9 +126,7 @@ class _Tally:
 
     def one(self, name: str, what: str) -> None:
         now = self.found.get(name, Found())
-        self.found[name] = Found(
-            now.count + 1, now.examples if len(now.examples) >= EXAMPLES else (*now.examples, what)
-        )
+        self.found[name] = now + Found(1, (what,))
 
     def note(self, name: str, what: str) -> None:
         self.notes.setdefault(name, []).append(what)
@@ -145,7 +143,7 @@ class _Tally:
 
 
 def verify(database: Database, name: str, *, repair: bool = False, progress: Progress | None = None) -> Verified:
-    """Look at every invariant of a knowledge base; with ``repair`` make anew what is broken and derived, and look again.
+    """Look at every invariant of a knowledge base; with ``repair`` make anew what is derived and broken; look again.
 
     It needs no live release, so that one that cannot be opened can be looked at. ``progress`` hears how many documents
     of how many were looked at, counted once for the base and once for each index.
