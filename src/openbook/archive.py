@@ -1,4 +1,4 @@
-"""A whole knowledge base in one file: ``export`` writes it, ``import_`` makes a knowledge base of it, exactly.
+"""A whole knowledge base in one file: ``export`` writes it, ``import_from`` makes a knowledge base of it, exactly.
 
 The file is a ZIP that any tool opens: JSON, a line a row, and vectors as bare numbers.
 
@@ -31,6 +31,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -340,14 +341,19 @@ def _told(found: Iterable[Row], progress: Progress | None, of: int) -> Iterator[
 # --- in ---------------------------------------------------------------------------------------------------------------
 
 
-def import_(
-    database: Database, path: str | Path, name: str | None = None, *, progress: Progress | None = None
+def import_from(
+    path: str | Path,
+    database: Callable[[], AbstractContextManager[Database]],
+    name: str | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> Imported:
     """Make a knowledge base of an export, under ``name`` or the one that it had: documents with all versions, releases,
-    access, tombstones, and where the file brings vectors the very index, which answers as the one that was exported.
+    access, tombstones, and where the file brings vectors the very indexes, which answer as those that were exported.
 
-    Texts that this database was told to forget are left out. Everything is checked before anything is written, and it
-    is written in one transaction: a kill leaves nothing.
+    Texts that this database was told to forget are left out. Everything is checked before the ``database`` is opened,
+    and then written in one transaction: a kill leaves nothing. Where the file has no vectors the model makes them
+    meanwhile; what it has made is kept in the cache should that be interrupted.
 
     Raises:
         ArchiveError: the file is no export, truncated, altered or of a newer format; or the name is taken.
@@ -358,13 +364,13 @@ def import_(
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as zip:
             archive = _Archive(zip, path)
-            kb = storable(name or archive.manifest["kb"])
-            done = _read_in(database, archive, kb, progress)
+            with database() as opened:
+                done = _read_in(opened, archive, storable(name or archive.manifest["kb"]), progress)
     except OSError as error:
         raise ArchiveError(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from None
     except (zipfile.BadZipFile, EOFError):
         raise ArchiveError(
-            "is not an export, or was truncated", where=str(path), do="take another copy of it"
+            "is not an openbook export, or was truncated", where=str(path), do="take another copy of it"
         ) from None
     return Imported(seconds=round(time.perf_counter() - start, 3), **done)
 

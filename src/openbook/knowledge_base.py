@@ -26,6 +26,7 @@ from openbook.store.traces import Traces
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
+    from openbook.archive import Exported, Imported
     from openbook.embed import Embedder
     from openbook.forgetting import Receipt
     from openbook.ingest import Added, Progress
@@ -71,6 +72,26 @@ def open(
     except BaseException:
         database.close()
         raise
+
+
+def import_(
+    path: str | Path,
+    db: str | Path | None = None,
+    name: str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Imported:
+    """Make a knowledge base of what ``KnowledgeBase.export`` wrote, under the ``name`` that it had or another.
+
+    Raises:
+        ArchiveError: the file is no export, truncated, altered or of a newer openbook; or the name is taken. Nothing
+            was changed.
+        StoreError: as ``open``.
+    """
+    from openbook.archive import import_from
+
+    return import_from(path, lambda: open_database(db, say=say), name, progress=progress)
 
 
 def open_database(
@@ -385,6 +406,34 @@ class KnowledgeBase:
         from openbook.verification import verify
 
         return verify(self.database, self.name, repair=repair, progress=progress)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        vectors: bool = True,
+        force: bool = False,
+        as_: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """Write everything but traces and feedback into one file, which ``openbook.import_`` makes a knowledge base of.
+
+        Without ``vectors`` it is smaller, and importing it takes the model. With ``as_`` it holds what these may see.
+
+        Raises:
+            ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none.
+        """
+        from openbook.archive import export
+
+        return export(
+            self.database,
+            self.name,
+            path,
+            vectors=vectors,
+            force=force,
+            principals=principals_of(as_),
+            progress=progress,
+        )
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "forget": forgetting.forget,
     "status": documents.status,
     "verify": keeping.verify,
+    "export": keeping.export,
+    "import": keeping.import_,
     "evaluate": measuring.evaluate,
     "prices": measuring.prices,
     "prefer": measuring.prefer,

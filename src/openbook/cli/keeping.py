@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from openbook.cli.opening import Db, Json, Kb, opened_database
-from openbook.cli.printing import bar, one_line, print_json
+from openbook.cli.opening import As, Db, Json, Kb, opened, opened_database
+from openbook.cli.printing import bar, one_line, print_json, say
 
 
 def verify(
@@ -35,3 +36,50 @@ def verify(
                 print(f"            {one_line(example)}")
     if not done.ok:
         raise typer.Exit(1)
+
+
+def export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The file to write.")],
+    no_vectors: Annotated[
+        bool, typer.Option("--no-vectors", help="Leave vectors out; importing then takes the model.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where it is there already.")] = False,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Write a whole knowledge base into one file, but for traces and feedback."""
+    with opened(context, db, kb) as base, bar("exporting") as advance:
+        done = base.export(file, vectors=not no_vectors, force=force, as_=as_, progress=advance)
+    if json:
+        print_json(asdict(done))
+    else:
+        print(
+            f"{done.documents} documents in {done.versions} versions, {done.releases} releases, {done.chunks} chunks,"
+            f" {done.vectors} vectors: {done.bytes:,} bytes in {done.seconds:.1f} s"
+        )
+
+
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What openbook export wrote.")],
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Make a knowledge base of an export, under its own name or the one that --kb gives."""
+    from openbook.knowledge_base import import_ as import_from
+
+    with bar("importing") as advance:
+        done = import_from(file, db or context.obj["db"], kb or context.obj["kb"], progress=advance, say=say)
+    if json:
+        print_json(asdict(done))
+    else:
+        for left in done.left_out:
+            say(f"left out {one_line(left.source)}: {left.reason}")
+        print(
+            f"{done.documents} documents in {done.versions} versions, {done.releases} releases, {done.chunks} chunks,"
+            f" {done.embedded} embedded, as knowledge base {one_line(done.kb)} in {done.seconds:.1f} s"
+        )
