@@ -20,12 +20,12 @@ from openbook.chunk.outline import Outline
 from openbook.chunk.prefix import embedded_text
 from openbook.embed import open_embedder
 from openbook.embed.vectors import blended
-from openbook.errors import ModelError, NotFound, RecipeError
+from openbook.errors import ModelError, NotFound, OpenbookError, RecipeError, StoreError
 from openbook.reading import Reader
 from openbook.recipe import IndexHalf, Recipe
 from openbook.store import soundness
 from openbook.store.database import Connection, Database
-from openbook.store.documents import Documents
+from openbook.store.documents import Documents, own_indexes
 from openbook.store.index import Index
 from openbook.store.keyword import Held, document_number
 from openbook.store.soundness import Found, Indexed, KeptIndex
@@ -157,12 +157,19 @@ def verify(database: Database, name: str, *, repair: bool = False, progress: Pro
         raise NotFound(f"no knowledge base named {name!r}", where=database.where, do="check its name")
     kb = row[0]
     position, tally, broken = _look(database, kb, progress)
-    repaired: tuple[str, ...] = ()
+    repaired: list[str] = []
     if repair and any(found.count for found in tally.found.values()):
-        repaired = tuple(_mend(database, kb, tally, broken))
+        before = tally.found
+        refused = _mend(database, kb, tally, broken)
         position, tally, _ = _look(database, kb, progress)
+        for index, why in refused:
+            tally.note("model", f"{index}: could not be read anew ({why})")
+        for check, found in before.items():
+            mended = found.count - tally.found.get(check, Found()).count
+            if mended > 0:
+                repaired.append(f"{check}: {mended} of {found.count} mended")
     checks = tally.checks()
-    return Verified(all(check.ok for check in checks), position, checks, repaired)
+    return Verified(all(check.ok for check in checks), position, checks, tuple(repaired))
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -205,10 +212,10 @@ def _look_at_base(
     tally.add("orphans", soundness.orphans(connection))
     tally.add("erasures", soundness.erasures(connection, kb))
     tally.add("indexes", soundness.invalid_indexes(connection))
-    version = soundness.pgvector_version(connection)
-    if tuple(int(part) for part in version.split(".")) < SAFE_PGVECTOR:
+    pgvector = soundness.pgvector_version(connection)
+    if tuple(int(part) for part in pgvector.split(".")) < SAFE_PGVECTOR:
         safe = ".".join(map(str, SAFE_PGVECTOR))
-        tally.note("pgvector", f"{version}: vacuum can damage an HNSW index before {safe}; upgrade the extension")
+        tally.note("pgvector", f"{pgvector}: vacuum can damage an HNSW index before {safe}; upgrade the extension")
 
 
 def _releases(found: Sequence[tuple[str, str, str | None, str | None]], tally: _Tally) -> None:
@@ -487,49 +494,49 @@ def _differences(held: Held, there: Any, newer: Any) -> Found:
 # --- mending ----------------------------------------------------------------------------------------------------------
 
 
-def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> Iterator[str]:
-    """Make anew what is derived, each kind in transactions of its own; a line for each thing done."""
+def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[tuple[KeptIndex, OpenbookError]]:
+    """Make anew what is derived, each kind in transactions of its own; returns the indexes whose model refused, and
+    why. What came of it is told by another look."""
 
     def is_broken(name: str) -> bool:
         return tally.found.get(name, Found()).count > 0
 
-    for name, mend in (
-        ("orphans", lambda connection: soundness.mend_orphans(connection)),
-        ("pointers", lambda connection: soundness.mend_pointers(connection, kb)),
-        ("versions", lambda connection: soundness.mend_unversioned(connection, kb)),
-        ("indexes", lambda connection: soundness.mend_invalid_indexes(connection)),
-        ("feed", lambda connection: soundness.mend_feed(connection, kb)),
-    ):
+    mends: dict[str, Callable[[Connection, int], None]] = {
+        "orphans": soundness.mend_orphans,
+        "pointers": soundness.mend_pointers,
+        "versions": soundness.mend_unversioned,
+        "indexes": soundness.mend_invalid_indexes,
+        "feed": soundness.mend_feed,
+    }
+    for name, mend in mends.items():
         if is_broken(name):
             with database.transaction("owner") as connection:
-                mend(connection)
-            yield f"{name}: {_of(tally, name)}"
-    if broken.attributes:
-        for some in _batches(broken.attributes):
-            with database.transaction("owner") as connection:
-                soundness.mend_attributes(connection, some)
-                soundness.mend_changed(connection, kb, some)
-        yield f"attributes: made anew for {_documents(len(broken.attributes))}"
+                own_indexes(connection, kb)
+                mend(connection, kb)
+    for some in _batches(broken.attributes):
+        with database.transaction("owner") as connection:
+            soundness.mend_attributes(connection, some)
+            soundness.mend_changed(connection, kb, some)
     with database.snapshot(None) as connection:
         indexes = soundness.kept_indexes(connection, kb)
+    refused: list[tuple[KeptIndex, OpenbookError]] = []
     for index in indexes:
         if is_broken("chunks"):
             with database.transaction("owner") as connection:
                 soundness.mend_astray(connection, kb, index)
-        anew = sorted(broken.documents.get(index.id, ()))
-        if anew:
-            done = 0
-            for some in _batches(anew):
-                done += _read_anew(database, kb, index, some)
-            yield f"{index}: {_documents(done)} read anew"
+        try:
+            for some in _batches(sorted(broken.documents.get(index.id, ()))):
+                _read_anew(database, kb, index, some)
+        except (ModelError, StoreError) as error:
+            refused.append((index, error))
         if index.id in broken.views:
             _opened(database, kb, index).rebuild_keyword()
-            yield f"{index}: keyword view made anew"
+    return refused
 
 
-def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]) -> int:
+def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]) -> None:
     """Cut and embed these documents anew, as the index's recipe has it, and put them in the place of what is there.
-    One that changes meanwhile is left to its writer. Returns how many there were."""
+    One that changes meanwhile is left to its writer."""
     half = Recipe.from_toml(index.recipe, where=str(index), stored=True).index
     opened = _opened(database, kb, index)
     reader = Reader(opened, half, lambda: open_embedder(half.embed))
@@ -541,21 +548,12 @@ def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]
     ]
     readings, _ = reader.read(reader.cut(documents))
     read = [(id, version, reading) for (id, version, *_), reading in zip(there, readings, strict=True)]
-    return Documents(database, kb).catch_up(opened, read, feed=True)
+    Documents(database, kb).catch_up(opened, read, feed=True)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for first in range(0, len(ids), 256):
         yield ids[first : first + 256]
-
-
-def _of(tally: _Tally, name: str) -> str:
-    count = tally.found[name].count
-    return f"{count} mended" if count != 1 else "1 mended"
-
-
-def _documents(count: int) -> str:
-    return "1 document" if count == 1 else f"{count} documents"
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

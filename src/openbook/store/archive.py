@@ -392,7 +392,7 @@ def add_cached(connection: Connection, embedder: str, rows: Sequence[tuple[str, 
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO openbook.vector (embedder, text, vector) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            sorted({key: (embedder, key, HalfVector(vector)) for _, key, vector in rows}.values(), key=lambda r: r[1]),
+            [(embedder, key, HalfVector(vector)) for key, vector in sorted({key: v for _, key, v in rows}.items())],
         )
         cursor.executemany(
             "INSERT INTO openbook.vector_use (document, embedder, text) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",

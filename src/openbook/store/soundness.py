@@ -122,7 +122,10 @@ def kept_indexes(connection: Connection, kb: int) -> list[KeptIndex]:
         " WHERE i.kb = %s AND to_regclass('openbook.chunk_' || i.id) IS NOT NULL GROUP BY i.id, k.live ORDER BY i.id",
         [kb],
     ).fetchall()
-    return [KeptIndex(*row[:6], tuple(row[6]), *row[7:]) for row in rows]
+    return [
+        KeptIndex(id, hash, embedder, dimension, language, complete, tuple(releases), recipe, live)
+        for id, hash, embedder, dimension, language, complete, releases, recipe, live in rows
+    ]
 
 
 def pointers(connection: Connection, kb: int) -> Found:
@@ -197,12 +200,8 @@ def unversioned(connection: Connection, kb: int) -> Found:
 
 
 def mend_unversioned(connection: Connection, kb: int) -> None:
-    """A document that never had a text is nothing; one that has an older one is in that."""
-    connection.execute(
-        "DELETE FROM openbook.document d WHERE d.kb = %s"
-        " AND NOT EXISTS (SELECT FROM openbook.version v WHERE v.document = d.id)",
-        [kb],
-    )
+    """A document in version 0 was about to be written, and never had a text."""
+    connection.execute("DELETE FROM openbook.document WHERE kb = %s AND version = 0", [kb])
 
 
 def mistaken_access(connection: Connection, kb: int) -> Found:
@@ -237,10 +236,10 @@ def stored_metadata(connection: Connection, kb: int) -> Iterator[tuple[str, str,
     with connection.cursor(name="metadata") as cursor:
         cursor.itersize = 10 * FETCHED
         cursor.execute(
-            "SELECT d.id::text, d.source, coalesce(v.title, ''), d.removed IS NOT NULL, d.metadata, d.access,"
+            "SELECT d.id::text, d.source, v.title, d.removed IS NOT NULL, d.metadata, d.access,"
             " (SELECT jsonb_agg(jsonb_build_array(a.access, a.field, a.text, a.number::text, a.flag))"
             "  FROM openbook.attribute a WHERE a.document = d.id)"
-            " FROM openbook.document d LEFT JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+            " FROM openbook.document d JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
             " WHERE d.kb = %s",
             [kb],
         )
@@ -369,7 +368,8 @@ def orphans(connection: Connection) -> Found:
     )
 
 
-def mend_orphans(connection: Connection) -> None:
+def mend_orphans(connection: Connection, _: int) -> None:
+    """Of all knowledge bases."""
     for table, belongs in _BELONGS:
         connection.execute(
             sql.SQL("DELETE FROM {} o WHERE NOT {}").format(sql.Identifier("openbook", table), sql.SQL(belongs))
@@ -470,9 +470,12 @@ def documents_of(connection: Connection, kb: int, index: KeptIndex) -> Iterator[
             ).format(index.table),
             [index.id, kb],
         )
-        for *document, headings, pages, read, chunks in cursor:
-            rows = tuple(StoredChunk(*c[:4], tuple(c[4]), *c[5:]) for c in chunks or ())
-            yield Indexed(*document, [tuple(h) for h in headings], pages, read, rows)
+        for id, source, version, access, local_only, title, text, headings, pages, read, chunks in cursor:
+            rows = tuple(
+                StoredChunk(number, of, start, end, tuple(path), page, open_to, has_vector)
+                for number, of, start, end, path, page, open_to, has_vector in chunks or ()
+            )
+            yield Indexed(id, source, version, access, local_only, title, text, headings, pages, read, rows)
 
 
 def newest(connection: Connection, documents: Sequence[str]) -> list[tuple[str, int, str, str, str, Any, Any]]:
@@ -553,8 +556,8 @@ def invalid_indexes(connection: Connection) -> Found:
     return found
 
 
-def mend_invalid_indexes(connection: Connection) -> None:
-    """Build anew what is not whole; writers wait meanwhile."""
+def mend_invalid_indexes(connection: Connection, _: int) -> None:
+    """Build anew what is not whole, of all knowledge bases; writers wait meanwhile."""
     rows = connection.execute(
         "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
         " WHERE t.relnamespace = 'openbook'::regnamespace AND NOT (i.indisvalid AND i.indisready)"
