@@ -12,11 +12,11 @@ The file is a ZIP that any tool opens: JSON, a line a row, and vectors as bare n
     index-N/vectors.f16    the vectors of those chunks that have one, in that order: float16, little endian
     cache-N/texts.jsonl    documents with the SHA-256 of the texts that the model of index N has embedded of them
     cache-N/vectors.f16    what it made of these, in that order
-    manifest.json          format, counts, bytes and SHA-256 of every member, and a checksum over all of that
+    manifest.json          format, counts, bytes and SHA-256 of every member
 
-The manifest comes last: the file is written in one go. A file is whole when its name is there: it is written under
-another one beside it, synced, and renamed. Nothing is imported before every checksum has been looked at, and then
-all of it in one transaction.
+The file's last 64 bytes, which ZIP calls its comment, are the SHA-256 of all before them in hexadecimal. A file is
+whole when its name is there: it is written under another one beside it, synced, and renamed. Nothing is imported before
+every checksum has been looked at, and then all of it in one transaction.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ VERSION = 1
 BATCH = 256
 """Documents that are in memory together."""
 
+SEAL = 64
+"""Characters of a SHA-256."""
+
 PIECE = 1 << 20
 """Bytes that are read at once."""
 
@@ -78,7 +81,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written; ``checksum`` is the manifest's, and names what the file holds."""
+    """What was written; ``checksum`` is the SHA-256 that the file ends with, of all before it."""
 
     file: str
     kb: str
@@ -141,13 +144,15 @@ def export(
     path = Path(path)
     if not force and os.path.lexists(path):
         raise _taken(path)
-    with _written_whole(path, force) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as zip:
-        writer = _Writer(zip)
-        with database.snapshot(principals) as connection:
-            manifest = _write(connection, name, writer, vectors, principals, progress, database.where)
-        counts = manifest["counts"]
-        checksum = manifest["checksum"] = _checksum(manifest)
-        zip.writestr("manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    with _written_whole(path, force) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as zip:
+            writer = _Writer(zip)
+            with database.snapshot(principals) as connection:
+                manifest = _write(connection, name, writer, vectors, principals, progress, database.where)
+            zip.writestr("manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+            zip.comment = b"0" * SEAL
+        checksum = sealed(file)
+    counts = manifest["counts"]
     return Exported(
         file=str(path),
         kb=name,
@@ -326,9 +331,22 @@ def _taken(path: Path) -> ArchiveError:
     return ArchiveError("exists already", where=str(path), do="name another file, or replace it with --force")
 
 
-def _checksum(manifest: Row) -> str:
-    told = {key: value for key, value in manifest.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def sealed(file: IO[bytes]) -> str:
+    """Write at the end of a ZIP with a comment of that length the SHA-256 of all before it; returns it."""
+    digest = _digest_before_seal(file)
+    file.seek(-SEAL, os.SEEK_END)
+    file.write(digest.encode())
+    return digest
+
+
+def _digest_before_seal(file: IO[bytes]) -> str:
+    left = file.seek(0, os.SEEK_END) - SEAL
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left > 0 and (piece := file.read(min(PIECE, left))):
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest()
 
 
 def _told(found: Iterable[Row], progress: Progress | None, of: int) -> Iterator[Row]:
@@ -363,7 +381,7 @@ def import_from(
     path = Path(path)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as zip:
-            archive = _Archive(zip, path)
+            archive = _Archive(zip, file, path)
             with database() as opened:
                 done = _read_in(opened, archive, storable(name or archive.manifest["kb"]), progress)
     except OSError as error:
@@ -378,10 +396,18 @@ def import_from(
 class _Archive:
     """An export whose every byte has been looked at: what it says it holds is what it holds."""
 
-    def __init__(self, zip: zipfile.ZipFile, path: Path) -> None:
+    def __init__(self, zip: zipfile.ZipFile, file: IO[bytes], path: Path) -> None:
         self._zip = zip
         self._path = path
         self.manifest = self._manifest()
+        if _digest_before_seal(file).encode() != zip.comment:
+            raise self._altered("what it ends with")
+        if self.manifest["version"] > VERSION or self.manifest.get("schema", 0) > len(MIGRATIONS):
+            raise ArchiveError(
+                f"was made by a newer openbook ({self.manifest.get('openbook')})",
+                where=str(self._path),
+                do="upgrade openbook",
+            )
         self._check_members()
 
     def rows(self, member: str) -> Iterator[Row]:
@@ -420,16 +446,10 @@ class _Archive:
         no_export = ArchiveError("is not an openbook export", where=str(self._path), do="check the path")
         try:
             read = json.loads(self._zip.read("manifest.json"))
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, zlib.error, NotImplementedError, RuntimeError):
             raise no_export from None
         if not isinstance(read, dict) or read.get("format") != FORMAT or not isinstance(read.get("version"), int):
             raise no_export
-        if read["version"] > VERSION or read.get("schema", 0) > len(MIGRATIONS):
-            raise ArchiveError(
-                f"was made by a newer openbook ({read.get('openbook')})", where=str(self._path), do="upgrade openbook"
-            )
-        if read.get("checksum") != _checksum(read):
-            raise self._altered("manifest.json")
         return read
 
     def _check_members(self) -> None:
@@ -649,13 +669,15 @@ class _Entering:
         """Versions whose text this database was told to forget: a backup does not bring it back."""
         if not rows.anything_forgotten(self._connection):
             return set()
+        sources = {row["id"]: row["source"] for row in self._archive.rows("documents.jsonl")}
         found: set[tuple[str, int]] = set()
         for batch in _batches(self._archive.rows("versions.jsonl")):
-            hashes = [hashlib.sha256(row["text"].encode()).digest() for row in batch]
-            gone = rows.were_forgotten(self._connection, hashes)
-            found |= {
-                (row["document"], row["version"]) for row, hash in zip(batch, hashes, strict=True) if hash in gone
+            hashes = {
+                (row["document"], row["version"]): _tombstones(sources.get(row["document"], ""), row["text"])
+                for row in batch
             }
+            gone = rows.were_forgotten(self._connection, [hash for both in hashes.values() for hash in both])
+            found |= {version for version, both in hashes.items() if not gone.isdisjoint(both)}
         return found
 
 
@@ -681,6 +703,12 @@ def _document(row: Row) -> Document:
         headings=tuple(Heading(*heading) for heading in row["headings"]),
         pages=tuple(row["pages"]),
     )
+
+
+def _tombstones(source: str, text: str) -> tuple[bytes, bytes]:
+    """By which a text is known as forgotten: by itself, or as that of one source."""
+    key = hashlib.sha256(source.encode()).digest()
+    return hashlib.sha256(text.encode()).digest(), hashlib.sha256(key + text.encode()).digest()
 
 
 def _is_metadata(metadata: Any) -> bool:
