@@ -425,7 +425,7 @@ class TestWriting:
         kb.add(Document("a", "text"))
         path = tmp_path / "export.zip"
         path.write_text("precious")
-        with pytest.raises(ArchiveError, match="exists already; .*--force"):
+        with pytest.raises(ArchiveError, match=r"exists already; .*--force"):
             kb.export(path)
         assert path.read_text() == "precious"
         kb.export(path, force=True)

@@ -37,8 +37,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+import psycopg
+
 from openbook.embed import open_embedder
-from openbook.errors import ArchiveError, NotFound
+from openbook.errors import ArchiveError, NotFound, StoreError
 from openbook.reading import Reader
 from openbook.recipe import Recipe
 from openbook.store import archive as rows
@@ -510,6 +512,10 @@ def _read_in(database: Database, archive: _Archive, name: str, progress: Progres
             rows.add_releases(connection, kb, releases, numbers, told["live"], told["previous"])
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         archive.refuse(f"{type(error).__name__} {error}")
+    except StoreError as error:
+        if isinstance(error.__cause__, psycopg.DataError | psycopg.IntegrityError):
+            archive.refuse(error.what)
+        raise
     return {
         "kb": name,
         "documents": len(entering.ids),
