@@ -499,4 +499,4 @@ def test_on_the_command_line(openbook: Run, tmp_path: Path) -> None:
     done = json.loads(openbook("import", "backup.zip", "--kb", "copy", "--json").stdout)
     assert done.keys() >= {"kb", "documents", "versions", "releases", "chunks", "embedded", "ids", "left_out"}
     assert "parrot" in openbook("search", "parrot", "--kb", "copy").stdout
-    assert "1 documents in 1 versions" in openbook("--db", "new", "import", "backup.zip").stdout
+    assert "1 document in 1 version" in openbook("--db", "new", "import", "backup.zip").stdout

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, opened, opened_database
 from openbook.cli.printing import bar, one_line, print_json, say
+
+if TYPE_CHECKING:
+    from openbook.archive import Exported, Imported
 
 
 def verify(
@@ -56,10 +59,7 @@ def export(
     if json:
         print_json(asdict(done))
     else:
-        print(
-            f"{done.documents} documents in {done.versions} versions, {done.releases} releases, {done.chunks} chunks,"
-            f" {done.vectors} vectors: {done.bytes:,} bytes in {done.seconds:.1f} s"
-        )
+        print(f"{_holding(done)}, {_counted(done.vectors, 'vector')}: {done.bytes:,} bytes in {done.seconds:.1f} s")
 
 
 def import_(
@@ -80,6 +80,14 @@ def import_(
         for left in done.left_out:
             say(f"left out {one_line(left.source)}: {left.reason}")
         print(
-            f"{done.documents} documents in {done.versions} versions, {done.releases} releases, {done.chunks} chunks,"
-            f" {done.embedded} embedded, as knowledge base {one_line(done.kb)} in {done.seconds:.1f} s"
+            f"{_holding(done)}, {done.embedded} embedded, as knowledge base {one_line(done.kb)} in {done.seconds:.1f} s"
         )
+
+
+def _holding(done: Exported | Imported) -> str:
+    documents, versions = _counted(done.documents, "document"), _counted(done.versions, "version")
+    return f"{documents} in {versions}, {_counted(done.releases, 'release')}, {_counted(done.chunks, 'chunk')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
