@@ -106,6 +106,13 @@ DAMAGE = {
     "chunks of what is removed": (
         "UPDATE openbook.document SET removed = now() WHERE kb = {kb} AND source = 'birds'", {"chunks", "attributes"},
     ),
+    "chunks of what is not there": (
+        "INSERT INTO {chunk} (document, version, start, \"end\", headings, access, vector)"
+        " SELECT gen_random_uuid(), 1, 0, 1, headings, access, vector FROM {chunk} LIMIT 1", {"chunks", "keyword"},
+    ),
+    "a source that does not lead to its document": (
+        "UPDATE openbook.document SET key = 'lost' WHERE kb = {kb} AND source = 'birds'", {"sources"},
+    ),
     "vectors that are gone": ("UPDATE {chunk} SET vector = NULL", {"vectors"}),
     "vectors that are too long": ("UPDATE {chunk} SET vector = vector + vector", {"vectors"}),
     "vectors of other chunks": (
@@ -141,7 +148,7 @@ DAMAGE = {
     ),
     "a document that was never written": (
         "WITH d AS (INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
-        " SELECT gen_random_uuid(), {kb}, 'half', 'half', 0, min(id), '{{}}' FROM openbook.access_set WHERE kb = {kb}"
+        " SELECT gen_random_uuid(), {kb}, 'half', sha256('half'), 0, min(id), '{{}}' FROM openbook.access_set WHERE kb = {kb}"
         " RETURNING id, kb) INSERT INTO openbook.change SELECT kb, id, 1 FROM d", {"versions", "indexed"},
     ),
     "rows that belong to nothing": (

@@ -77,6 +77,7 @@ CHECKS: dict[str, str] = {
     " answer again that last did",
     "releases": "a release cannot be read back, or is not what its index was made by; build it anew from its recipe and"
     " prune this one",
+    "sources": f"a document that its source does not lead to; {_MEND}",
     "versions": "a document without its text; openbook verify --repair takes out those that never had any, of others"
     " restore a backup",
     "texts": f"a text is not what was written; {_RESTORE}",
@@ -195,6 +196,7 @@ def _look_at_base(
     tally.add("access", soundness.open_tables(connection, database.roles(connection)["reader"]))
     tally.add("pointers", soundness.pointers(connection, kb))
     _releases(soundness.releases(connection, kb), tally)
+    tally.add("sources", soundness.unreachable(connection, kb))
     tally.add("versions", soundness.unversioned(connection, kb))
     for source, version, current, *stored in soundness.stored_versions(connection, kb):
         if problem := _wrong_text(*stored):
@@ -441,12 +443,10 @@ def _look_at_keyword(
     if held is None or held.position.epoch != database.epoch:
         tally.note("keyword", f"{index}: no view on this host yet; the next search makes it")
         return
-    later = soundness.changed_since(connection, kb, min(held.position.number, _position(connection, kb)))
+    # A view can know more than it says: whoever writes it commits first, and says so after. Asked now, the feed tells.
+    with database.snapshot(None) as now:
+        later = soundness.changed_since(now, kb, min(held.position.number, _position(connection, kb)))
     newer = np.array([document_number(document) for document in later], dtype=np.int64)
-    if held.position.number > _position(connection, kb):  # another process has caught it up meanwhile
-        with database.snapshot(None) as now:
-            later = soundness.changed_since(now, kb, _position(connection, kb))
-        newer = np.array([document_number(document) for document in later], dtype=np.int64)
     wrong = _differences(held, np.fromiter(_places(connection, index), dtype=_PLACE), newer)
     if tally.add("keyword", wrong, index):
         broken.views.add(index.id)
@@ -504,6 +504,7 @@ def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[t
     mends: dict[str, Callable[[Connection, int], None]] = {
         "orphans": soundness.mend_orphans,
         "pointers": soundness.mend_pointers,
+        "sources": soundness.mend_unreachable,
         "versions": soundness.mend_unversioned,
         "indexes": soundness.mend_invalid_indexes,
         "feed": soundness.mend_feed,

@@ -188,6 +188,23 @@ def erasures(connection: Connection, kb: int) -> Found:
 # --- documents and versions -------------------------------------------------------------------------------------------
 
 
+def unreachable(connection: Connection, kb: int) -> Found:
+    """Every document is found by the SHA-256 of its source."""
+    return _found(
+        connection,
+        "SELECT source FROM openbook.document WHERE kb = %(kb)s AND key <> sha256(convert_to(source, 'UTF8'))",
+        kb=kb,
+    )
+
+
+def mend_unreachable(connection: Connection, kb: int) -> None:
+    connection.execute(
+        "UPDATE openbook.document SET key = sha256(convert_to(source, 'UTF8'))"
+        " WHERE kb = %s AND key <> sha256(convert_to(source, 'UTF8'))",
+        [kb],
+    )
+
+
 def unversioned(connection: Connection, kb: int) -> Found:
     """Every document has the version that it says it is in."""
     return _found(
@@ -263,7 +280,7 @@ def mend_attributes(connection: Connection, documents: Sequence[str]) -> None:
     rows = connection.execute(
         "SELECT d.id, d.access, d.source, v.title, d.metadata FROM openbook.document d"
         " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
-        " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL",
+        " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.key FOR UPDATE OF d",
         [list(documents)],
     ).fetchall()
     connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [list(documents)])
@@ -311,6 +328,8 @@ def mend_feed(connection: Connection, kb: int) -> None:
 
 def mend_changed(connection: Connection, kb: int, documents: Sequence[str]) -> None:
     """Say in the feed that these documents changed; last in its transaction."""
+    if not documents:
+        return
     connection.execute(
         "WITH next AS (UPDATE openbook.knowledge_base SET position = position + 1 WHERE id = %s RETURNING position)"
         " INSERT INTO openbook.change (kb, document, position)"
@@ -413,13 +432,14 @@ def astray(connection: Connection, kb: int, index: KeptIndex) -> Found:
 
 
 def mend_astray(connection: Connection, kb: int, index: KeptIndex) -> None:
-    connection.execute(
+    rows = connection.execute(
         sql.SQL(
             "DELETE FROM {} c WHERE NOT EXISTS (SELECT FROM openbook.document d"
-            " WHERE d.id = c.document AND d.kb = %s AND d.removed IS NULL)"
+            " WHERE d.id = c.document AND d.kb = %s AND d.removed IS NULL) RETURNING c.document::text"
         ).format(index.table),
         [kb],
-    )
+    ).fetchall()
+    mend_changed(connection, kb, sorted({row[0] for row in rows}))  # keyword views hold them, too
 
 
 def misshapen(connection: Connection, index: KeptIndex) -> Found:
