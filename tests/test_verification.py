@@ -148,7 +148,8 @@ DAMAGE = {
     ),
     "a document that was never written": (
         "WITH d AS (INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
-        " SELECT gen_random_uuid(), {kb}, 'half', sha256('half'), 0, min(id), '{{}}' FROM openbook.access_set WHERE kb = {kb}"
+        " SELECT gen_random_uuid(), {kb}, 'half', sha256('half'), 0, min(id), '{{}}'"
+        " FROM openbook.access_set WHERE kb = {kb}"
         " RETURNING id, kb) INSERT INTO openbook.change SELECT kb, id, 1 FROM d", {"versions", "indexed"},
     ),
     "rows that belong to nothing": (
