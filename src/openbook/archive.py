@@ -534,6 +534,20 @@ def _name_taken(name: str) -> ArchiveError:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What an index has read of a document that is there: ``named`` so in the export, ``id`` here."""
+
+    named: str
+    id: str
+    version: int
+    access: int
+    local_only: bool
+    content: Document
+    chunks: Sequence[Chunk]
+    unfamiliar: str | None
+
+
 class _Entering:
     """An export on its way into a knowledge base, inside one transaction."""
 
@@ -603,12 +617,12 @@ class _Entering:
     def _add_read(self, index: Index, row: Row) -> None:
         take = self._archive.vectors(f"index-{row['id']}/vectors.f16", row["dimension"])
         for batch in _batches(self._archive.rows(f"index-{row['id']}/readings.jsonl")):
-            vectors = [take(sum(chunk[4] for chunk in read["chunks"])) for read in batch]
+            vectors = {read["document"]: take(sum(chunk[4] for chunk in read["chunks"])) for read in batch}
             self._upsert(
                 index,
                 [
-                    (id, version, access, Reading(chunks, vectors[at], row["embedder"], batch[at]["unfamiliar"]))
-                    for at, id, version, access, _, chunks in self._standing(batch)
+                    (one, Reading(one.chunks, vectors[one.named], row["embedder"], one.unfamiliar))
+                    for one in self._standing(batch)
                 ],
             )
 
@@ -616,36 +630,30 @@ class _Entering:
         half = Recipe.from_toml(recipe, where=row["hash"], stored=True).index
         reader = Reader(index, half, lambda: open_embedder(half.embed))
         for batch in _batches(self._archive.rows(f"index-{row['id']}/readings.jsonl")):
-            standing = list(self._standing(batch))
-            readings, embedded = reader.read([(document, chunks) for *_, document, chunks in standing])
+            # The text of a local-only document is sent nowhere.
+            read = [one for one in self._standing(batch) if half.embed.kind == "local" or not one.local_only]
+            readings, embedded = reader.read([(one.content, one.chunks) for one in read])
             self.embedded += embedded
-            self._upsert(
-                index,
-                [
-                    (id, version, access, reading)
-                    for (_, id, version, access, _, _), reading in zip(standing, readings, strict=True)
-                ],
-            )
+            self._upsert(index, list(zip(read, readings, strict=True)))
 
-    def _upsert(self, index: Index, read: Sequence[tuple[str, int, int, Reading]]) -> None:
-        index.upsert(self._connection, read)
-        self.chunks += sum(len(reading.chunks) for *_, reading in read)
+    def _upsert(self, index: Index, read: Sequence[tuple[_Standing, Reading]]) -> None:
+        index.upsert(self._connection, [(one.id, one.version, one.access, reading) for one, reading in read])
+        self.chunks += sum(len(reading.chunks) for _, reading in read)
 
-    def _standing(self, batch: Sequence[Row]) -> Iterator[tuple[int, str, int, int, Document, list[Chunk]]]:
-        """(place in the batch, document's id here, version, access set, document, chunks) of what was read in the
-        version that is the current one."""
+    def _standing(self, batch: Sequence[Row]) -> Iterator[_Standing]:
+        """Those that an index has read in the version that is the current one."""
         ids = [self._id(read["document"]) for read in batch]
         current = rows.current(self._connection, self._kb, ids)
-        for at, (id, read) in enumerate(zip(ids, batch, strict=True)):
+        for id, read in zip(ids, batch, strict=True):
             if id not in current or current[id][0] != read["version"]:
                 continue
-            version, access, _, told = current[id]
-            document, chunks = _document(told), []
+            version, access, local_only, told = current[id]
+            content, chunks = _document(told), []
             for start, end, page, headings, _ in read["chunks"]:
-                if not 0 <= start < end <= len(document.text):
+                if not 0 <= start < end <= len(content.text):
                     self._archive.refuse(f"a chunk of document {read['document']} lies outside its text")
-                chunks.append(Chunk(start, end, document.text[start:end], tuple(headings), page))
-            yield at, id, version, access, document, chunks
+                chunks.append(Chunk(start, end, content.text[start:end], tuple(headings), page))
+            yield _Standing(read["document"], id, version, access, local_only, content, chunks, read["unfamiliar"])
 
     def _add_cached(self, row: Row) -> None:
         member = f"cache-{row['id']}/texts.jsonl"

@@ -542,7 +542,7 @@ def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]
     opened = _opened(database, kb, index)
     reader = Reader(opened, half, lambda: open_embedder(half.embed))
     with database.snapshot(None) as connection:
-        there = soundness.newest(connection, ids)
+        there = soundness.newest(connection, ids, local_only=half.embed.kind == "local")
     documents = [
         Document(source, text, title, headings=tuple(Heading(*each) for each in headings), pages=tuple(pages))
         for _, _, source, title, text, headings, pages in there

@@ -498,8 +498,11 @@ def documents_of(connection: Connection, kb: int, index: KeptIndex) -> Iterator[
             yield Indexed(id, source, version, access, local_only, title, text, headings, pages, read, rows)
 
 
-def newest(connection: Connection, documents: Sequence[str]) -> list[tuple[str, int, str, str, str, Any, Any]]:
-    """(id, version, source, title, text, headings, pages) of those that are there."""
+def newest(
+    connection: Connection, documents: Sequence[str], local_only: bool
+) -> list[tuple[str, int, str, str, str, Any, Any]]:
+    """(id, version, source, title, text, headings, pages) of those that are there, and of those that are ``local_only``
+    where that is said."""
     rows = connection.execute(
         "SELECT d.id::text, d.version, d.source, v.title, v.text, v.headings, v.pages FROM openbook.document d"
         " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
