@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -315,6 +316,34 @@ def test_every_index_that_is_kept_is_looked_at(sound: KnowledgeBase) -> None:
     assert broken(sound.verify(repair=True)) == set()
     sound.rollback()
     assert broken(sound.verify()) == set()
+
+
+def test_others_write_and_ask_meanwhile(sound: KnowledgeBase) -> None:
+    """A view is written before it says so, and a snapshot is older than what follows it: neither is a fault."""
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def write(worker: int) -> None:
+        try:
+            mine, n = KnowledgeBase(sound.database, sound.name), 0
+            while not over.is_set():
+                n += 1
+                mine.add(Document(f"{worker}-{n % 7}", f"Text {n} of {worker}.", access=(f"user:{n % 3}",)))
+                mine.remove(f"{worker}-{n % 7}") if n % 5 == 0 else mine.search("text", 3, record=False)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(8):
+            assert broken(found := sound.verify()) == set(), found
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
 
 
 def test_progress_counts_documents_once_for_the_base_and_once_for_each_index(sound: KnowledgeBase) -> None:
