@@ -258,6 +258,7 @@ class TestInSomebodysName:
     def test_an_export_holds_what_they_may_see_and_nothing_of_others(
         self, kb: KnowledgeBase, tmp_path: Path, take_in: Callable[..., tuple[Imported, KnowledgeBase]]
     ) -> None:
+        KnowledgeBase(kb.database, uuid.uuid4().hex).add(Document("elsewhere", "Public, and of another."))
         folder = tmp_path / "qfolderq"
         folder.mkdir()
         (folder / "qfileq.md").write_text("qsecretq of the folder")
@@ -279,6 +280,8 @@ class TestInSomebodysName:
         for name in ("roots.jsonl", "files.jsonl", "forgotten.jsonl"):
             assert held[name] == b""
         assert not any(name.startswith("cache") for name in held)
+        [read] = [content for name, content in held.items() if name.endswith("readings.jsonl")]
+        assert len(read.splitlines()) == 2, "and none of another knowledge base, which has public ones, too"
         _, other = take_in(tmp_path / "mine.zip")
         assert [row["source"] for row in other.list()] == ["mine", "open"]
         assert other.show("mine").access == ("group:mine",)

@@ -199,7 +199,7 @@ def _write(
     for index in indexes:
         if not with_vectors and index["id"] != live:
             continue  # who imports it reads them anew before they next answer
-        read = rows.readings(connection, index["id"], everyone=owner)
+        read = rows.readings(connection, kb, index["id"], everyone=owner)
         seen = _Sum()
         writer.rows(f"index-{index['id']}/readings.jsonl", (seen.of(row) for row in read))
         chunks += seen.chunks

@@ -120,7 +120,7 @@ def forgotten(connection: Connection, kb: int) -> Iterator[Row]:
     )
 
 
-def readings(connection: Connection, index: int, everyone: bool) -> Iterator[Row]:
+def readings(connection: Connection, kb: int, index: int, everyone: bool) -> Iterator[Row]:
     """What an index holds of each document: {document, version, unfamiliar, chunks: [[start, end, page, headings,
     whether a vector follows], …]}. ``everyone``: the caller sees what was read (the owner); else every document that
     the caller sees counts as read."""
@@ -136,10 +136,10 @@ def readings(connection: Connection, index: int, everyone: bool) -> Iterator[Row
             f" FROM {read} n LEFT JOIN (SELECT document, min(id) AS first,"
             '  jsonb_agg(jsonb_build_array(start, "end", page, headings, vector IS NOT NULL) ORDER BY id) AS chunks'
             "  FROM {table} GROUP BY document) c ON c.document = n.document"
-            " JOIN openbook.document d ON d.id = n.document WHERE n.index = %s AND d.removed IS NULL"
+            " JOIN openbook.document d ON d.id = n.document WHERE n.index = %s AND d.kb = %s AND d.removed IS NULL"
             " ORDER BY c.first NULLS LAST, n.document"
         ).format(table=sql.Identifier("openbook", f"chunk_{index}")),
-        [index, index] if everyone else [index, index, index],
+        [index, index, kb] if everyone else [index, index, index, kb],
     )
 
 
