@@ -52,6 +52,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Knowled
         )  # fmt: skip
         kb.add(Document("edited", "It is otherwise."))
         kb.remove("removed")
+        kb.add(Document("local", "The heron is local.", local_only=True))
         built = kb.build(Recipe(index=IndexHalf(chunk=RecursiveChunker(size=300, overlap=30))))
         kb.promote(built.release)
         kb.export(folder / "export.zip")
@@ -151,6 +152,8 @@ class TestExact:
         assert answers(other, filter='tag = "x" and n > 1') == answers(kb, filter='tag = "x" and n > 1')
         assert told(other) == told(kb)
         assert other.show("edited", version=1).text == "It was so."
+        assert other.show("local").local_only
+        assert not other.show("edited").local_only
         assert other.verify().ok
 
     def test_releases_come_with_it_and_can_be_rolled_back(
@@ -182,6 +185,13 @@ class TestExact:
             assert other.show("new.md").access == ("group:hr",)
         finally:
             new.unlink()
+
+    def test_what_was_embedded_is_not_embedded_again(
+        self, exported: tuple[KnowledgeBase, Path, Path], tmp_path: Path
+    ) -> None:
+        openbook.import_(exported[1], tmp_path / "db")
+        with openbook.open(tmp_path / "db", "handbook") as other:
+            assert other.add(Document("twin", "It is otherwise.")).embedded == 0
 
     def test_ids_are_kept_where_they_are_free(self, exported: tuple[KnowledgeBase, Path, Path], tmp_path: Path) -> None:
         """Citations and traces name documents by them."""

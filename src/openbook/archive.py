@@ -32,7 +32,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -542,7 +542,6 @@ class _Standing:
     id: str
     version: int
     access: int
-    local_only: bool
     content: Document
     chunks: Sequence[Chunk]
     unfamiliar: str | None
@@ -621,8 +620,10 @@ class _Entering:
             self._upsert(
                 index,
                 [
-                    (one, Reading(one.chunks, vectors[one.named], row["embedder"], one.unfamiliar))
+                    (one, Reading(one.chunks, made, row["embedder"], one.unfamiliar, one.content.local_only))
                     for one in self._standing(batch)
+                    # None: the document is local-only, and the model is not.
+                    for made in [vectors[one.named] if len(vectors[one.named]) or not one.chunks else None]
                 ],
             )
 
@@ -630,8 +631,7 @@ class _Entering:
         half = Recipe.from_toml(recipe, where=row["hash"], stored=True).index
         reader = Reader(index, half, lambda: open_embedder(half.embed))
         for batch in _batches(self._archive.rows(f"index-{row['id']}/readings.jsonl")):
-            # The text of a local-only document is sent nowhere.
-            read = [one for one in self._standing(batch) if half.embed.kind == "local" or not one.local_only]
+            read = list(self._standing(batch))
             readings, embedded = reader.read([(one.content, one.chunks) for one in read])
             self.embedded += embedded
             self._upsert(index, list(zip(read, readings, strict=True)))
@@ -648,12 +648,12 @@ class _Entering:
             if id not in current or current[id][0] != read["version"]:
                 continue
             version, access, local_only, told = current[id]
-            content, chunks = _document(told), []
+            content, chunks = replace(_document(told), local_only=local_only), []
             for start, end, page, headings, _ in read["chunks"]:
                 if not 0 <= start < end <= len(content.text):
                     self._archive.refuse(f"a chunk of document {read['document']} lies outside its text")
                 chunks.append(Chunk(start, end, content.text[start:end], tuple(headings), page))
-            yield _Standing(read["document"], id, version, access, local_only, content, chunks, read["unfamiliar"])
+            yield _Standing(read["document"], id, version, access, content, chunks, read["unfamiliar"])
 
     def _add_cached(self, row: Row) -> None:
         member = f"cache-{row['id']}/texts.jsonl"

@@ -86,7 +86,7 @@ CHECKS: dict[str, str] = {
     "attributes": f"filters would find other documents than match; {_MEND}",
     "feed": f"keyword views would miss changes; {_MEND}",
     "orphans": f"rows that belong to nothing; {_MEND}",
-    "erasures": "an erasure was interrupted and is not complete; run openbook forget again",
+    "erasures": "an erasure was interrupted and is not complete; run openbook forget, which goes on with it",
     "indexes": f"PostgreSQL would search an index that is not whole; {_MEND}, or REINDEX what is named",
     "indexed": f"the index that answers has not read these documents; {_MEND}",
     "chunks": f"searches would find what is not there, or show it to others; {_MEND}",
@@ -360,8 +360,8 @@ def _uncovered(text: str, chunks: Sequence[Any]) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """What is known of an index's model on this machine: how many tokens it ``room``s, whether it is ``remote``, and
-    whether what the cache holds can be compared with what is stored."""
+    """What is known of an index's model on this machine: how much ``room`` it has for tokens, whether it is ``remote``
+    to local-only texts, and whether what the cache holds can be compared with what is stored."""
 
     half: IndexHalf | None = None
     room: int = 0
@@ -377,7 +377,8 @@ class _Model:
         most = getattr(half.chunk, "max_tokens", None)
         if half.embed.kind == "openai":
             tally.note("model", f"{index}: its model is remote, and was not asked")
-            return _Model(half, min(most or half.embed.max_tokens, half.embed.max_tokens), True, True)
+            room = min(most or half.embed.max_tokens, half.embed.max_tokens)
+            return _Model(half, room, not half.embed.is_local, True)
         try:
             embedder = open_embedder(half.embed)
             hash, limit = embedder.hash, embedder.max_tokens
@@ -542,10 +543,10 @@ def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]
     opened = _opened(database, kb, index)
     reader = Reader(opened, half, lambda: open_embedder(half.embed))
     with database.snapshot(None) as connection:
-        there = soundness.newest(connection, ids, local_only=half.embed.kind == "local")
+        there = soundness.newest(connection, ids)
     documents = [
-        Document(source, text, title, headings=tuple(Heading(*each) for each in headings), pages=tuple(pages))
-        for _, _, source, title, text, headings, pages in there
+        replace(_document(source, title, text, headings, pages), local_only=local_only)
+        for _, _, local_only, source, title, text, headings, pages in there
     ]
     readings, _ = reader.read(reader.cut(documents))
     read = [(id, version, reading) for (id, version, *_), reading in zip(there, readings, strict=True)]

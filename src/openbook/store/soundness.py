@@ -498,21 +498,15 @@ def documents_of(connection: Connection, kb: int, index: KeptIndex) -> Iterator[
             yield Indexed(id, source, version, access, local_only, title, text, headings, pages, read, rows)
 
 
-def newest(
-    connection: Connection, documents: Sequence[str], local_only: bool
-) -> list[tuple[str, int, str, str, str, Any, Any]]:
-    """(id, version, source, title, text, headings, pages) of those that are there, and of those that are ``local_only``
-    where that is said."""
+def newest(connection: Connection, documents: Sequence[str]) -> list[tuple[str, int, bool, str, str, str, Any, Any]]:
+    """(id, version, whether local-only, source, title, text, headings, pages) of those that are there."""
     rows = connection.execute(
-        "SELECT d.id::text, d.version, d.source, v.title, v.text, v.headings, v.pages FROM openbook.document d"
-        " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+        "SELECT d.id::text, d.version, d.local_only, d.source, v.title, v.text, v.headings, v.pages"
+        " FROM openbook.document d JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
         " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.id",
         [list(documents)],
     ).fetchall()
-    return [
-        (id, version, source, title, text, headings, pages)
-        for id, version, source, title, text, headings, pages in rows
-    ]
+    return [(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]) for row in rows]
 
 
 def chunk_vectors(connection: Connection, index: KeptIndex, chunks: Sequence[int]) -> dict[int, Any]:
