@@ -17,6 +17,7 @@ def test_the_public_names() -> None:
         "Recipe",
         "Skipped",
         "Trace",
+        "import_",
         "open",
     ]
     for name in openbook.__all__:

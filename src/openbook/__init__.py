@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openbook.errors import OpenbookError
-    from openbook.knowledge_base import KnowledgeBase, open
+    from openbook.knowledge_base import KnowledgeBase, import_, open
     from openbook.recipe import Recipe
     from openbook.types import Answer, Chunk, Citation, Document, Hit, Skipped, Trace
 
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "KnowledgeBase": "knowledge_base",
+    "import_": "knowledge_base",
     "open": "knowledge_base",
     "OpenbookError": "errors",
     "Recipe": "recipe",
@@ -43,6 +44,7 @@ __all__ = [
     "Recipe",
     "Skipped",
     "Trace",
+    "import_",
     "open",
 ]
 

@@ -6,6 +6,7 @@ OpenbookError
 ├── QueryError         a question, filter or option that makes no sense
 ├── DatasetError       a data set that cannot be evaluated
 ├── PriceError         a price file that cannot be read
+├── ArchiveError       an export that cannot be written, or cannot be read back
 ├── NotFound           a document, trace or release that does not exist, or that the caller may not see
 ├── ModelError         an embedding or language model that is missing, refused or broken
 │   └── ModelUnavailable   a remote model that did not answer; trying again later may help
@@ -51,6 +52,10 @@ class DatasetError(OpenbookError):
 
 class PriceError(OpenbookError):
     """A price file that cannot be read."""
+
+
+class ArchiveError(OpenbookError):
+    """An export that cannot be written, or cannot be read back."""
 
 
 class NotFound(OpenbookError):

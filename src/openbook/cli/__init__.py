@@ -1,6 +1,7 @@
 """The command line: the verbs of ``KnowledgeBase``, their output, and nothing else.
 
 documents.py   add, list, show, remove, status
+keeping.py     verify, export, import
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
 editing.py     edit, history, restore
@@ -22,7 +23,7 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, editing, forgetting, measuring, releases
+from openbook.cli import asking, datasets, documents, editing, forgetting, keeping, measuring, releases
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -64,6 +65,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "restore": editing.restore,
     "forget": forgetting.forget,
     "status": documents.status,
+    "verify": keeping.verify,
+    "export": keeping.export,
+    "import": keeping.import_,
     "evaluate": measuring.evaluate,
     "prices": measuring.prices,
     "prefer": measuring.prefer,

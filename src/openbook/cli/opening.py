@@ -17,6 +17,7 @@ from openbook.knowledge_base import open as open_
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
+    from openbook.store.database import Database
 
 Db = Annotated[str | None, typer.Option("--db", help="Folder or postgresql:// URL.", envvar="OPENBOOK_DB")]
 Kb = Annotated[str | None, typer.Option("--kb", help="Name of the knowledge base.")]
@@ -51,6 +52,17 @@ def opened(
         if chosen is not None:
             base.answer_by(chosen.query)
         yield base
+
+
+@contextmanager
+def opened_database(
+    context: typer.Context, db: str | None, kb: str | None, *, create: bool = False
+) -> Iterator[tuple[Database, str]]:
+    """The database, and the name of the knowledge base in it, which need not be one that can be opened."""
+    from openbook.knowledge_base import open_database
+
+    with open_database(db or context.obj["db"], create=create, say=say) as database:
+        yield database, kb or context.obj["kb"] or "default"
 
 
 def questions_of(data: Path, qrels: Path | None = None) -> Dataset:

@@ -160,7 +160,8 @@ class Cluster:
             raise StoreTooNew(
                 f"the data were written by PostgreSQL {major}, and this openbook brings {_MAJOR}",
                 where=str(self.data),
-                do="export them with the openbook that wrote them and import them with this one",
+                do="export them with the openbook that wrote them (openbook export FILE) and import them with this one"
+                " into another folder (openbook --db FOLDER import FILE)",
             )
 
     def _set_up(self, say: Say) -> None:

@@ -17,7 +17,17 @@ from openbook.errors import StoreError
 from openbook.store import vectors
 from openbook.store.database import Connection, Database
 from openbook.store.filter import Filter, filterable, to_sql, tuples
-from openbook.store.keyword import NOWHERE, Change, Changes, KeywordChunk, KeywordView, Position, Question, Weighed
+from openbook.store.keyword import (
+    NOWHERE,
+    Change,
+    Changes,
+    Held,
+    KeywordChunk,
+    KeywordView,
+    Position,
+    Question,
+    Weighed,
+)
 from openbook.types import Chunk, Hit
 
 if TYPE_CHECKING:
@@ -392,6 +402,15 @@ class Index:
         assert row is not None
         rows, indexes, hnsw = map(int, row)
         return {"rows": rows, "hnsw": hnsw, "btrees": indexes - hnsw, "keyword": self._view.bytes_on_disk()}
+
+    def keyword_held(self, access: Sequence[int]) -> Held | None:
+        """What this host's keyword view holds; ``None``: it has none."""
+        return self._view.held(access)
+
+    def rebuild_keyword(self) -> None:
+        """Make this host's keyword view anew, from nothing."""
+        self._view.reset()
+        self._catch_up()
 
     def _where(self, view: View) -> tuple[sql.Composable, list[Any]]:
         if view.filter is None:

@@ -35,14 +35,18 @@ from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from openbook.errors import RecipeError, StoreError
 from openbook.store.filter import Filter, terms, to_tantivy
 from openbook.types import Metadata
 
 if TYPE_CHECKING:
+    import numpy as np
     import tantivy
+    from numpy.typing import NDArray
+
+    IntArray: TypeAlias = NDArray[np.int64]
 
 LANGUAGES = (
     *("arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian"),
@@ -142,6 +146,18 @@ class Change:
 
     document: str
     chunks: Sequence[KeywordChunk] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All that a view holds, to be compared with the database: of each chunk its ``ids``, the ``numbers`` of its
+    document (``document_number``) and its ``access``, int64[n] each; ``documents``, int64[m], those it knows whole."""
+
+    position: Position
+    ids: IntArray
+    numbers: IntArray
+    access: IntArray  # -1: none of those asked for
+    documents: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +423,36 @@ class KeywordView:
             id: Weighed(score, whole.get(places[id][0], nowhere)[1], places[id]) for id, (_, score) in found.items()
         }
 
+    def held(self, access: Sequence[int]) -> Held | None:
+        """Everything in it, with which of the ``access`` sets each chunk has; ``None`` where there is no view, or none
+        that can be read."""
+        import numpy as np
+        from tantivy import Query
+
+        opened = self._current()
+        if opened is None:
+            return None
+        schema = opened.indexes.chunks.schema
+
+        def column(searcher: tantivy.Searcher, query: tantivy.Query, *fields: str) -> list[IntArray]:
+            # Sorted by id: where a chunk lies says nothing.
+            found = [address for _, address in searcher.search(query, max(1, searcher.num_docs), count=False).hits]
+            values = [np.array(searcher.fast_field_values(field, found), dtype=np.int64) for field in fields]
+            order = np.argsort(values[0], kind="stable")
+            return [each[order] for each in values]
+
+        try:
+            with _damage_told():
+                ids, numbers = column(opened.chunks, Query.all_query(), "id", "number")
+                of = np.full(len(ids), -1, dtype=np.int64)
+                for number in access:
+                    (those,) = column(opened.chunks, Query.term_query(schema, "access", number), "id")
+                    of[np.isin(ids, those)] = number
+                (documents,) = column(opened.documents, Query.all_query(), "number")
+        except _Damaged:
+            return None
+        return Held(opened.state.position, ids, numbers, of, documents)
+
     def _terms(
         self, words: Sequence[str], all_words: Sequence[str], question: str
     ) -> tuple[tuple[tuple[str, str], float], ...]:
@@ -492,7 +538,7 @@ class KeywordView:
                 values = [words for words in read if 0 < len(words) <= LONGEST_VALUE]
             entry = Document()
             entry.add_integer("id", chunk.id)
-            entry.add_integer("number", _number(change.document))
+            entry.add_integer("number", document_number(change.document))
             entry.add_integer("ordinal", ordinal)
             entry.add_text("document", change.document)
             _add_words(entry, _body(chunk))
@@ -683,7 +729,7 @@ def _whole(document: str, chunks: Sequence[KeywordChunk]) -> tantivy.Document:
     from tantivy import Document
 
     entry = Document()
-    entry.add_integer("number", _number(document))
+    entry.add_integer("number", document_number(document))
     entry.add_text("document", document)
     _add_words(entry, "\n".join((chunks[0].title, *(chunk.text for chunk in chunks))))
     return entry
@@ -696,7 +742,7 @@ def _add_words(entry: tantivy.Document, text: str) -> None:
         entry.add_text("identifier", identifier)
 
 
-def _number(document: str) -> int:
+def document_number(document: str) -> int:
     """A document as 63 bits, which tantivy keeps in a column; two of a million meet once in 18 million times."""
     return int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "big") >> 1
 
