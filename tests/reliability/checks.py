@@ -1,0 +1,195 @@
+"""What must hold of a knowledge base after every kill: the ledger is kept, and nothing is half there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from psycopg import sql
+from tests.reliability.documents import WORD, Face, Ledger, Seen, canaries, document
+
+from openbook.knowledge_base import KnowledgeBase
+from openbook.types import Document, Hit
+
+MOST = 5_000
+"""Chunks at most; the harness keeps fewer."""
+
+Kind = Literal["lost", "half-visible", "returned", "not opened", "invariant", "pointer", "left behind", "client"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that must never be. ``kind``: an acknowledged write lost, a document half there, one back that was
+    removed or forgotten, a store that does not open, an invariant of the tables, a pointer nobody set, a forgotten
+    token that is still in a file, or what a client itself saw go wrong."""
+
+    kind: Kind
+    what: str
+
+
+def census(kb: KnowledgeBase, as_: Sequence[str] | None = None) -> dict[str, list[Hit]]:
+    """Every chunk that a search finds, by source."""
+    found: dict[str, list[Hit]] = {}
+    hits = kb.search(WORD, MOST, as_=as_, record=False).hits
+    assert len(hits) < MOST, "more chunks than a census sees"
+    for hit in hits:
+        found.setdefault(hit.source, []).append(hit)
+    return found
+
+
+def looks(source: str, hits: Sequence[Hit], known: Iterable[Face]) -> tuple[Seen, list[str]]:
+    """The face that a document's hits have, and what is wrong with them."""
+    first = hits[0]
+    face = next((f for f in known if _alike(document(source, f), first.title, first.metadata)), None)
+    if face is None:
+        return None, [f"{source}: was never to look like {first.title!r}, {dict(first.metadata)}"]
+    meant = document(source, face)
+    wrong = []
+    if len({(hit.document, hit.version, hit.title, str(hit.metadata)) for hit in hits}) > 1:
+        wrong.append(f"{source}: its hits are of several states")
+    if len({(hit.chunk.start, hit.chunk.end) for hit in hits}) < len(hits):
+        wrong.append(f"{source}: a chunk is there twice")
+    if any(meant.text[hit.chunk.start : hit.chunk.end] != hit.chunk.text for hit in hits):
+        wrong.append(f"{source}: a chunk is not its text")
+    covered = {at for hit in hits for at in range(hit.chunk.start, hit.chunk.end)}
+    if any(not character.isspace() and at not in covered for at, character in enumerate(meant.text)):
+        wrong.append(f"{source}: a chunk is missing")
+    for side in ("dense", "keyword"):
+        if any(side not in hit.stages for hit in hits):
+            wrong.append(f"{source}: not all of it is in {side} search")
+    return face, wrong
+
+
+def _alike(meant: Document, title: str, metadata: Mapping[str, object]) -> bool:
+    return meant.title == title and dict(meant.metadata) == dict(metadata)
+
+
+def faults(kb: KnowledgeBase, ledgers: Sequence[Ledger]) -> tuple[list[Fault], dict[str, Seen]]:
+    """What is wrong with a knowledge base of which these ledgers tell, while nobody changes it; and what is there."""
+    found: list[Fault] = []
+    faces = {source: seen for ledger in ledgers for source, seen in ledger.faces.items()}
+    known = {source: them for ledger in ledgers for source, them in ledger.history.items()}
+    truth: dict[str, Seen] = {}
+    rows = kb.list()
+    texts = kb.texts([row["document"] for row in rows])
+    for row in rows:
+        source = row["source"]
+        face = next(
+            (f for f in known.get(source, ()) if _alike(document(source, f), row["title"], row["metadata"])), None
+        )
+        if face is None:
+            found.append(Fault("returned", f"{source}: nobody wrote {row['title']!r}, {row['metadata']}"))
+            continue
+        meant = document(source, face)
+        if meant.text != texts[row["document"]] or meant.access != tuple(row["access"]):
+            found.append(Fault("half-visible", f"{source}: its text or access is not of {face}"))
+        truth[source] = face
+    found += _against_ledger(faces, truth)
+    for ledger in ledgers:
+        found += [Fault("half-visible", line) for line in _halves(ledger, truth)]
+
+    visible = census(kb)
+    for source, hits in visible.items():
+        face, wrong = looks(source, hits, known.get(source, ()))
+        found += [Fault("half-visible", line) for line in wrong]
+        if face != truth.get(source) and not wrong:
+            found.append(Fault("half-visible", f"{source}: search finds {face}, the list says {truth.get(source)}"))
+    found += [Fault("half-visible", f"{source}: in no search") for source in truth if source not in visible]
+    for audience in ("public", "group:hr", "group:it"):
+        may = {source for source, face in truth.items() if face and {audience, "public"} & set(face.access)}
+        does = set(census(kb, [audience]))
+        if may != does:
+            found.append(Fault("half-visible", f"{audience} finds {sorted(does ^ may)} wrongly, or not"))
+    found += [Fault("invariant", line) for line in invariants(kb)]
+    live = {name for ledger in ledgers for name in ledger.live}
+    if kb.release not in live:
+        found.append(Fault("pointer", f"{kb.release} is live, where it may be {sorted(live)}"))
+    return found, truth
+
+
+def _against_ledger(faces: Mapping[str, set[Seen]], truth: Mapping[str, Seen]) -> list[Fault]:
+    found = []
+    for source, possible in faces.items():
+        seen = truth.get(source)
+        if seen in possible:
+            continue
+        kind: Kind = "returned" if possible == {None} else "lost"
+        found.append(Fault(kind, f"{source}: is {seen}, where it may be {possible}"))
+    return found
+
+
+def _halves(ledger: Ledger, truth: Mapping[str, Seen]) -> list[str]:
+    """Operations of which a part was done: all documents of one are old, or all are new."""
+    halves = []
+    later: set[str] = set()
+    for operation, before in reversed(ledger.unsure):
+        mine = {source: face for source, face in operation.faces.items() if source not in later}
+        later |= set(operation.faces)
+        new = {source for source, face in mine.items() if truth.get(source) == face and face not in before[source]}
+        old = {source for source, face in mine.items() if truth.get(source) != face}
+        if new and old:
+            halves.append(f"{operation.verb} is done for {sorted(new)} and not for {sorted(old)}")
+    return halves
+
+
+# What the tables hold at every moment, whoever died when; each statement finds the rows that break it.
+_RULES = {
+    "a chunk of a document that is removed, or of another version": (
+        "SELECT d.source FROM {chunks} c JOIN openbook.document d ON d.id = c.document"
+        " WHERE d.removed IS NOT NULL OR d.version <> c.version"
+    ),
+    "a chunk with another access than its document": (
+        "SELECT d.source FROM {chunks} c JOIN openbook.document d ON d.id = c.document WHERE d.access <> c.access"
+    ),
+    "a chunk without a vector": "SELECT c.document::text FROM {chunks} c WHERE c.vector IS NULL",
+    "two chunks in one place": (
+        'SELECT c.document::text FROM {chunks} c GROUP BY c.document, c.start, c."end" HAVING count(*) > 1'
+    ),
+    "a document without its version": (
+        "SELECT d.source FROM openbook.document d LEFT JOIN openbook.version v"
+        " ON v.document = d.id AND v.version = d.version WHERE v.document IS NULL"
+    ),
+    "a document with text and without chunks": (
+        "SELECT d.source FROM openbook.document d WHERE d.removed IS NULL AND d.kb = {kb}"
+        " AND NOT EXISTS (SELECT FROM {chunks} c WHERE c.document = d.id)"
+    ),
+    "an attribute of a removed document, or with another access": (
+        "SELECT d.source FROM openbook.attribute a JOIN openbook.document d ON d.id = a.document"
+        " WHERE d.removed IS NOT NULL OR d.access <> a.access"
+    ),
+    "a change that is ahead of the position": (
+        "SELECT c.document::text FROM openbook.change c JOIN openbook.knowledge_base k ON k.id = c.kb"
+        " WHERE c.position > k.position"
+    ),
+    "a document without a change": (
+        "SELECT d.source FROM openbook.document d LEFT JOIN openbook.change c ON c.document = d.id AND c.kb = d.kb"
+        " WHERE c.document IS NULL"
+    ),
+}
+
+
+def invariants(kb: KnowledgeBase) -> list[str]:
+    """The rules that the tables break, one line each."""
+    broken = []
+    with kb.database.snapshot(None) as connection:
+        for rule, statement in _RULES.items():
+            rows = connection.execute(sql.SQL(statement).format(chunks=kb.index.table, kb=kb.kb)).fetchall()
+            if rows:
+                broken.append(f"{rule}: {len(rows)}, such as {rows[0][0]}")
+    return broken
+
+
+def left_behind(folder: Path, sources: Mapping[str, Iterable[Face]]) -> list[Fault]:
+    """Tokens of forgotten documents that stand in a file of the data folder, in whatever form it keeps text."""
+    wanted = {token.encode(): source for source, faces in sources.items() for token in canaries(source, faces)}
+    found = []
+    for path in folder.rglob("*"):
+        if not path.is_file() or path.is_symlink() or not wanted:
+            continue
+        content = path.read_bytes()
+        for token, source in wanted.items():
+            if token in content:
+                found.append(Fault("left behind", f"{source}: {token.decode()} stands in {path.relative_to(folder)}"))
+    return found

@@ -1,0 +1,212 @@
+"""The documents that the harness writes, and what it knows of them: every one is made of its source and a ``Face``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tests.embed.loopback import Server
+
+from openbook.recipe import IndexHalf, OpenAIEmbedder, QueryHalf, Recipe, StructureChunker
+from openbook.types import Document
+
+WORD = "register"
+"""In every title, and so in the words of every chunk: one question finds them all."""
+
+_VOCABULARY = [
+    "amber",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "harbour",
+    "inlet",
+    "jetty",
+    "knoll",
+    "lagoon",
+    "meadow",
+    "notch",
+    "orchard",
+]
+READERS = (("public",), ("group:hr",), ("group:it", "user:ann"))
+"""Who may read a document: one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a document looks like: ``revision`` tells its title and text, ``note`` its metadata and access."""
+
+    revision: int
+    note: int
+
+    @property
+    def access(self) -> tuple[str, ...]:
+        return READERS[self.note % len(READERS)]
+
+
+Seen = Face | None
+"""``None``: it is in no search."""
+
+
+def canary(*what: object) -> str:
+    """A token that stands nowhere else."""
+    return "z" + hashlib.sha256(repr(what).encode()).hexdigest()[:20]
+
+
+def document(source: str, face: Face) -> Document:
+    """One to four sections of a heading and a sentence, each with a canary of its own."""
+    digest = hashlib.sha256(f"{source} {face.revision}".encode()).digest()
+    sections = []
+    for part in range(1 + digest[0] % 4):
+        words = " ".join(_VOCABULARY[byte % len(_VOCABULARY)] for byte in digest[part * 6 + 1 : part * 6 + 7])
+        sections.append(f"## Part {part}\n\n{words} {canary(source, face.revision, part)}.")
+    return Document(
+        source=source,
+        text="\n\n".join(sections) + "\n",
+        title=f"{WORD} {canary(source, face.revision)}",
+        metadata={"note": face.note, "stamp": canary(source, "note", face.note)},
+        access=face.access,
+    )
+
+
+def canaries(source: str, faces: Iterable[Face]) -> list[str]:
+    """Everything that tells of these faces, in text, title, metadata and source."""
+    found = {source}
+    for face in faces:
+        found |= {canary(source, face.revision), canary(source, "note", face.note)}
+        found |= {canary(source, face.revision, part) for part in range(4)}
+    return sorted(found)
+
+
+class Embeddings(Server):
+    """Vectors that are the sum of their words': texts with words in common lie near each other."""
+
+    def vector(self, text: str, dimension: int) -> list[float]:
+        words = [hashlib.sha256(word.encode()).digest() for word in text.lower().split()] or [bytes(8)]
+        seeds = [int.from_bytes(word[:8], "big") for word in words]
+        total = np.sum([np.random.default_rng([seed, dimension]).normal(size=dimension) for seed in seeds], axis=0)
+        return [float(x) for x in total]
+
+
+def recipe(url: str, dimension: int = 32, *, target_tokens: int = 16) -> Recipe:
+    """How the harness reads: chunks of a section, a cheap model, every chunk a hit of its own."""
+    return Recipe(
+        index=IndexHalf(
+            chunk=StructureChunker(target_tokens=target_tokens, max_tokens=64),
+            embed=OpenAIEmbedder(model="words", base_url=url, dimensions=dimension),
+            neighbours=0.0,
+        ),
+        query=QueryHalf(merge=0),
+    )
+
+
+# --- what may be there ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Operation:
+    """What a client said it would do: the face that each source is to have after it."""
+
+    verb: str
+    faces: Mapping[str, Seen]
+    live: str | None = None  # the release that is to answer
+
+    def to_json(self) -> dict[str, Any]:
+        faces = {source: _plain(face) for source, face in self.faces.items()}
+        return {"verb": self.verb, "faces": faces, "live": self.live}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Operation:
+        return cls(told["verb"], {source: _face(face) for source, face in told["faces"].items()}, told["live"])
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What may be found of each source. An acknowledged operation leaves one possibility; one of which the client never
+    heard, the former ones and its own."""
+
+    faces: dict[str, set[Seen]] = field(default_factory=dict)
+    history: dict[str, set[Face]] = field(default_factory=dict)
+    """Every face that a source was ever to have."""
+    forgotten: set[str] = field(default_factory=set)
+    """Sources whose every trace is to be gone: they are never used again."""
+    live: set[str] = field(default_factory=lambda: {"r1"})
+    unsure: list[tuple[Operation, dict[str, set[Seen]]]] = field(default_factory=list)
+    """Operations without an acknowledgement, each with what was possible before it."""
+    next: int = 0
+    """No revision, note or source is used twice."""
+
+    def begin(self, operation: Operation) -> None:
+        before = {source: set(self.faces.get(source, {None})) for source in operation.faces}
+        self.unsure.append((operation, before))
+        for source, face in operation.faces.items():
+            self.faces.setdefault(source, {None}).add(face)
+            if face is not None:
+                self.history.setdefault(source, set()).add(face)
+                self.next = max(self.next, face.revision + 1, face.note + 1)
+        if operation.live:
+            self.live.add(operation.live)
+
+    def acknowledge(self) -> None:
+        """The operation that was begun last is done."""
+        operation, _ = self.unsure.pop()
+        for source, face in operation.faces.items():
+            self.faces[source] = {face}
+            # What an earlier one may have left of it is superseded.
+            self.unsure = [(other, before) for other, before in self.unsure if source not in other.faces]
+        if operation.live:
+            self.live = {operation.live}
+        if operation.verb == "forget":
+            self.forgotten |= set(operation.faces)
+
+    def refuse(self) -> None:
+        """The operation that was begun last was turned down: nothing has changed."""
+        operation, before = self.unsure.pop()
+        self.faces.update(before)
+
+    def settle(self, found: Mapping[str, Seen], live: str) -> None:
+        """What was looked at and found right is what there is."""
+        self.faces = {source: {found.get(source)} for source in self.faces}
+        self.live = {live}
+        self.unsure.clear()
+
+    def present(self) -> list[str]:
+        """Sources that are surely there, in the order in which they came."""
+        return [source for source, faces in self.faces.items() if None not in faces]
+
+    def absent(self) -> list[str]:
+        """Sources that were there, are surely not, and may come again."""
+        return [s for s, faces in self.faces.items() if faces == {None} and s not in self.forgotten]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "faces": {source: [_plain(face) for face in faces] for source, faces in self.faces.items()},
+            "history": {source: [_plain(face) for face in faces] for source, faces in self.history.items()},
+            "forgotten": sorted(self.forgotten),
+            "live": sorted(self.live),
+            "next": self.next,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Ledger:
+        """What was unsure is not carried over: a ledger is handed on when it is settled."""
+        return cls(
+            faces={source: {_face(face) for face in faces} for source, faces in told["faces"].items()},
+            history={s: {f for f in map(_face, faces) if f} for s, faces in told["history"].items()},
+            forgotten=set(told["forgotten"]),
+            live=set(told["live"]),
+            next=told["next"],
+        )
+
+
+def _plain(face: Seen) -> list[int] | None:
+    return None if face is None else [face.revision, face.note]
+
+
+def _face(told: list[int] | None) -> Seen:
+    return None if told is None else Face(*told)

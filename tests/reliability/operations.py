@@ -1,0 +1,180 @@
+"""What a client of the harness does, at random, and how it tells of it: a verb is a function of ``Client``.
+
+The journal is written before an operation begins and when it was acknowledged. Whoever reads it after the client was
+killed knows what must be there, and what may be. It is written without a sync: what a process has handed to the kernel
+outlives the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.reliability.checks import census, looks
+from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document, recipe
+
+import openbook
+from openbook.errors import StoreError
+from openbook.knowledge_base import KnowledgeBase
+
+MOST_SOURCES = 20
+"""Of one client. Few, so that each is edited, removed and brought back often."""
+
+
+class Journal:
+    """An append-only file of JSON lines: what one client was about to do, and what became of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def write(self, **entry: Any) -> None:
+        os.write(self._file, json.dumps(entry).encode() + b"\n")
+
+
+class Client:
+    """One process at work on one knowledge base; the sources it writes are its own."""
+
+    def __init__(self, folder: Path, url: str, name: str, ledger: Ledger, journal: Journal, random: Random) -> None:
+        self.folder, self.url, self.name = folder, url, name
+        self.ledger, self.journal, self.random = ledger, journal, random
+        self.kb = self.open()
+
+    def open(self) -> KnowledgeBase:
+        return openbook.open(self.folder, recipe=recipe(self.url))
+
+    @contextmanager
+    def intends(self, verb: str, faces: Mapping[str, Seen], live: str | None = None) -> Iterator[None]:
+        """An operation that is to leave these sources with these faces."""
+        operation = Operation(verb, faces, live)
+        self.journal.write(begin=operation.to_json())
+        self.ledger.begin(operation)
+        yield  # an error leaves it unsure
+        self.journal.write(done=verb)
+        self.ledger.acknowledge()
+
+    def step(self) -> None:
+        """One operation, by chance. What the store could not do is told in the journal, and the next one follows."""
+        (verb,) = self.random.choices(list(OPERATIONS), [weight for weight, _ in OPERATIONS.values()])
+        try:
+            OPERATIONS[verb][1](self)
+        except StoreError as error:
+            self.journal.write(refused=verb, error=f"{type(error).__name__}: {error}")
+        except Exception:
+            self.journal.write(wrong=f"{verb}: {traceback.format_exc()}")
+
+    def some(self, sources: Iterable[str], most: int = 3) -> list[str]:
+        choice = list(sources)
+        return self.random.sample(choice, min(len(choice), self.random.randint(1, most)))
+
+    def new_source(self) -> str:
+        self.ledger.next += 1
+        return f"{self.name}-{self.ledger.next}-{canary(self.name, self.ledger.next)}"
+
+    def new_faces(self, sources: Iterable[str]) -> dict[str, Face]:
+        """For each source a text and metadata that it never had; open to the same readers, since ``add`` says so of
+        all that it is given."""
+        readers = self.random.randrange(len(READERS))
+        faces = {}
+        for source in sources:
+            self.ledger.next += 1
+            faces[source] = Face(self.ledger.next, len(READERS) * self.ledger.next + readers)
+        return faces
+
+    def put(self, verb: str, faces: Mapping[str, Face]) -> None:
+        if faces:
+            with self.intends(verb, faces):
+                access = next(iter(faces.values())).access
+                self.kb.add(*(document(source, face) for source, face in faces.items()), access=access)
+
+
+def add(client: Client) -> None:
+    if len(client.ledger.present()) < MOST_SOURCES:
+        client.put("add", client.new_faces([client.new_source() for _ in range(client.random.randint(1, 3))]))
+
+
+def put_back(client: Client) -> None:
+    """Removed documents are added anew, with another text."""
+    client.put("put back", client.new_faces(client.some(client.ledger.absent())))
+
+
+def rewrite(client: Client) -> None:
+    """Other texts; also where an earlier operation left it open what is there."""
+    either = [s for s, faces in client.ledger.faces.items() if faces != {None} and s not in client.ledger.forgotten]
+    client.put("rewrite", client.new_faces(client.some(either)))
+
+
+def annotate(client: Client) -> None:
+    """Other metadata and access; the text stays."""
+    known = [source for source in client.ledger.present() if len(client.ledger.faces[source]) == 1]
+    faces = {}
+    for source, face in client.new_faces(client.some(known)).items():
+        (now,) = client.ledger.faces[source]
+        assert now is not None
+        faces[source] = replace(face, revision=now.revision)
+    client.put("annotate", faces)
+
+
+def remove(client: Client) -> None:
+    sources = client.some(client.ledger.present())
+    if sources:
+        with client.intends("remove", dict.fromkeys(sources)):
+            client.kb.remove(*sources)
+
+
+def search(client: Client) -> None:
+    """What this client wrote it reads: the others' documents are in motion."""
+    found = census(client.kb)
+    for source, possible in client.ledger.faces.items():
+        hits = found.get(source)
+        if hits is None:
+            seen, wrong = None, []
+        else:
+            seen, wrong = looks(source, hits, client.ledger.history.get(source, ()))
+        if seen not in possible:
+            wrong = [f"{source}: is {seen}, where it may be {possible}", *wrong]
+        for line in wrong:
+            client.journal.write(wrong=f"search: {line}")
+
+
+def reopen(client: Client) -> None:
+    client.kb.close()
+    client.kb = client.open()
+
+
+OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
+    "add": (4, add),
+    "put back": (2, put_back),
+    "rewrite": (4, rewrite),
+    "annotate": (2, annotate),
+    "remove": (2, remove),
+    "search": (2, search),
+    "reopen": (0.3, reopen),
+}
+"""Verb → how often, and what it does."""
+
+
+def read(journal: Path, ledger: Ledger) -> tuple[int, int, list[str], list[str]]:
+    """Bring a ledger to where a journal ends: operations begun and acknowledged, what was refused, what went wrong."""
+    begun = done = 0
+    refused, wrong = [], []
+    for line in journal.read_text().splitlines():
+        entry = json.loads(line)
+        if "begin" in entry:
+            ledger.begin(Operation.from_json(entry["begin"]))
+            begun += 1
+        elif "done" in entry:
+            ledger.acknowledge()
+            done += 1
+        elif "refused" in entry:
+            refused.append(f"{entry['refused']}: {entry['error']}")
+        else:
+            wrong.append(entry["wrong"])
+    return begun, done, refused, wrong
