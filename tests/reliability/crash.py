@@ -24,7 +24,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from random import Random
 from typing import IO
 
 from tests.reliability.checks import Fault, faults
-from tests.reliability.documents import Embeddings, Ledger, recipe
+from tests.reliability.documents import Ledger, embeddings, recipe
 from tests.reliability.operations import read
 
 import openbook
@@ -243,18 +242,6 @@ def _wait(pids: list[int], seconds: float) -> None:
             select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
         finally:
             os.close(handle)
-
-
-@contextlib.contextmanager
-def embeddings():  # type: ignore[no-untyped-def]
-    """The address of a model's server that runs as long as the block."""
-    server = Embeddings()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.url
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,23 +18,10 @@ from openbook.types import Document
 WORD = "register"
 """In every title, and so in the words of every chunk: one question finds them all."""
 
-_VOCABULARY = [
-    "amber",
-    "basin",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "harbour",
-    "inlet",
-    "jetty",
-    "knoll",
-    "lagoon",
-    "meadow",
-    "notch",
-    "orchard",
-]
+_VOCABULARY = (
+    *("amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "harbour"),
+    *("inlet", "jetty", "knoll", "lagoon", "meadow", "notch", "orchard"),
+)
 READERS = (("public",), ("group:hr",), ("group:it", "user:ann"))
 """Who may read a document: one of these."""
 
@@ -91,6 +80,18 @@ class Embeddings(Server):
         seeds = [int.from_bytes(word[:8], "big") for word in words]
         total = np.sum([np.random.default_rng([seed, dimension]).normal(size=dimension) for seed in seeds], axis=0)
         return [float(x) for x in total]
+
+
+@contextmanager
+def embeddings() -> Iterator[str]:
+    """The address of a model's server that runs as long as the block."""
+    server = Embeddings()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.url
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def recipe(url: str, dimension: int = 32, *, target_tokens: int = 16) -> Recipe:
@@ -163,11 +164,6 @@ class Ledger:
             self.live = {operation.live}
         if operation.verb == "forget":
             self.forgotten |= set(operation.faces)
-
-    def refuse(self) -> None:
-        """The operation that was begun last was turned down: nothing has changed."""
-        operation, before = self.unsure.pop()
-        self.faces.update(before)
 
     def settle(self, found: Mapping[str, Seen], live: str) -> None:
         """What was looked at and found right is what there is."""

@@ -18,9 +18,8 @@ from random import Random
 from typing import Any
 
 from tests.reliability.checks import census, looks
-from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document, recipe
+from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document
 
-import openbook
 from openbook.errors import StoreError
 from openbook.knowledge_base import KnowledgeBase
 
@@ -42,13 +41,12 @@ class Journal:
 class Client:
     """One process at work on one knowledge base; the sources it writes are its own."""
 
-    def __init__(self, folder: Path, url: str, name: str, ledger: Ledger, journal: Journal, random: Random) -> None:
-        self.folder, self.url, self.name = folder, url, name
+    def __init__(
+        self, open: Callable[[], KnowledgeBase], name: str, ledger: Ledger, journal: Journal, random: Random
+    ) -> None:
+        self.open, self.name = open, name
         self.ledger, self.journal, self.random = ledger, journal, random
-        self.kb = self.open()
-
-    def open(self) -> KnowledgeBase:
-        return openbook.open(self.folder, recipe=recipe(self.url))
+        self.kb = open()
 
     @contextmanager
     def intends(self, verb: str, faces: Mapping[str, Seen], live: str | None = None) -> Iterator[None]:
