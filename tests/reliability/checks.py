@@ -11,6 +11,7 @@ from psycopg import sql
 from tests.reliability.documents import WORD, Face, Ledger, Seen, canaries, document
 
 from openbook.knowledge_base import KnowledgeBase
+from openbook.store.index import Index
 from openbook.types import Document, Hit
 
 MOST = 5_000
@@ -90,23 +91,35 @@ def faults(kb: KnowledgeBase, ledgers: Sequence[Ledger]) -> tuple[list[Fault], d
     for ledger in ledgers:
         found += [Fault("half-visible", line) for line in _halves(ledger, truth)]
 
-    visible = census(kb)
-    for source, hits in visible.items():
-        face, wrong = looks(source, hits, known.get(source, ()))
-        found += [Fault("half-visible", line) for line in wrong]
-        if face != truth.get(source) and not wrong:
-            found.append(Fault("half-visible", f"{source}: search finds {face}, the list says {truth.get(source)}"))
-    found += [Fault("half-visible", f"{source}: in no search") for source in truth if source not in visible]
+    found += _in_search(kb, truth, known)
+    behind = kb.behind()
+    for release in kb.releases():
+        # Whatever is whole can answer at once, and finds the same.
+        if release.state in ("previous", "ready") and not behind[release.name]:
+            other = KnowledgeBase(kb.database, kb.name, release=release.name)
+            found += [Fault(one.kind, f"{release.name}: {one.what}") for one in _in_search(other, truth, known)]
     for audience in ("public", "group:hr", "group:it"):
         may = {source for source, face in truth.items() if face and {audience, "public"} & set(face.access)}
         does = set(census(kb, [audience]))
         if may != does:
             found.append(Fault("half-visible", f"{audience} finds {sorted(does ^ may)} wrongly, or not"))
     found += [Fault("invariant", line) for line in invariants(kb)]
-    live = {name for ledger in ledgers for name in ledger.live}
-    if kb.release not in live:
-        found.append(Fault("pointer", f"{kb.release} is live, where it may be {sorted(live)}"))
+    if kb.release not in ledgers[0].live:  # only the first client turns the pointer
+        found.append(Fault("pointer", f"{kb.release} is live, where it may be {sorted(ledgers[0].live)}"))
     return found, truth
+
+
+def _in_search(kb: KnowledgeBase, truth: Mapping[str, Seen], known: Mapping[str, Iterable[Face]]) -> list[Fault]:
+    """Where search does not find what is there: whole, once, and by both its sides."""
+    lines = []
+    visible = census(kb)
+    for source, hits in visible.items():
+        face, wrong = looks(source, hits, known.get(source, ()))
+        lines += wrong
+        if face != truth.get(source) and not wrong:
+            lines.append(f"{source}: search finds {face}, the list says {truth.get(source)}")
+    lines += [f"{source}: in no search" for source in truth if source not in visible]
+    return [Fault("half-visible", line) for line in lines]
 
 
 def _against_ledger(faces: Mapping[str, set[Seen]], truth: Mapping[str, Seen]) -> list[Fault]:
@@ -134,8 +147,9 @@ def _halves(ledger: Ledger, truth: Mapping[str, Seen]) -> list[str]:
     return halves
 
 
-# What the tables hold at every moment, whoever died when; each statement finds the rows that break it.
-_RULES = {
+# What the tables hold at every moment, whoever died when; each statement finds the rows that break it. The first ones
+# are asked of every index that is kept.
+_INDEX_RULES = {
     "a chunk of a document that is removed, or of another version": (
         "SELECT d.source FROM {chunks} c JOIN openbook.document d ON d.id = c.document"
         " WHERE d.removed IS NOT NULL OR d.version <> c.version"
@@ -147,13 +161,28 @@ _RULES = {
     "two chunks in one place": (
         'SELECT c.document::text FROM {chunks} c GROUP BY c.document, c.start, c."end" HAVING count(*) > 1'
     ),
+    "a document that was read, and has no chunks": (
+        "SELECT i.document::text FROM openbook.indexed i WHERE i.index = {index}"
+        " AND NOT EXISTS (SELECT FROM {chunks} c WHERE c.document = i.document)"
+    ),
+    "chunks of a document that was not read": (
+        "SELECT c.document::text FROM {chunks} c LEFT JOIN openbook.indexed i"
+        " ON i.index = {index} AND i.document = c.document AND i.version = c.version WHERE i.document IS NULL"
+    ),
+}
+_RULES = {
+    "a document that the live index has not read": (
+        "SELECT d.source FROM openbook.document d LEFT JOIN openbook.indexed i"
+        " ON i.document = d.id AND i.version = d.version AND i.index = {index}"
+        " WHERE d.removed IS NULL AND d.kb = {kb} AND i.document IS NULL"
+    ),
+    "a reading of a removed document, or of another version": (
+        "SELECT d.source FROM openbook.indexed i JOIN openbook.document d ON d.id = i.document"
+        " WHERE d.removed IS NOT NULL OR d.version <> i.version"
+    ),
     "a document without its version": (
         "SELECT d.source FROM openbook.document d LEFT JOIN openbook.version v"
         " ON v.document = d.id AND v.version = d.version WHERE v.document IS NULL"
-    ),
-    "a document with text and without chunks": (
-        "SELECT d.source FROM openbook.document d WHERE d.removed IS NULL AND d.kb = {kb}"
-        " AND NOT EXISTS (SELECT FROM {chunks} c WHERE c.document = d.id)"
     ),
     "an attribute of a removed document, or with another access": (
         "SELECT d.source FROM openbook.attribute a JOIN openbook.document d ON d.id = a.document"
@@ -167,6 +196,11 @@ _RULES = {
         "SELECT d.source FROM openbook.document d LEFT JOIN openbook.change c ON c.document = d.id AND c.kb = d.kb"
         " WHERE c.document IS NULL"
     ),
+    "a table of chunks without an index": (
+        "SELECT relname FROM pg_class WHERE relnamespace = 'openbook'::regnamespace AND relkind = 'r'"
+        " AND relname ~ '^chunk_[0-9]+$'"
+        " AND NOT EXISTS (SELECT FROM openbook.index i WHERE relname = 'chunk_' || i.id)"
+    ),
 }
 
 
@@ -174,10 +208,14 @@ def invariants(kb: KnowledgeBase) -> list[str]:
     """The rules that the tables break, one line each."""
     broken = []
     with kb.database.snapshot(None) as connection:
-        for rule, statement in _RULES.items():
-            rows = connection.execute(sql.SQL(statement).format(chunks=kb.index.table, kb=kb.kb)).fetchall()
+        kept = Index.kept(connection, kb.database, kb.kb)
+        asked = [(rule, statement, index) for rule, statement in _INDEX_RULES.items() for index in kept]
+        asked += [(rule, statement, kb.index) for rule, statement in _RULES.items()]
+        for rule, statement, index in asked:
+            named = sql.SQL(statement).format(chunks=index.table, index=index.id, kb=kb.kb)
+            rows = connection.execute(named).fetchall()
             if rows:
-                broken.append(f"{rule}: {len(rows)}, such as {rows[0][0]}")
+                broken.append(f"index {index.id}: {rule}: {len(rows)}, such as {rows[0][0]}")
     return broken
 
 

@@ -32,7 +32,7 @@ from random import Random
 from typing import IO
 
 from tests.reliability.checks import Fault, faults
-from tests.reliability.documents import Ledger, embeddings, recipe
+from tests.reliability.documents import Ledger, embeddings, opened
 from tests.reliability.operations import read
 
 import openbook
@@ -113,6 +113,7 @@ class Torture:
         """One kill and its checks; what is wrong."""
         how = self.random.choices(list(HOW), list(HOW.values()))[0]
         count = self.random.choice((1, 2))
+        at_work = self.random.random() < 0.75  # else it may be killed while it opens
         delay = self.random.uniform(0.02, LONGEST)
         journals = [self.folder / f"journal-{self.rounds}-{n}" for n in range(count)]
         die_at = self.random.randint(1, 400) if how == "exchange" else 0
@@ -126,6 +127,8 @@ class Torture:
         if how == "exchange":
             _wait(clients[:1], 3 * LONGEST)
         else:
+            if at_work:
+                _until_written(journals, 10 * LONGEST)
             time.sleep(delay)
         server = processes(_tag(self.db))
         postmaster = [pid for pid in server if _is_postmaster(pid)]
@@ -190,11 +193,15 @@ class Torture:
                 found += [Fault("client", f"refused though its server was not touched: {line}") for line in refused]
         start = time.monotonic()
         try:
-            kb = openbook.open(self.db, recipe=recipe(self.url))
+            kb = opened(self.db, self.url)
         except OpenbookError as error:
             return [*found, Fault("not opened", str(error))]
         self.tally.slowest_open = max(self.tally.slowest_open, time.monotonic() - start)
         with kb:
+            half = [release.recipe for release in kb.releases() if release.state == "building"]
+            if self.random.random() < 0.5:  # what a kill left of a build is gone on with, here or by a client
+                for one in half:
+                    kb.build(one)
             wrong_now, truth = faults(kb, self.ledgers)
             found += wrong_now
             for ledger in self.ledgers:
@@ -228,6 +235,12 @@ def _is_postmaster(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return "\0-D\0" in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     return False
+
+
+def _until_written(files: list[Path], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(file.stat().st_size == 0 for file in files) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _wait(pids: list[int], seconds: float) -> None:

@@ -7,11 +7,15 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tests.embed.loopback import Server
 
+import openbook
+from openbook.errors import NotFound
+from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, OpenAIEmbedder, QueryHalf, Recipe, StructureChunker
 from openbook.types import Document
 
@@ -104,6 +108,21 @@ def recipe(url: str, dimension: int = 32, *, target_tokens: int = 16) -> Recipe:
         ),
         query=QueryHalf(merge=0),
     )
+
+
+def recipes(url: str) -> list[Recipe]:
+    """Of releases: other models, other chunks, and one that only answers otherwise."""
+    first = recipe(url)
+    asked_otherwise = first.model_copy(update={"query": first.query.model_copy(update={"candidates": 400})})
+    return [recipe(url, 24), recipe(url, 48, target_tokens=24), asked_otherwise, recipe(url, target_tokens=32)]
+
+
+def opened(db: Path, url: str) -> KnowledgeBase:
+    """A knowledge base whose first release is by ``recipe``, whichever one answers by now."""
+    try:
+        return openbook.open(db, create=False)
+    except NotFound:
+        return openbook.open(db, recipe=recipe(url))
 
 
 # --- what may be there ------------------------------------------------------------------------------------------------

@@ -18,10 +18,12 @@ from random import Random
 from typing import Any
 
 from tests.reliability.checks import census, looks
-from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document
+from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document, recipes
 
 from openbook.errors import StoreError
 from openbook.knowledge_base import KnowledgeBase
+
+MOST_RELEASES = 4
 
 MOST_SOURCES = 20
 """Of one client. Few, so that each is edited, removed and brought back often."""
@@ -42,11 +44,16 @@ class Client:
     """One process at work on one knowledge base; the sources it writes are its own."""
 
     def __init__(
-        self, open: Callable[[], KnowledgeBase], name: str, ledger: Ledger, journal: Journal, random: Random
+        self, open: Callable[[], KnowledgeBase], url: str, name: str, ledger: Ledger, journal: Journal, random: Random
     ) -> None:
-        self.open, self.name = open, name
+        self.open, self.url, self.name = open, url, name
         self.ledger, self.journal, self.random = ledger, journal, random
         self.kb = open()
+
+    @property
+    def leads(self) -> bool:
+        """Whether it has releases built and promoted: one client does."""
+        return self.name.endswith("0")
 
     @contextmanager
     def intends(self, verb: str, faces: Mapping[str, Seen], live: str | None = None) -> Iterator[None]:
@@ -147,6 +154,38 @@ def reopen(client: Client) -> None:
     client.kb = client.open()
 
 
+def build(client: Client) -> None:
+    """A release beside the live one; one that an earlier build left half done is gone on with."""
+    there = {release.recipe.hash: release.state for release in client.kb.releases()}
+    wanted = [recipe for recipe in recipes(client.url) if there.get(recipe.hash, "building") == "building"]
+    if client.leads and wanted and len(there) < MOST_RELEASES:
+        with client.intends("build", {}):
+            client.kb.build(client.random.choice(wanted))
+
+
+def promote(client: Client) -> None:
+    ready = [release.name for release in client.kb.releases() if release.state in ("ready", "previous")]
+    if client.leads and ready:
+        name = client.random.choice(ready)
+        with client.intends("promote", {}, live=name):
+            client.kb.promote(name)
+
+
+def rollback(client: Client) -> None:
+    previous = [release.name for release in client.kb.releases() if release.state == "previous"]
+    if client.leads and previous:
+        with client.intends("rollback", {}, live=previous[0]):
+            client.kb.rollback()
+
+
+def prune(client: Client) -> None:
+    """What is not in use; now and then also what a rollback would return to."""
+    previous = [release.name for release in client.kb.releases() if release.state == "previous"]
+    if client.leads:
+        with client.intends("prune", {}):
+            client.kb.prune(*(previous if client.random.random() < 0.3 else ()))
+
+
 OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "add": (4, add),
     "put back": (2, put_back),
@@ -155,6 +194,10 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "remove": (2, remove),
     "search": (2, search),
     "reopen": (0.3, reopen),
+    "build": (2, build),
+    "promote": (1, promote),
+    "rollback": (0.7, rollback),
+    "prune": (0.5, prune),
 }
 """Verb → how often, and what it does."""
 

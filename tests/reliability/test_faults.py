@@ -30,7 +30,8 @@ def client(database: Database, url: str, tmp_path: Path) -> Iterator[Client]:
     name = uuid.uuid4().hex
     client = Client(
         lambda: KnowledgeBase(database, name, recipe=recipe(url)),
-        "c",
+        url,
+        "c0",
         Ledger(),
         Journal(tmp_path / "journal"),
         Random(SEED),

@@ -10,10 +10,9 @@ from random import Random
 
 import pytest
 from tests.reliability.checks import faults
-from tests.reliability.documents import Ledger, recipe
+from tests.reliability.documents import Ledger, opened
 from tests.reliability.operations import OPERATIONS, Client, Journal
 
-import openbook
 from openbook.errors import OpenbookError
 
 MEGABYTES = 160
@@ -45,7 +44,7 @@ def fill(ballast: Path) -> None:
 def test_a_full_disk_loses_nothing_and_space_heals_it(small_disk: Path, tmp_path: Path, url: str) -> None:
     db, ballast = small_disk / "db", small_disk / "ballast"
     ledger, journal = Ledger(), Journal(tmp_path / "journal")
-    client = Client(lambda: openbook.open(db, recipe=recipe(url)), "c", ledger, journal, Random(3))
+    client = Client(lambda: opened(db, url), url, "c", ledger, journal, Random(3))
     with client.kb:
         for _ in range(3):
             OPERATIONS["add"][1](client)

@@ -22,13 +22,8 @@ import psycopg
 import psycopg_pool  # noqa: F401
 import tantivy  # noqa: F401
 import tokenizers  # noqa: F401
-from tests.reliability.documents import Ledger, recipe
+from tests.reliability.documents import Ledger, opened
 from tests.reliability.operations import Client, Journal
-
-import openbook.chunk
-import openbook.ingest
-import openbook.retrieve
-import openbook.store.server
 
 _PR_SET_PDEATHSIG = 1
 
@@ -57,7 +52,8 @@ def work(order: dict[str, Any]) -> None:
     if order["die_at"]:
         die_at(order["die_at"], order["after"])
     client = Client(
-        lambda: openbook.open(order["folder"], recipe=recipe(order["url"])),
+        lambda: opened(Path(order["folder"]), order["url"]),
+        order["url"],
         order["name"],
         Ledger.from_json(order["ledger"]),
         Journal(Path(order["journal"])),
