@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from psycopg import sql
-from tests.reliability.documents import WORD, Face, Ledger, Seen, canaries, document
+from tests.reliability.documents import WORD, Face, Ledger, Seen, canaries, document, told_by
 
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.index import Index
-from openbook.types import Document, Hit
+from openbook.types import Hit
 
 MOST = 5_000
 """Chunks at most; the harness keeps fewer."""
@@ -40,20 +40,19 @@ def census(kb: KnowledgeBase, as_: Sequence[str] | None = None) -> dict[str, lis
     return found
 
 
-def looks(source: str, hits: Sequence[Hit], known: Iterable[Face]) -> tuple[Seen, list[str]]:
+def looks(source: str, hits: Sequence[Hit]) -> tuple[Face, list[str]]:
     """The face that a document's hits have, and what is wrong with them."""
-    first = hits[0]
-    face = next((f for f in known if _alike(document(source, f), first.title, first.metadata)), None)
-    if face is None:
-        return None, [f"{source}: was never to look like {first.title!r}, {dict(first.metadata)}"]
+    face = told_by(hits[0].metadata)
     meant = document(source, face)
     wrong = []
-    if len({(hit.document, hit.version, hit.title, str(hit.metadata)) for hit in hits}) > 1:
-        wrong.append(f"{source}: its hits are of several states")
+    if any(hit.title != meant.title or dict(hit.metadata) != dict(meant.metadata) for hit in hits):
+        wrong.append(f"{source}: a hit has a title or metadata that are not of {face}")
+    if len({(hit.document, hit.version) for hit in hits}) > 1:
+        wrong.append(f"{source}: its hits are of several versions, or documents")
     if len({(hit.chunk.start, hit.chunk.end) for hit in hits}) < len(hits):
         wrong.append(f"{source}: a chunk is there twice")
     if any(meant.text[hit.chunk.start : hit.chunk.end] != hit.chunk.text for hit in hits):
-        wrong.append(f"{source}: a chunk is not its text")
+        wrong.append(f"{source}: a chunk is not of the text of {face}")
     covered = {at for hit in hits for at in range(hit.chunk.start, hit.chunk.end)}
     if any(not character.isspace() and at not in covered for at, character in enumerate(meant.text)):
         wrong.append(f"{source}: a chunk is missing")
@@ -63,41 +62,40 @@ def looks(source: str, hits: Sequence[Hit], known: Iterable[Face]) -> tuple[Seen
     return face, wrong
 
 
-def _alike(meant: Document, title: str, metadata: Mapping[str, object]) -> bool:
-    return meant.title == title and dict(meant.metadata) == dict(metadata)
-
-
 def faults(kb: KnowledgeBase, ledgers: Sequence[Ledger]) -> tuple[list[Fault], dict[str, Seen]]:
     """What is wrong with a knowledge base of which these ledgers tell, while nobody changes it; and what is there."""
     found: list[Fault] = []
     faces = {source: seen for ledger in ledgers for source, seen in ledger.faces.items()}
-    known = {source: them for ledger in ledgers for source, them in ledger.history.items()}
     truth: dict[str, Seen] = {}
     rows = kb.list()
     texts = kb.texts([row["document"] for row in rows])
     for row in rows:
-        source = row["source"]
-        face = next(
-            (f for f in known.get(source, ()) if _alike(document(source, f), row["title"], row["metadata"])), None
-        )
-        if face is None:
-            found.append(Fault("returned", f"{source}: nobody wrote {row['title']!r}, {row['metadata']}"))
-            continue
+        source, face = row["source"], told_by(row["metadata"])
         meant = document(source, face)
-        if meant.text != texts[row["document"]] or meant.access != tuple(row["access"]):
-            found.append(Fault("half-visible", f"{source}: its text or access is not of {face}"))
+        found += [
+            Fault("half-visible", f"{source}: its {part} is not of {face}")
+            for part, is_, of_it in (
+                ("text", texts[row["document"]], meant.text),
+                ("title", row["title"], meant.title),
+                ("metadata", row["metadata"], dict(meant.metadata)),
+                ("access", tuple(row["access"]), meant.access),
+            )
+            if is_ != of_it
+        ]
+        if source not in faces:
+            found.append(Fault("returned", f"{source}: nobody wrote it"))
         truth[source] = face
     found += _against_ledger(faces, truth)
     for ledger in ledgers:
         found += [Fault("half-visible", line) for line in _halves(ledger, truth)]
 
-    found += _in_search(kb, truth, known)
+    found += _in_search(kb, truth)
     behind = kb.behind()
     for release in kb.releases():
         # Whatever is whole can answer at once, and finds the same.
         if release.state in ("previous", "ready") and not behind[release.name]:
             other = KnowledgeBase(kb.database, kb.name, release=release.name)
-            found += [Fault(one.kind, f"{release.name}: {one.what}") for one in _in_search(other, truth, known)]
+            found += [Fault(one.kind, f"{release.name}: {one.what}") for one in _in_search(other, truth)]
     for audience in ("public", "group:hr", "group:it"):
         may = {source for source, face in truth.items() if face and {audience, "public"} & set(face.access)}
         does = set(census(kb, [audience]))
@@ -109,12 +107,12 @@ def faults(kb: KnowledgeBase, ledgers: Sequence[Ledger]) -> tuple[list[Fault], d
     return found, truth
 
 
-def _in_search(kb: KnowledgeBase, truth: Mapping[str, Seen], known: Mapping[str, Iterable[Face]]) -> list[Fault]:
+def _in_search(kb: KnowledgeBase, truth: Mapping[str, Seen]) -> list[Fault]:
     """Where search does not find what is there: whole, once, and by both its sides."""
     lines = []
     visible = census(kb)
     for source, hits in visible.items():
-        face, wrong = looks(source, hits, known.get(source, ()))
+        face, wrong = looks(source, hits)
         lines += wrong
         if face != truth.get(source) and not wrong:
             lines.append(f"{source}: search finds {face}, the list says {truth.get(source)}")

@@ -62,9 +62,14 @@ def document(source: str, face: Face) -> Document:
         source=source,
         text="\n\n".join(sections) + "\n",
         title=f"{WORD} {canary(source, face.revision)}",
-        metadata={"note": face.note, "stamp": canary(source, "note", face.note)},
+        metadata={"revision": face.revision, "note": face.note, "stamp": canary(source, "note", face.note)},
         access=face.access,
     )
+
+
+def told_by(metadata: Mapping[str, Any]) -> Face:
+    """The face that a document says it has; whether it has it is to be looked at."""
+    return Face(metadata["revision"], metadata["note"])
 
 
 def canaries(source: str, faces: Iterable[Face]) -> list[str]:

@@ -139,10 +139,7 @@ def search(client: Client) -> None:
     found = census(client.kb)
     for source, possible in client.ledger.faces.items():
         hits = found.get(source)
-        if hits is None:
-            seen, wrong = None, []
-        else:
-            seen, wrong = looks(source, hits, client.ledger.history.get(source, ()))
+        seen, wrong = looks(source, hits) if hits else (None, [])
         if seen not in possible:
             wrong = [f"{source}: is {seen}, where it may be {possible}", *wrong]
         for line in wrong:

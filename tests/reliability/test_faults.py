@@ -4,7 +4,7 @@ line that tells what to do, and the same knowledge base goes on."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -48,12 +48,19 @@ def terminate(database: Database) -> Iterator[Callable[[int], None]]:
         yield lambda pid: connection.pgconn.exec_(f"SELECT pg_terminate_backend({pid}, 5000)".encode()) and None
 
 
-def ready(client: Client) -> None:
-    """Documents that are there, and some that were removed: every verb has something to do."""
+def ready(client: Client, verb: str) -> None:
+    """Every verb has something to do: documents are there, some were removed; a release can be built, or turned to."""
     while len(client.ledger.present()) < 4:
         OPERATIONS["add"][1](client)
     while len(client.ledger.absent()) < 2 or len(client.ledger.present()) > 16:
         OPERATIONS["remove"][1](client)
+    states = {release.state for release in client.kb.releases()}
+    if verb == "build" and not states <= {"live", "building"}:
+        client.kb.prune(*(release.name for release in client.kb.releases() if release.state != "live"))
+    if verb in ("promote", "rollback", "prune") and not states & {"ready", "previous"}:
+        OPERATIONS["build"][1](client)
+    if verb == "rollback" and "previous" not in states:
+        OPERATIONS["promote"][1](client)
 
 
 def attempted(client: Client, verb: str) -> OpenbookError | None:
@@ -81,14 +88,40 @@ def one_line(error: OpenbookError) -> None:
 VERBS = [verb for verb in OPERATIONS if verb != "reopen"]
 
 
+ADVICE: dict[DatabaseFault, str] = {
+    "disk full": "free some",
+    "I/O error": "check the disk",
+    "out of memory": "free some",
+    "connection lost": "run it again",
+    "answer lost": "run it again",
+}
+"""What the error says about each."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_failing_database_call_leaves_all_or_nothing(
+    client: Client, terminate: Callable[[int], None], verb: str
+) -> None:
+    """Every call once, with one fault after the other in turn."""
+    fail_everywhere(client, terminate, verb, get_args(DatabaseFault))
+
+
+@pytest.mark.torture
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("fault", get_args(DatabaseFault))
-def test_a_failing_database_call_leaves_all_or_nothing(
+def test_every_database_call_fails_in_every_way(
     client: Client, terminate: Callable[[int], None], verb: str, fault: DatabaseFault
+) -> None:
+    fail_everywhere(client, terminate, verb, [fault])
+
+
+def fail_everywhere(
+    client: Client, terminate: Callable[[int], None], verb: str, faults: Sequence[DatabaseFault]
 ) -> None:
     refused = 0
     for n in range(1, MOST_CALLS):
-        ready(client)
+        ready(client, verb)
+        fault = faults[n % len(faults)]
         with failing_database(n, fault, terminate) as counter:
             error = attempted(client, verb)
         if not counter.reached:
@@ -96,8 +129,9 @@ def test_a_failing_database_call_leaves_all_or_nothing(
         if error is not None:
             refused += 1
             one_line(error)
+            assert error.do.startswith(ADVICE[fault])
         settled(client)
-    print(f"{verb}, {fault}: {n - 1} places, {refused} refused")
+    print(f"{verb}, {', '.join(faults)}: {n - 1} places, {refused} refused")
     assert n < MOST_CALLS
     assert refused
     assert error is None
@@ -107,7 +141,7 @@ def test_a_failing_database_call_leaves_all_or_nothing(
 @pytest.mark.parametrize("fault", FOLDER_FAULTS)
 def test_a_failing_keyword_folder_leaves_all_or_nothing(client: Client, verb: str, fault: str) -> None:
     for n in range(1, MOST_CALLS):
-        ready(client)
+        ready(client, verb)
         OPERATIONS["rewrite"][1](client)  # something to catch up with
         with failing_folder(client.kb.database.cache / "keyword", n, FOLDER_FAULTS[fault]) as counter:
             error = attempted(client, verb)
