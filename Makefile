@@ -31,6 +31,11 @@ bench: $(VENV)/.installed-dev
 peers: $(VENV)/.installed
 	OPENBOOK_DATA=$(DATA) $(BIN)/python benchmarks/peers/run.py $(ARGS)
 
+# Clients and servers killed at random points, each time with a look at what is left: make torture ARGS="--kills 1000 --seed 7".
+.PHONY: torture
+torture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.reliability.crash $(ARGS)
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -42,13 +42,11 @@ from openbook.store.process import processes
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 1.0
 """Seconds from the start of a round to its kill, at most."""
-FRESH = 60
-"""Rounds on one data folder."""
 _ENDS = 30.0  # seconds until a process that was sent SIGKILL is gone
 
 HOW = {
     "client": 4.0,
-    "exchange": 4.0,  # the client kills itself at its n-th exchange with the database
+    "exchange": 3.0,  # the client kills itself at its n-th exchange with the database
     "postmaster": 1.5,
     "backend": 1.5,
     "server": 1.0,
@@ -80,10 +78,10 @@ class Tally:
 
 
 class Torture:
-    """One harness at work below a folder of its own."""
+    """One harness at work below a folder of its own. It begins a new data folder every ``fresh`` rounds."""
 
-    def __init__(self, folder: Path, seed: int, url: str) -> None:
-        self.folder, self.seed, self.url = folder, seed, url
+    def __init__(self, folder: Path, seed: int, url: str, *, fresh: int = 60) -> None:
+        self.folder, self.url, self.fresh = folder, url, fresh
         self.random = Random(seed)
         self.tally = Tally()
         self.ledgers: list[Ledger] = []
@@ -104,7 +102,7 @@ class Torture:
 
     @property
     def db(self) -> Path:
-        return self.folder / f"db-{self.rounds // FRESH}"
+        return self.folder / f"db-{self.rounds // self.fresh}"
 
     def _begin(self) -> None:
         self.ledgers = [Ledger(next=1000 * self.rounds) for _ in range(2)]
@@ -116,7 +114,7 @@ class Torture:
         at_work = self.random.random() < 0.75  # else it may be killed while it opens
         delay = self.random.uniform(0.02, LONGEST)
         journals = [self.folder / f"journal-{self.rounds}-{n}" for n in range(count)]
-        die_at = self.random.randint(1, 400) if how == "exchange" else 0
+        die_at = self.random.randint(1, 250) if how == "exchange" else 0
         clients = [
             self._start(journals[n], n, die_at if n == 0 else 0, self.random.random() < 0.5) for n in range(count)
         ]
@@ -153,7 +151,7 @@ class Torture:
         found = self._check(journals, may_refuse=how not in ("client", "exchange"))
         self.tally.found += found
         self.rounds += 1
-        if self.rounds % FRESH == 0:
+        if self.rounds % self.fresh == 0:
             self._finish_folder()
         return found
 
@@ -212,7 +210,7 @@ class Torture:
         return found
 
     def _finish_folder(self) -> None:
-        shutil.rmtree(self.folder / f"db-{self.rounds // FRESH - 1}", ignore_errors=True)
+        shutil.rmtree(self.folder / f"db-{self.rounds // self.fresh - 1}", ignore_errors=True)
         self._begin()
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,18 @@ class Embeddings(Server):
     """Vectors that are the sum of their words': texts with words in common lie near each other."""
 
     def vector(self, text: str, dimension: int) -> list[float]:
-        words = [hashlib.sha256(word.encode()).digest() for word in text.lower().split()] or [bytes(8)]
-        seeds = [int.from_bytes(word[:8], "big") for word in words]
-        total = np.sum([np.random.default_rng([seed, dimension]).normal(size=dimension) for seed in seeds], axis=0)
-        return [float(x) for x in total]
+        self.asked.clear()  # nobody reads it here, and a long run asks much
+        words = text.lower().split() or [""]
+        return [float(x) for x in np.sum([_vector_of(word, dimension) for word in words], axis=0)]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed while it asked."""
+
+
+@cache
+def _vector_of(word: str, dimension: int) -> Any:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    return np.random.default_rng([seed, dimension]).normal(size=dimension)
 
 
 @contextmanager

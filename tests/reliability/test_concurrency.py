@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
 
 
-@pytest.mark.parametrize("operations", [pytest.param(50), pytest.param(1000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("operations", [pytest.param(50), pytest.param(1000, marks=pytest.mark.reliability)])
 def test_a_history_of_four_processes_has_an_order(operations: int, tmp_path: Path, url: str) -> None:
     db = tmp_path / "db"
     begun = time.monotonic()

@@ -106,7 +106,7 @@ def test_a_failing_database_call_leaves_all_or_nothing(
     fail_everywhere(client, terminate, verb, get_args(DatabaseFault))
 
 
-@pytest.mark.torture
+@pytest.mark.reliability
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("fault", get_args(DatabaseFault))
 def test_every_database_call_fails_in_every_way(
