@@ -176,23 +176,23 @@ _RULES = {
     ),
     "a reading of a removed document, or of another version": (
         "SELECT d.source FROM openbook.indexed i JOIN openbook.document d ON d.id = i.document"
-        " WHERE d.removed IS NOT NULL OR d.version <> i.version"
+        " WHERE d.kb = {kb} AND (d.removed IS NOT NULL OR d.version <> i.version)"
     ),
     "a document without its version": (
         "SELECT d.source FROM openbook.document d LEFT JOIN openbook.version v"
-        " ON v.document = d.id AND v.version = d.version WHERE v.document IS NULL"
+        " ON v.document = d.id AND v.version = d.version WHERE d.kb = {kb} AND v.document IS NULL"
     ),
     "an attribute of a removed document, or with another access": (
         "SELECT d.source FROM openbook.attribute a JOIN openbook.document d ON d.id = a.document"
-        " WHERE d.removed IS NOT NULL OR d.access <> a.access"
+        " WHERE d.kb = {kb} AND (d.removed IS NOT NULL OR d.access <> a.access)"
     ),
     "a change that is ahead of the position": (
         "SELECT c.document::text FROM openbook.change c JOIN openbook.knowledge_base k ON k.id = c.kb"
-        " WHERE c.position > k.position"
+        " WHERE k.id = {kb} AND c.position > k.position"
     ),
     "a document without a change": (
         "SELECT d.source FROM openbook.document d LEFT JOIN openbook.change c ON c.document = d.id AND c.kb = d.kb"
-        " WHERE c.document IS NULL"
+        " WHERE d.kb = {kb} AND c.document IS NULL"
     ),
     "a table of chunks without an index": (
         "SELECT relname FROM pg_class WHERE relnamespace = 'openbook'::regnamespace AND relkind = 'r'"

@@ -72,15 +72,10 @@ def migrate(documents: list[openbook.Document], data: Path, dimension: int, fold
             codes = [worker.wait(60) for worker in workers]
         assert codes == [0] * len(workers)
         failed, answers, edits = _seen([*asking, folder / "edits"])
-        wrong = [
-            line
-            for name in ("r1", built.release)
-            for line in mixed(kb, name, [a for a in answers if a.release == name])
-        ]
-        lost = [
-            line for name in ("r1", built.release)
-            for line in _lost(KnowledgeBase(kb.database, kb.name, release=name), edits)
-        ]  # fmt: skip
+        wrong, lost = [], []
+        for name in ("r1", built.release):
+            wrong += mixed(kb, name, [answer for answer in answers if answer.release == name])
+            lost += _lost(KnowledgeBase(kb.database, kb.name, release=name), edits)
     print(
         f"{chunks} chunks -> {built.chunks}: {len(answers)} answers, {len(failed)} failed, {len(wrong)} mixed,"
         f" {len(edits)} documents edited, {len(lost)} edits lost; "
@@ -89,9 +84,8 @@ def migrate(documents: list[openbook.Document], data: Path, dimension: int, fold
     for (phase, start), (_, end) in zip(phases, [*phases[1:], ("", float("inf"))], strict=True):
         ms = sorted(answer.ms for answer in answers if start <= answer.at < end)
         if ms:
-            print(
-                f"  {phase:14} {len(ms):5} answers, p50 {ms[len(ms) // 2]:.0f} ms, p95 {ms[len(ms) * 95 // 100]:.0f} ms"
-            )
+            p50, p95 = ms[len(ms) // 2], ms[len(ms) * 95 // 100]
+            print(f"  {phase:14} {len(ms):5} answers, p50 {p50:.0f} ms, p95 {p95:.0f} ms")
     assert not failed, failed[:5]
     assert not wrong, wrong[:5]
     assert not lost, lost[:5]
