@@ -42,7 +42,7 @@ def census(kb: KnowledgeBase, as_: Sequence[str] | None = None) -> dict[str, lis
 
 def looks(source: str, hits: Sequence[Hit]) -> tuple[Face, list[str]]:
     """The face that a document's hits have, and what is wrong with them."""
-    face = told_by(hits[0].metadata)
+    face = told_by(hits[0].title, hits[0].metadata)
     meant = document(source, face)
     wrong = []
     if any(hit.title != meant.title or dict(hit.metadata) != dict(meant.metadata) for hit in hits):
@@ -70,7 +70,7 @@ def faults(kb: KnowledgeBase, ledgers: Sequence[Ledger]) -> tuple[list[Fault], d
     rows = kb.list()
     texts = kb.texts([row["document"] for row in rows])
     for row in rows:
-        source, face = row["source"], told_by(row["metadata"])
+        source, face = row["source"], told_by(row["title"], row["metadata"])
         meant = document(source, face)
         found += [
             Fault("half-visible", f"{source}: its {part} is not of {face}")
@@ -102,6 +102,10 @@ def faults(kb: KnowledgeBase, ledgers: Sequence[Ledger]) -> tuple[list[Fault], d
         if may != does:
             found.append(Fault("half-visible", f"{audience} finds {sorted(does ^ may)} wrongly, or not"))
     found += [Fault("invariant", line) for line in invariants(kb)]
+    if hasattr(kb, "verify"):
+        for check in kb.verify().checks:
+            if not check.ok:
+                found.append(Fault("invariant", f"verify: {check.name}: {check.count}, such as {check.examples[:1]}"))
     if kb.release not in ledgers[0].live:  # only the first client turns the pointer
         found.append(Fault("pointer", f"{kb.release} is live, where it may be {sorted(ledgers[0].live)}"))
     return found, truth

@@ -31,12 +31,13 @@ from pathlib import Path
 from random import Random
 from typing import IO
 
-from tests.reliability.checks import Fault, faults
+from tests.reliability.checks import Fault, faults, left_behind
 from tests.reliability.documents import Ledger, embeddings, opened
 from tests.reliability.operations import read
 
 import openbook
 from openbook.errors import OpenbookError
+from openbook.knowledge_base import KnowledgeBase
 from openbook.store.process import processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +107,7 @@ class Torture:
 
     def _begin(self) -> None:
         self.ledgers = [Ledger(next=1000 * self.rounds) for _ in range(2)]
+        self.sought = 0  # forgotten documents that were looked for in the files
 
     def round(self) -> list[Fault]:
         """One kill and its checks; what is wrong."""
@@ -196,6 +198,7 @@ class Torture:
             return [*found, Fault("not opened", str(error))]
         self.tally.slowest_open = max(self.tally.slowest_open, time.monotonic() - start)
         with kb:
+            self._finish_forgetting(kb)
             half = [release.recipe for release in kb.releases() if release.state == "building"]
             if self.random.random() < 0.5:  # what a kill left of a build is gone on with, here or by a client
                 for one in half:
@@ -204,10 +207,26 @@ class Torture:
             found += wrong_now
             for ledger in self.ledgers:
                 ledger.settle(truth, kb.release)
+        forgotten = {s: ledger.history.get(s, set()) for ledger in self.ledgers for s in ledger.forgotten}
+        if len(forgotten) > self.sought:
+            found += left_behind(self.db, forgotten)
+            self.sought = len(forgotten)
         if not found:
             for journal in journals:
                 journal.unlink()
         return found
+
+    def _finish_forgetting(self, kb: KnowledgeBase) -> None:
+        """What a kill left of an erasure is finished by the next one, which needs no names."""
+        begun = [source for ledger in self.ledgers for operation, _ in ledger.unsure for source in operation.faces
+                 if operation.verb == "forget"]  # fmt: skip
+        if begun:
+            kb.forget()
+            with kb.database.snapshot(None) as connection:
+                rows = connection.execute("SELECT source FROM openbook.document WHERE kb = %s", [kb.kb]).fetchall()
+            there = {source for (source,) in rows}
+            for ledger in self.ledgers:
+                ledger.forgotten |= {source for source in begun if source in ledger.faces and source not in there}
 
     def _finish_folder(self) -> None:
         shutil.rmtree(self.folder / f"db-{self.rounds // self.fresh - 1}", ignore_errors=True)

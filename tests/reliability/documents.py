@@ -62,15 +62,15 @@ def document(source: str, face: Face) -> Document:
     return Document(
         source=source,
         text="\n\n".join(sections) + "\n",
-        title=f"{WORD} {canary(source, face.revision)}",
-        metadata={"revision": face.revision, "note": face.note, "stamp": canary(source, "note", face.note)},
+        title=f"{WORD} {face.revision} {canary(source, face.revision)}",
+        metadata={"note": face.note, "stamp": canary(source, "note", face.note)},
         access=face.access,
     )
 
 
-def told_by(metadata: Mapping[str, Any]) -> Face:
+def told_by(title: str, metadata: Mapping[str, Any]) -> Face:
     """The face that a document says it has; whether it has it is to be looked at."""
-    return Face(metadata["revision"], metadata["note"])
+    return Face(int(title.split()[1]), metadata["note"])
 
 
 def canaries(source: str, faces: Iterable[Face]) -> list[str]:
@@ -167,8 +167,12 @@ class Ledger:
     faces: dict[str, set[Seen]] = field(default_factory=dict)
     history: dict[str, set[Face]] = field(default_factory=dict)
     """Every face that a source was ever to have."""
+    former: dict[str, set[Face]] = field(default_factory=dict)
+    """What a removed source was before: what restoring it brings back."""
     forgotten: set[str] = field(default_factory=set)
-    """Sources whose every trace is to be gone: they are never used again."""
+    """Sources whose every trace is to be gone."""
+    retired: set[str] = field(default_factory=set)
+    """Sources that are never used again: forgotten ones, and former names of others."""
     live: set[str] = field(default_factory=lambda: {"r1"})
     unsure: list[tuple[Operation, dict[str, set[Seen]]]] = field(default_factory=list)
     """Operations without an acknowledgement, each with what was possible before it."""
@@ -179,7 +183,12 @@ class Ledger:
         before = {source: set(self.faces.get(source, {None})) for source in operation.faces}
         self.unsure.append((operation, before))
         for source, face in operation.faces.items():
+            was = {one for one in before[source] if one is not None}
+            if face is None and was:
+                self.former[source] = was
             self.faces.setdefault(source, {None}).add(face)
+            if operation.verb in ("forget", "rename") and face is None:
+                self.retired.add(source)
             if face is not None:
                 self.history.setdefault(source, set()).add(face)
                 self.next = max(self.next, face.revision + 1, face.note + 1)
@@ -206,17 +215,23 @@ class Ledger:
 
     def present(self) -> list[str]:
         """Sources that are surely there, in the order in which they came."""
-        return [source for source, faces in self.faces.items() if None not in faces]
+        return [s for s, faces in self.faces.items() if None not in faces and s not in self.retired]
+
+    def certain(self) -> dict[str, Face]:
+        """Those of which it is known what they look like."""
+        return {s: face for s in self.present() if len(self.faces[s]) == 1 for face in self.faces[s] if face}
 
     def absent(self) -> list[str]:
         """Sources that were there, are surely not, and may come again."""
-        return [s for s, faces in self.faces.items() if faces == {None} and s not in self.forgotten]
+        return [s for s, faces in self.faces.items() if faces == {None} and s not in self.retired]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "faces": {source: [_plain(face) for face in faces] for source, faces in self.faces.items()},
             "history": {source: [_plain(face) for face in faces] for source, faces in self.history.items()},
+            "former": {source: [_plain(face) for face in faces] for source, faces in self.former.items()},
             "forgotten": sorted(self.forgotten),
+            "retired": sorted(self.retired),
             "live": sorted(self.live),
             "next": self.next,
         }
@@ -227,7 +242,9 @@ class Ledger:
         return cls(
             faces={source: {_face(face) for face in faces} for source, faces in told["faces"].items()},
             history={s: {f for f in map(_face, faces) if f} for s, faces in told["history"].items()},
+            former={s: {f for f in map(_face, faces) if f} for s, faces in told["former"].items()},
             forgotten=set(told["forgotten"]),
+            retired=set(told["retired"]),
             live=set(told["live"]),
             next=told["next"],
         )

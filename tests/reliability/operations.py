@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from tests.reliability.checks import census, looks
-from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document, recipes
+from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document, recipes, told_by
 
 from openbook.errors import StoreError
 from openbook.knowledge_base import KnowledgeBase
@@ -112,19 +112,68 @@ def put_back(client: Client) -> None:
 
 def rewrite(client: Client) -> None:
     """Other texts; also where an earlier operation left it open what is there."""
-    either = [s for s, faces in client.ledger.faces.items() if faces != {None} and s not in client.ledger.forgotten]
+    gone, retired = {None}, client.ledger.retired
+    either = [source for source, faces in client.ledger.faces.items() if faces != gone and source not in retired]
     client.put("rewrite", client.new_faces(client.some(either)))
 
 
 def annotate(client: Client) -> None:
     """Other metadata and access; the text stays."""
-    known = [source for source in client.ledger.present() if len(client.ledger.faces[source]) == 1]
-    faces = {}
-    for source, face in client.new_faces(client.some(known)).items():
-        (now,) = client.ledger.faces[source]
-        assert now is not None
-        faces[source] = replace(face, revision=now.revision)
-    client.put("annotate", faces)
+    certain = client.ledger.certain()
+    new = client.new_faces(client.some(certain))
+    client.put("annotate", {source: replace(face, revision=certain[source].revision) for source, face in new.items()})
+
+
+def edit(client: Client) -> None:
+    """All of a document changed where it lies, or its metadata and access only."""
+    certain = client.ledger.certain()
+    for source, face in client.new_faces(client.some(certain, 1)).items():
+        whole = client.random.random() < 0.5
+        face = face if whole else replace(face, revision=certain[source].revision)
+        new = document(source, face)
+        with client.intends("edit", {source: face}):
+            if whole:
+                client.kb.edit(source, title=new.title, text=new.text, metadata=new.metadata, access=new.access)
+            else:
+                client.kb.edit(source, metadata=new.metadata, access=new.access)
+
+
+def rename(client: Client) -> None:
+    """The former source goes on meaning the document, so it is not used again."""
+    for source in client.some(client.ledger.certain(), 1):
+        new_source = client.new_source()
+        (face,) = client.new_faces([new_source]).values()
+        new = document(new_source, face)
+        with client.intends("rename", {source: None, new_source: face}):
+            client.kb.edit(
+                source, source=new_source, title=new.title, text=new.text, metadata=new.metadata, access=new.access
+            )
+
+
+def restore(client: Client) -> None:
+    """A removed document comes back as it was; of one that is there, the text of an earlier version does."""
+    there, certain = client.ledger.absent(), client.ledger.certain()
+    removed = [source for source in there if len(client.ledger.former.get(source, ())) == 1]
+    for source in client.some(removed, 1):
+        (face,) = client.ledger.former[source]
+        with client.intends("restore", {source: face}):
+            client.kb.restore(source)
+    for source in client.some(certain, 1):
+        earlier = client.random.choice(client.kb.history(source).versions)
+        face = replace(certain[source], revision=told_by(earlier.title, {"note": 0}).revision)
+        with client.intends("restore", {source: face}):
+            client.kb.restore(source, earlier.version)
+
+
+def forget(client: Client) -> None:
+    """Documents that are there, or were removed: nothing of any of their versions is to be left."""
+    removed = [source for source in client.ledger.absent() if source in client.ledger.former]
+    sources = client.some([*client.ledger.certain(), *removed], 2)
+    if sources:
+        with client.intends("forget", dict.fromkeys(sources)):
+            receipt = client.kb.forget(*sources)
+            if receipt is None or not receipt.complete:
+                client.journal.write(wrong=f"forget: not complete: {receipt}")
 
 
 def remove(client: Client) -> None:
@@ -135,7 +184,7 @@ def remove(client: Client) -> None:
 
 
 def search(client: Client) -> None:
-    """What this client wrote it reads: the others' documents are in motion."""
+    """What this client wrote it reads: the others' documents are in motion. Its questions are kept, and quote."""
     found = census(client.kb)
     for source, possible in client.ledger.faces.items():
         hits = found.get(source)
@@ -144,6 +193,12 @@ def search(client: Client) -> None:
             wrong = [f"{source}: is {seen}, where it may be {possible}", *wrong]
         for line in wrong:
             client.journal.write(wrong=f"search: {line}")
+    for source in client.some(client.ledger.certain(), 1):
+        (face,) = client.ledger.faces[source]
+        assert face is not None
+        hits = client.kb.search(f"Where stands {canary(source, face.revision, 1)}?", 50).hits
+        if not any(hit.source == source and hit.stages["keyword"].rank == 1 for hit in hits if "keyword" in hit.stages):
+            client.journal.write(wrong=f"search: {source} is not found by its own word")
 
 
 def reopen(client: Client) -> None:
@@ -197,6 +252,11 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "prune": (0.5, prune),
 }
 """Verb → how often, and what it does."""
+
+if hasattr(KnowledgeBase, "edit"):
+    OPERATIONS |= {"edit": (3, edit), "rename": (1, rename), "restore": (2, restore)}
+if hasattr(KnowledgeBase, "forget"):
+    OPERATIONS |= {"forget": (0.4, forget)}
 
 
 def read(journal: Path, ledger: Ledger) -> tuple[int, int, list[str], list[str]]:

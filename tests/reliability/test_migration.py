@@ -128,7 +128,7 @@ def _lost(kb: KnowledgeBase, edits: dict[int, int]) -> list[str]:
     for n, revision in edits.items():
         wanted = edited(n, revision)
         hits = [hit for hit in kb.search(wanted.title, 3).hits if hit.source == wanted.source]
-        seen = {told_by(hit.metadata).revision for hit in hits}
+        seen = {told_by(hit.title, hit.metadata).revision for hit in hits}
         if seen != {revision} or kb.show(wanted.source).text != wanted.text:
             found.append(f"{kb.release}: {wanted.source} is {seen}, not {revision}")
     return found
