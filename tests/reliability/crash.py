@@ -2,9 +2,9 @@
 
     python -m tests.reliability.crash --kills 1000 --seed 7
 
-A round: one or two clients, forked from a process that has everything imported, work on one data folder; after up to a
-second somebody sends SIGKILL to a client, to the postmaster, to one of its backends, to the whole server or to client
-and server together, or a client kills itself at its n-th exchange with the database. Clients that are left go on for a
+A round: one or two clients, forked from a process that has everything imported, work on one data folder; after some
+operations somebody sends SIGKILL to a client, to the postmaster, to one of its backends, to the whole server or to
+clients and server together, or a client kills itself at its n-th exchange with the database. Clients that are left go on for a
 while, and are killed, too. Then the folder is opened and everything is compared with what the clients were told
 (``checks``). Now and then a new folder is begun, so that setting one up is killed, too. The embedding model is a server
 on loopback: a kill costs about a second. A seed repeats what is tried, not the moment at which a kill lands.
@@ -41,8 +41,10 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.store.process import processes
 
 ROOT = Path(__file__).resolve().parents[2]
+MOST_LINES = 30
+"""Lines that a client writes into its journal before it is killed, two an operation, at most."""
 LONGEST = 1.0
-"""Seconds from the start of a round to its kill, at most."""
+"""Seconds that a client is given to open the store, and that others are given after a kill, at most."""
 _ENDS = 30.0  # seconds until a process that was sent SIGKILL is gone
 
 HOW = {
@@ -113,8 +115,10 @@ class Torture:
         """One kill and its checks; what is wrong."""
         how = self.random.choices(list(HOW), list(HOW.values()))[0]
         count = self.random.choice((1, 2))
-        at_work = self.random.random() < 0.75  # else it may be killed while it opens
-        delay = self.random.uniform(0.02, LONGEST)
+        # In the midst of its work; or, now and then, while it opens.
+        lines, delay = self.random.randint(1, MOST_LINES), self.random.uniform(0, 0.05)
+        if self.random.random() < 0.2:
+            lines, delay = 0, self.random.uniform(0, LONGEST)
         journals = [self.folder / f"journal-{self.rounds}-{n}" for n in range(count)]
         die_at = self.random.randint(1, 250) if how == "exchange" else 0
         clients = [
@@ -127,8 +131,7 @@ class Torture:
         if how == "exchange":
             _wait(clients[:1], 3 * LONGEST)
         else:
-            if at_work:
-                _until_written(journals, 10 * LONGEST)
+            _until_written(journals[0], lines, 20 * LONGEST)
             time.sleep(delay)
         server = processes(_tag(self.db))
         postmaster = [pid for pid in server if _is_postmaster(pid)]
@@ -144,7 +147,8 @@ class Torture:
         }[how]
         self._kill(doomed)
         if set(clients) - set(doomed):  # whoever is left meets what is left of the server
-            time.sleep(self.random.uniform(0, LONGEST) * (self.random.random() < 0.7))
+            if self.random.random() < 0.7:
+                time.sleep(self.random.uniform(0, LONGEST))
             self._kill([client for client in clients if client not in doomed])
         _wait(clients, _ENDS)
         if kept is not None:
@@ -254,9 +258,9 @@ def _is_postmaster(pid: int) -> bool:
     return False
 
 
-def _until_written(files: list[Path], seconds: float) -> None:
+def _until_written(journal: Path, lines: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while any(file.stat().st_size == 0 for file in files) and time.monotonic() < deadline:
+    while journal.read_bytes().count(b"\n") < lines and time.monotonic() < deadline:
         time.sleep(0.005)
 
 

@@ -78,7 +78,7 @@ def canaries(source: str, faces: Iterable[Face]) -> list[str]:
     found = {source}
     for face in faces:
         found |= {canary(source, face.revision), canary(source, "note", face.note)}
-        found |= {canary(source, face.revision, part) for part in range(4)}
+        found |= {canary(source, face.revision, part) for part in range(1, 5)}
     return sorted(found)
 
 
@@ -191,7 +191,7 @@ class Ledger:
                 self.retired.add(source)
             if face is not None:
                 self.history.setdefault(source, set()).add(face)
-                self.next = max(self.next, face.revision + 1, face.note + 1)
+                self.next = max(self.next, face.revision + 1, face.note // len(READERS) + 1)
         if operation.live:
             self.live.add(operation.live)
 

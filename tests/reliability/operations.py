@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.reliability.checks import census, looks
+from tests.reliability.checks import MOST, census, looks
 from tests.reliability.documents import READERS, Face, Ledger, Operation, Seen, canary, document, recipes, told_by
 
 from openbook.errors import StoreError
@@ -196,7 +196,7 @@ def search(client: Client) -> None:
     for source in client.some(client.ledger.certain(), 1):
         (face,) = client.ledger.faces[source]
         assert face is not None
-        hits = client.kb.search(f"Where stands {canary(source, face.revision, 1)}?", 50).hits
+        hits = client.kb.search(f"Where stands {canary(source, face.revision, 1)}?", MOST).hits
         if not any(hit.source == source and hit.stages["keyword"].rank == 1 for hit in hits if "keyword" in hit.stages):
             client.journal.write(wrong=f"search: {source} is not found by its own word")
 
