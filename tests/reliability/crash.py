@@ -4,10 +4,10 @@
 
 A round: one or two clients, forked from a process that has everything imported, work on one data folder; after some
 operations somebody sends SIGKILL to a client, to the postmaster, to one of its backends, to the whole server or to
-clients and server together, or a client kills itself at its n-th exchange with the database. Clients that are left go on for a
-while, and are killed, too. Then the folder is opened and everything is compared with what the clients were told
-(``checks``). Now and then a new folder is begun, so that setting one up is killed, too. The embedding model is a server
-on loopback: a kill costs about a second. A seed repeats what is tried, not the moment at which a kill lands.
+clients and server together; or a client kills itself at its n-th exchange with the database. Clients that are left go
+on for a while, and are killed, too. Then the folder is opened, and everything is compared with what the clients were
+told (``checks``). Now and then a new folder is begun, so that setting one up is killed, too. The embedding model is a
+server on loopback: a kill costs about a second. A seed repeats what is tried, not the moment at which a kill lands.
 
 The last line is the tally; the exit status is 1 where anything was wrong.
 """
