@@ -58,7 +58,7 @@ def document(source: str, face: Face) -> Document:
     sections = []
     for part in range(1 + digest[0] % 4):
         words = " ".join(_VOCABULARY[byte % len(_VOCABULARY)] for byte in digest[part * 6 + 1 : part * 6 + 7])
-        sections.append(f"## Part {part}\n\n{words} {canary(source, face.revision, part)}.")
+        sections.append(f"## Part {part + 1}\n\n{words} {canary(source, face.revision, part)}.")
     return Document(
         source=source,
         text="\n\n".join(sections) + "\n",
@@ -78,7 +78,7 @@ def canaries(source: str, faces: Iterable[Face]) -> list[str]:
     found = {source}
     for face in faces:
         found |= {canary(source, face.revision), canary(source, "note", face.note)}
-        found |= {canary(source, face.revision, part) for part in range(1, 5)}
+        found |= {canary(source, face.revision, part) for part in range(4)}
     return sorted(found)
 
 
@@ -112,7 +112,7 @@ def embeddings() -> Iterator[str]:
         server.server_close()
 
 
-def recipe(url: str, dimension: int = 32, *, target_tokens: int = 16) -> Recipe:
+def recipe(url: str, dimension: int = 32, *, target_tokens: int = 40) -> Recipe:
     """How the harness reads: chunks of a section, a cheap model, every chunk a hit of its own."""
     return Recipe(
         index=IndexHalf(
@@ -128,7 +128,7 @@ def recipes(url: str) -> list[Recipe]:
     """Of releases: other models, other chunks, and one that only answers otherwise."""
     first = recipe(url)
     asked_otherwise = first.model_copy(update={"query": first.query.model_copy(update={"candidates": 400})})
-    return [recipe(url, 24), recipe(url, 48, target_tokens=24), asked_otherwise, recipe(url, target_tokens=32)]
+    return [recipe(url, 24), recipe(url, 48, target_tokens=56), asked_otherwise, recipe(url, target_tokens=64)]
 
 
 def opened(db: Path, url: str) -> KnowledgeBase:

@@ -196,7 +196,7 @@ def search(client: Client) -> None:
     for source in client.some(client.ledger.certain(), 1):
         (face,) = client.ledger.faces[source]
         assert face is not None
-        hits = client.kb.search(f"Where stands {canary(source, face.revision, 1)}?", MOST).hits
+        hits = client.kb.search(f"Where stands {canary(source, face.revision, 0)}?", MOST).hits
         if not any(hit.source == source and hit.stages["keyword"].rank == 1 for hit in hits if "keyword" in hit.stages):
             client.journal.write(wrong=f"search: {source} is not found by its own word")
 

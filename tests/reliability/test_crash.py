@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.reliability.crash import Torture
+import pytest
+from tests.reliability.crash import Torture, in_memory
 
 KILLS = 40
 SEED = 7
 
 
-def test_no_kill_loses_a_write_or_shows_half_of_one(tmp_path: Path, url: str) -> None:
-    torture = Torture(tmp_path, SEED, url, fresh=20)
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    shared = in_memory()
+    folder = Path(tempfile.mkdtemp(prefix="openbook-torture-", dir=shared)) if shared else tmp_path
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_no_kill_loses_a_write_or_shows_half_of_one(folder: Path, url: str) -> None:
+    torture = Torture(folder, SEED, url, fresh=20)
     try:
         for _ in range(KILLS):
             assert torture.round() == []
