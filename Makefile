@@ -18,9 +18,9 @@ test: $(VENV)/.installed-dev
 quality: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/quality -m '' -s
 
-# The long runs: 100,000 questions against the access rules.
+# The long runs: 100,000 questions against the access rules, faults everywhere, four processes, a migration.
 reliability: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/reliability -m reliability
+	$(BIN)/python -m pytest tests/reliability -m reliability -s
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
