@@ -246,6 +246,7 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "remove": (2, remove),
     "search": (2, search),
     "reopen": (0.3, reopen),
+    "forget": (0.4, forget),
     "build": (2, build),
     "promote": (1, promote),
     "rollback": (0.7, rollback),
@@ -255,8 +256,6 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
 
 if hasattr(KnowledgeBase, "edit"):
     OPERATIONS |= {"edit": (3, edit), "rename": (1, rename), "restore": (2, restore)}
-if hasattr(KnowledgeBase, "forget"):
-    OPERATIONS |= {"forget": (0.4, forget)}
 
 
 def read(journal: Path, ledger: Ledger) -> tuple[int, int, list[str], list[str]]:

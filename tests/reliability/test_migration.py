@@ -16,7 +16,7 @@ from tests.reliability.migration import EDITED, Asked, edited, mixed
 
 import openbook
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import IndexHalf, OpenAIEmbedder, QueryHalf, Recipe, StructureChunker
+from openbook.recipe import IndexHalf, LocalEmbedder, OpenAIEmbedder, QueryHalf, Recipe, StructureChunker
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKING = 3
@@ -28,7 +28,7 @@ SAME_DIMENSION = 384
 @pytest.mark.parametrize("dimension", [96, SAME_DIMENSION])
 def test_nobody_notices_the_exchange(dimension: int, data: Path, tmp_path: Path, url: str) -> None:
     documents = _documents(data, SETS[:1], 150)
-    migrate(documents, data, dimension, tmp_path, url, 300)
+    migrate(documents, data, dimension, tmp_path, url, 300, LocalEmbedder())
 
 
 @pytest.mark.reliability
@@ -45,7 +45,7 @@ def migrate(documents: list[openbook.Document], data: Path, dimension: int, fold
         )
     )
     # Every chunk a hit of its own, so that a hit can be found again in its index.
-    with openbook.open(folder / "db", recipe=Recipe(query=QueryHalf(merge=0))) as kb:
+    with openbook.open(folder / "db", recipe=Recipe(index=IndexHalf(embed=first), query=QueryHalf(merge=0))) as kb:
         kb.add(*documents, *(edited(n, 0) for n in range(EDITED)))
         chunks = kb.status()["chunks"]
         assert chunks >= least

@@ -606,7 +606,7 @@ class Documents:
             ]
             index.delete(connection, [id for id, _, _ in now])
             index.upsert(connection, [(id, version, access, read[id][1]) for id, version, access in now])
-            if gone := read.keys() - {id for id, _, _ in rows}:  # one that was forgotten leaves no vector
+            if gone := read.keys() - {row[0] for row in rows}:  # one that was forgotten leaves no vector
                 vectors.drop_unused(connection, [(read[id][1].embedder, read[id][1].keys) for id in sorted(gone)])
             if feed:
                 self._feed(connection, [id for id, _, _ in now])
