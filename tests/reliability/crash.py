@@ -41,7 +41,7 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.store.process import processes
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_LINES = 30
+MOST_LINES = 24
 """Lines that a client writes into its journal before it is killed, two an operation, at most."""
 LONGEST = 1.0
 """Seconds that a client is given to open the store, and that others are given after a kill, at most."""
@@ -207,7 +207,7 @@ class Torture:
             if self.random.random() < 0.5:  # what a kill left of a build is gone on with, here or by a client
                 for one in half:
                     kb.build(one)
-            wrong_now, truth = faults(kb, self.ledgers)
+            wrong_now, truth = faults(kb, self.ledgers, self.random)
             found += wrong_now
             for ledger in self.ledgers:
                 ledger.settle(truth, kb.release)
