@@ -22,9 +22,9 @@ test: $(VENV)/.installed-dev
 quality: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/quality -m '' -s
 
-# The long runs: 100,000 questions against the access rules.
+# The long runs: 100,000 questions against the access rules, faults everywhere, four processes, a migration.
 reliability: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/reliability -m reliability
+	$(BIN)/python -m pytest tests/reliability -m reliability -s
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
@@ -34,6 +34,11 @@ bench: $(VENV)/.installed-dev
 # One peer, one set, a few documents: make peers ARGS="--peers openbook --sets cranfield --limit 200".
 peers: $(VENV)/.installed
 	OPENBOOK_DATA=$(DATA) $(BIN)/python benchmarks/peers/run.py $(ARGS)
+
+# Clients and servers killed at random points, each time with a look at what is left: make torture ARGS="--kills 1000 --seed 7".
+.PHONY: torture
+torture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.reliability.crash $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -126,6 +126,21 @@ def test_an_open_knowledge_base_follows_the_pointer(kb: KnowledgeBase, database:
     other.traces.close()
 
 
+def test_after_a_rollback_no_question_waits_for_a_model_that_was_open(
+    kb: KnowledgeBase, database: Database, other_model: Path
+) -> None:
+    """It was opened anew by every process that only asks: questions took seconds on a busy machine."""
+    filled(kb)
+    asking = KnowledgeBase(database, kb.name)
+    found(asking, "subject3")
+    model = asking.embedder
+    name = promoted(kb, Recipe(index=IndexHalf(embed=LocalEmbedder(model=str(other_model)))))
+    assert asking.search("subject3").release == name
+    kb.rollback()
+    assert asking.search("subject3").release == "r1"
+    assert asking.embedder is model
+
+
 def test_a_pinned_release_answers_whether_or_not_it_is_live(kb: KnowledgeBase, database: Database) -> None:
     filled(kb)
     kb.build(SMALLER)

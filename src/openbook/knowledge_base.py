@@ -711,6 +711,8 @@ class KnowledgeBase:
         if release.state == "building":
             raise QueryError("is not whole yet", where=release.name, do="openbook release build goes on with it")
         open_: Callable[[], Embedder] | None = None
+        if former is not None and former.index.id != index.id and former.recipe.index.embed.kind == "local":
+            self._others[former.index.id] = former.reader  # after a rollback no question waits for its model again
         if former is not None and former.index.id == index.id:
             index, open_ = former.index, lambda: former.embedder
         elif (other := self._others.get(index.id)) is not None and other.part.embed.kind == "local":

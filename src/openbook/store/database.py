@@ -201,6 +201,9 @@ class Database:
             raise StoreError(
                 _line(error), where=self.where, do="free some and run it again; nothing was half-written"
             ) from error
+        except psycopg.errors.IoError as error:
+            do = "check the disk, then run it again; what was acknowledged is kept"
+            raise StoreError(_line(error), where=self.where, do=do) from error
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
             raise StoreError(_line(error), where=self.where, do="run it again; nothing was half-written") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -232,24 +232,24 @@ class KeywordView:
                     return changes.position
                 except _Damaged as damage:
                     if opened is None:
-                        raise StoreError(
-                            f"the keyword index cannot be written ({damage})",
-                            where=str(self.folder),
-                            do="check the disk's space and the folder's rights",
-                        ) from None
+                        raise self._unwritable(damage) from None
                     opened = None
 
     def reset(self, *, timeout: float = 60.0) -> None:
         """Delete everything the view holds from the disk; the next ``catch_up`` starts from nothing.
 
         Raises:
-            StoreError: another process has held the lock for ``timeout`` seconds.
+            StoreError: another process has held the lock for ``timeout`` seconds; or the folder cannot be written.
         """
         with self._locked(timeout):
             with self._opening:
                 self._opened = None
-            self._state_path.unlink(missing_ok=True)
-            self._sweep(keep=None)
+            try:
+                with _damage_told():
+                    self._state_path.unlink(missing_ok=True)
+                    self._sweep(keep=None)
+            except _Damaged as damage:
+                raise self._unwritable(damage) from None
 
     def _rebuild(self, changes: Changes) -> None:
         opened = self._current()
@@ -289,9 +289,10 @@ class KeywordView:
 
     def _sweep(self, keep: str | None) -> None:
         """Delete all generations but ``keep``; whoever still reads one has its files open."""
-        for path in self.folder.iterdir():
-            if path.is_dir() and path.name != keep:
-                shutil.rmtree(path, ignore_errors=True)
+        with _damage_told():
+            for path in self.folder.iterdir():
+                if path.is_dir() and path.name != keep:
+                    shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def _locked(self, timeout: float) -> Iterator[None]:
@@ -590,6 +591,10 @@ class KeywordView:
         with contextlib.suppress(StoreError), self._locked(timeout=0):
             if _stamp(self._state_path) == opened.stamp:
                 self._state_path.unlink(missing_ok=True)
+
+    def _unwritable(self, damage: _Damaged) -> StoreError:
+        what, do = f"the keyword index cannot be written ({damage})", "check the disk's space and the folder's rights"
+        return StoreError(what, where=str(self.folder), do=do)
 
     def _gone(self) -> StoreError:
         return StoreError("there is no keyword index", where=str(self.folder), do="ask again: it is rebuilt")

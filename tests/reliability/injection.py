@@ -1,0 +1,123 @@
+"""Faults of the store at a chosen place: the n-th exchange with the database, or the n-th touch of a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import pytest
+from psycopg import Connection, Cursor, OperationalError
+
+DatabaseFault = Literal["disk full", "I/O error", "out of memory", "connection lost", "answer lost"]
+
+_RAISED = {
+    "disk full": ("53100", "could not extend file: No space left on device"),
+    "I/O error": ("58030", "could not read blocks 7..7 in file: Input/output error"),
+    "out of memory": ("53200", "out of memory"),
+}
+
+
+class Counter:
+    """Counts to ``n`` in the thread that made it."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.count = 0
+        self._thread = threading.get_ident()
+
+    @property
+    def reached(self) -> bool:
+        return self.count >= self.n
+
+    def is_it(self) -> bool:
+        self.count += threading.get_ident() == self._thread
+        return self.count == self.n and threading.get_ident() == self._thread
+
+
+@contextlib.contextmanager
+def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], None]) -> Iterator[Counter]:
+    """The n-th exchange with the database fails. What the server itself reports it is made to report, so that the error
+    is the driver's own and the transaction is in the state in which such an error leaves it; ``terminate`` ends a
+    session, by its process number, for a connection that is lost before the statement. An answer is lost after the
+    server did what it was told."""
+    counter = Counter(n)
+    execute, executemany, command = Cursor.execute, Cursor.executemany, Connection._exec_command
+
+    def fail(connection: Connection[Any]) -> str | None:
+        """A statement in place of the one that is to fail; or ``None``, where that one meets a lost connection."""
+        if fault in _RAISED:
+            state, message = _RAISED[fault]
+            return f"DO $$ BEGIN RAISE EXCEPTION '{message}' USING ERRCODE = '{state}'; END $$"
+        if fault == "connection lost":
+            terminate(connection.info.backend_pid)
+        return None
+
+    def lose(connection: Connection[Any]) -> None:
+        if fault == "answer lost":
+            connection.pgconn.finish()
+            raise OperationalError("server closed the connection unexpectedly")
+
+    def one(self: Any, query: Any, *rest: Any, **options: Any) -> Any:
+        if not counter.is_it():
+            return execute(self, query, *rest, **options)
+        instead = fail(self.connection)
+        answer = execute(self, instead) if instead else execute(self, query, *rest, **options)
+        lose(self.connection)
+        return answer
+
+    def many(self: Any, query: Any, rows: Any, **options: Any) -> Any:
+        if not counter.is_it():
+            return executemany(self, query, rows, **options)
+        instead = fail(self.connection)
+        if instead:
+            execute(self, instead)
+        executemany(self, query, rows, **options)
+        return lose(self.connection)
+
+    def control(self: Any, what: Any, *rest: Any, **options: Any) -> Any:
+        """BEGIN and COMMIT."""
+        if what != b"COMMIT" and not (isinstance(what, bytes) and what.startswith(b"BEGIN")):
+            return (yield from command(self, what, *rest, **options))
+        if not counter.is_it():
+            return (yield from command(self, what, *rest, **options))
+        instead = fail(self)
+        answer = yield from command(self, instead.encode() if instead else what, *rest, **options)
+        lose(self)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cursor, "execute", one)
+        patch.setattr(Cursor, "executemany", many)
+        patch.setattr(psycopg.Connection, "_exec_command", control)
+        yield counter
+
+
+@contextlib.contextmanager
+def failing_folder(folder: Path, n: int, number: int) -> Iterator[Counter]:
+    """The n-th call of the system that writes below ``folder`` fails with this ``errno``: ENOSPC, EIO."""
+    counter = Counter(n)
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(path: Any, *rest: Any, **options: Any) -> Any:
+            inside = not isinstance(path, int) and os.fspath(path).startswith(str(folder))
+            if inside and counter.is_it():
+                raise OSError(number, os.strerror(number), os.fspath(path))
+            return call(path, *rest, **options)
+
+        return checked
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "rename", "mkdir", "unlink", "open", "listdir", "scandir", "rmdir"):
+            patch.setattr(os, name, wrapped(getattr(os, name)))
+        patch.setattr(io, "open", wrapped(io.open))
+        yield counter
+
+
+FOLDER_FAULTS = {"disk full": errno.ENOSPC, "I/O error": errno.EIO}

@@ -1,0 +1,153 @@
+"""Every store call site fails once, in every way: what was to be done is wholly done or wholly not, the error is one
+line that tells what to do, and the same knowledge base goes on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import get_args
+
+import psycopg
+import pytest
+from tests.reliability.checks import faults
+from tests.reliability.documents import Ledger, recipe
+from tests.reliability.injection import FOLDER_FAULTS, DatabaseFault, failing_database, failing_folder
+from tests.reliability.operations import OPERATIONS, Client, Journal
+
+from openbook.errors import OpenbookError
+from openbook.knowledge_base import KnowledgeBase
+from openbook.store.database import Database
+from openbook.store.server import SUPERUSER
+
+MOST_CALLS = 400
+SEED = 5
+
+
+@pytest.fixture
+def client(database: Database, url: str, tmp_path: Path) -> Iterator[Client]:
+    name = uuid.uuid4().hex
+    client = Client(
+        lambda: KnowledgeBase(database, name, recipe=recipe(url)),
+        url,
+        "c0",
+        Ledger(),
+        Journal(tmp_path / "journal"),
+        Random(SEED),
+    )
+    yield client
+    client.kb.traces.close()
+
+
+@pytest.fixture
+def terminate(database: Database) -> Iterator[Callable[[int], None]]:
+    assert database.server is not None
+    with psycopg.connect(database.server.conninfo(SUPERUSER), autocommit=True) as connection:
+        # Waits until it has ended.
+        yield lambda pid: connection.pgconn.exec_(f"SELECT pg_terminate_backend({pid}, 5000)".encode()) and None
+
+
+def ready(client: Client, verb: str) -> None:
+    """Every verb has something to do: documents are there, some were removed; a release can be built, or turned to."""
+    while len(client.ledger.present()) < 4:
+        OPERATIONS["add"][1](client)
+    while len(client.ledger.absent()) < 2 or len(client.ledger.present()) > 16:
+        OPERATIONS["remove"][1](client)
+    states = {release.state for release in client.kb.releases()}
+    if verb == "build" and not states <= {"live", "building"}:
+        client.kb.prune(*(release.name for release in client.kb.releases() if release.state != "live"))
+    if verb in ("promote", "rollback", "prune") and not states & {"ready", "previous"}:
+        OPERATIONS["build"][1](client)
+    if verb == "rollback" and "previous" not in states:
+        OPERATIONS["promote"][1](client)
+
+
+def attempted(client: Client, verb: str) -> OpenbookError | None:
+    try:
+        OPERATIONS[verb][1](client)
+    except OpenbookError as error:
+        return error
+    return None
+
+
+def settled(client: Client) -> None:
+    found, truth = faults(client.kb, [client.ledger])
+    assert not found
+    client.ledger.settle(truth, client.kb.release)
+    assert "wrong" not in client.journal.path.read_text()
+
+
+def one_line(error: OpenbookError) -> None:
+    """It tells what to do, and takes none of these for a bug."""
+    assert "\n" not in str(error)
+    assert error.do
+    assert "bug" not in error.do, error
+
+
+VERBS = [verb for verb in OPERATIONS if verb != "reopen"]
+
+
+ADVICE: dict[DatabaseFault, str] = {
+    "disk full": "free some",
+    "I/O error": "check the disk",
+    "out of memory": "free some",
+    "connection lost": "run it again",
+    "answer lost": "run it again",
+}
+"""What the error says about each."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_failing_database_call_leaves_all_or_nothing(
+    client: Client, terminate: Callable[[int], None], verb: str
+) -> None:
+    """Every call once, with one fault after the other in turn."""
+    fail_everywhere(client, terminate, verb, get_args(DatabaseFault))
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("fault", get_args(DatabaseFault))
+def test_every_database_call_fails_in_every_way(
+    client: Client, terminate: Callable[[int], None], verb: str, fault: DatabaseFault
+) -> None:
+    fail_everywhere(client, terminate, verb, [fault])
+
+
+def fail_everywhere(
+    client: Client, terminate: Callable[[int], None], verb: str, faults: Sequence[DatabaseFault]
+) -> None:
+    refused = 0
+    for n in range(1, MOST_CALLS):
+        ready(client, verb)
+        fault = faults[n % len(faults)]
+        with failing_database(n, fault, terminate) as counter:
+            error = attempted(client, verb)
+        if not counter.reached:
+            break
+        if error is not None:
+            refused += 1
+            one_line(error)
+            assert error.do.startswith(ADVICE[fault])
+        settled(client)
+    print(f"{verb}, {', '.join(faults)}: {n - 1} places, {refused} refused")
+    assert n < MOST_CALLS
+    assert refused
+    assert error is None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("fault", FOLDER_FAULTS)
+def test_a_failing_keyword_folder_leaves_all_or_nothing(client: Client, verb: str, fault: str) -> None:
+    for n in range(1, MOST_CALLS):
+        ready(client, verb)
+        OPERATIONS["rewrite"][1](client)  # something to catch up with
+        with failing_folder(client.kb.database.cache / "keyword", n, FOLDER_FAULTS[fault]) as counter:
+            error = attempted(client, verb)
+        if error is not None:
+            one_line(error)
+        settled(client)
+        if not counter.reached:
+            break
+    assert n < MOST_CALLS
