@@ -130,7 +130,8 @@ class TestTheRule:
         self, new_kb: Callable[..., KnowledgeBase], server: Server
     ) -> None:
         kb = new_kb(remote(server))
-        kb.add(replace(SECRET, local_only=False), OPEN)
+        kb.add(replace(SECRET, local_only=False, text="An earlier Zyxcorp text."), OPEN)
+        kb.add(replace(SECRET, local_only=False))
         assert vectors(kb, "secret.md") == [True]
         done = kb.add(replace(SECRET, local_only=False), local_only=True)
         assert (done.updated, done.embedded) == (1, 0)
@@ -139,9 +140,9 @@ class TestTheRule:
             cached = connection.execute(
                 "SELECT count(*) FROM openbook.vector WHERE embedder = %s", [kb.index.embedder]
             ).fetchone()
-        assert cached == (1,), "the cached vector is gone as well"
+        assert cached == (1,), "the cached vectors are gone as well, those of earlier versions, too"
         assert kb.show("secret.md").local_only
-        assert kb.list()[1]["version"] == 1, "its text is the same"
+        assert kb.list()[1]["version"] == 2, "its text is the same"
 
     def test_it_may_be_sent_again_when_that_is_said(self, new_kb: Callable[..., KnowledgeBase], server: Server) -> None:
         kb = new_kb(remote(server))

@@ -567,7 +567,7 @@ class Documents:
                 index.set_access(
                     connection, [(plan.id, access[plan.principals]) for plan in changed if not plan.rechunk]
                 )
-            self._drop_vectors(connection, [plan.id for plan in changed if plan.closed])
+            self._drop_vectors(connection, [plan for plan in changed if plan.closed])
             # What another root read from the same file is not what is there now.
             moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
             self._unread(connection, [id for id in self._same_files(connection, [*moved]) if id not in moved])
@@ -696,14 +696,18 @@ class Documents:
             )
 
     @staticmethod
-    def _drop_vectors(connection: Connection, ids: Sequence[str]) -> None:
-        """Out of the cache, whichever model made them: what a local one needs of these documents is made anew."""
-        if ids:
-            connection.execute(
-                "DELETE FROM openbook.vector v USING openbook.vector_use u"
-                " WHERE u.document = ANY(%s::uuid[]) AND v.embedder = u.embedder AND v.text = u.text",
-                [list(ids)],
-            )
+    def _drop_vectors(connection: Connection, plans: Sequence[_Plan]) -> None:
+        """Out of the cache, what models made of these documents that may not read them any more."""
+        if not plans:
+            return
+        readings = [reading for plan in plans for reading in (plan.write.readings or {}).values()]
+        may = {reading.embedder for reading in readings if reading.vectors is not None}
+        rows = connection.execute(
+            "DELETE FROM openbook.vector_use WHERE document = ANY(%s::uuid[]) AND embedder <> ALL(%s)"
+            " RETURNING embedder, text",
+            [[plan.id for plan in plans], list(may)],
+        ).fetchall()
+        vectors.drop_unused(connection, [(embedder, [text]) for embedder, text in rows])
 
     @staticmethod
     def _write_attributes(
