@@ -53,6 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Knowled
         kb.add(Document("edited", "It is otherwise."))
         kb.remove("removed")
         kb.add(Document("local", "The heron is local.", local_only=True))
+        kb.edit("a b%ü", metadata={"n": 2.5}, source="renamed")
         built = kb.build(Recipe(index=IndexHalf(chunk=RecursiveChunker(size=300, overlap=30))))
         kb.promote(built.release)
         kb.export(folder / "export.zip")
@@ -106,6 +107,15 @@ def told(kb: KnowledgeBase) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "document"} for row in kb.list()]
 
 
+def edits(kb: KnowledgeBase) -> list[tuple[Any, ...]]:
+    with kb.database.snapshot(None) as connection:
+        return connection.execute(
+            "SELECT d.source, d.edited, r.source FROM openbook.document d JOIN openbook.renamed r ON r.document = d.id"
+            " WHERE d.kb = %s",
+            [kb.kb],
+        ).fetchall()
+
+
 def counts(database: Database) -> list[tuple[Any, ...]]:
     with database.snapshot(None) as connection:
         return connection.execute(
@@ -153,6 +163,7 @@ class TestExact:
         assert told(other) == told(kb)
         assert other.show("edited", version=1).text == "It was so."
         assert other.show("local").local_only
+        assert edits(other) == edits(kb) != []
         assert not other.show("edited").local_only
         assert other.verify().ok
 

@@ -356,6 +356,7 @@ _BELONGS: tuple[tuple[LiteralString, LiteralString], ...] = (
                    " WHERE d.id = o.document AND i.id = o.index)"),
     ("indexed", "EXISTS (SELECT FROM openbook.document d JOIN openbook.index i ON i.kb = d.kb"
                 " WHERE d.id = o.document AND i.id = o.index)"),
+    ("renamed", "EXISTS (SELECT FROM openbook.document d WHERE d.id = o.document)"),
     ("vector_use", "EXISTS (SELECT FROM openbook.document d WHERE d.id = o.document)"),
     ("feedback", "EXISTS (SELECT FROM openbook.trace t WHERE t.id = o.trace)"),
     ("file", "EXISTS (SELECT FROM openbook.root r WHERE r.id = o.root)"),
