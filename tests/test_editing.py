@@ -37,6 +37,14 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def test_a_forgotten_text_does_not_come_back_as_an_edit(kb: KnowledgeBase) -> None:
+    kb.add(Document("a", "The lynx is grey."), Document("b", "The owl is brown."))
+    kb.forget("a", confirm=lambda _: True)
+    with pytest.raises(QueryError, match="was forgotten"):
+        kb.edit("b", text="The lynx is grey.")
+    assert kb.show("b").text == "The owl is brown."
+
+
 def row(kb: KnowledgeBase, name: str) -> dict[str, Any]:
     id = kb.named(name)[0]
     return next(one for one in kb.list() if one["document"] == id)

@@ -443,3 +443,14 @@ def test_a_comparison_with_the_live_release_is_kept(openbook: Callable[..., Any]
     assert json.loads(openbook("evaluate", "data.jsonl", "--release", "r2", "--json").stdout)["release"] == "r2"
     missing = openbook("evaluate", "data.jsonl", "--release", "r9")
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+
+
+def test_what_has_to_be_read_again_leaves_no_half_of_a_row(kb: KnowledgeBase) -> None:
+    """A kill before the second reading left a document without a version."""
+    from openbook.store.documents import Write
+
+    written = kb.documents.write([Write(note(1), None, None)])
+    assert [write.document.source for write in written.again] == ["note-1"]
+    with kb.database.snapshot(None) as connection:
+        left = connection.execute("SELECT count(*) FROM openbook.document WHERE kb = %s", [kb.kb]).fetchone()
+    assert left == (0,)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from openbook.errors import OpenbookError, SourceError
+from openbook.errors import OpenbookError, QueryError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
@@ -360,10 +360,12 @@ class Ingest:
 
         Raises:
             NotFound: it was removed meanwhile.
-            QueryError: its new source is taken.
+            QueryError: its new source is taken, or its new text was forgotten.
         """
         start = time.perf_counter()
         write = Write(edit.applied(before), edit=edit)
+        if edit.content is not None and (why := self.documents.forgotten([write.document])):
+            raise QueryError(f"its new text {why[write.document.source]}", where=write.document.source)
         if write.document.hash == before.hash and not edit.restores:
             self._put(_Cut(write))
         else:

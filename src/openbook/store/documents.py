@@ -549,6 +549,11 @@ class Documents:
                     again.append(plan.write)
                 else:
                     planned[plan.id] = plan
+            # What is not written yet leaves no row of version 0: its next try may never come.
+            connection.execute(
+                "DELETE FROM openbook.document WHERE kb = %s AND version = 0 AND key = ANY(%s)",
+                [self.kb, [_key(write.document.source) for write in again]],
+            )
             if missing := edits.keys() - planned.keys() - {write.edit.document for write in again if write.edit}:
                 raise NotFound("no such document", where=min(missing), do="openbook list shows the sources")
             plans = list(planned.values())
