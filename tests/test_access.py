@@ -192,6 +192,16 @@ class TestNarrowed:
         assert kb.show("a.md", version=1, as_=HR).text == "Lunch is at noon."
         assert [hit.source for hit in kb.search("lunch", as_=[]).hits] == ["b.md"]
 
+    def test_its_history_and_its_former_name_are_closed_with_it(self, kb: KnowledgeBase, traces: list[str]) -> None:
+        assert kb.history("b.md", as_=[])
+        kb.edit("a.md", source="renamed.md")
+        for name in ("a.md", "renamed.md", "nowhere.md"):
+            for verb in (kb.history, kb.show, kb.chunks):
+                with pytest.raises(NotFound) as found:
+                    verb(name, as_=[])
+                assert str(found.value) == f"{name}: no such document; openbook list shows the sources"
+        assert kb.show("a.md", as_=HR).source == "renamed.md"
+
     def test_a_trace_tells_no_id_place_or_title_of_it(self, kb: KnowledgeBase, traces: list[str]) -> None:
         """The ids and spans stayed in a trace, and its title in the reason of an abstention."""
         id = next(row["document"] for row in kb.list() if row["source"] == "a.md")

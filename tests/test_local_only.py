@@ -165,6 +165,19 @@ class TestTheRule:
         assert (kb.status()["local_only"], kb.list()[0]["local_only"]) == (1, True)
         assert kb.status(as_=[])["local_only"] == 0
 
+    def test_an_edit_keeps_it_and_sends_nothing(self, new_kb: Callable[..., KnowledgeBase], server: Server) -> None:
+        kb = new_kb(remote(server))
+        kb.add(SECRET)
+        kb.edit("secret.md", text="The Zyxcorp merger is off.")
+        kb.edit("secret.md", title="Zyxcorp", metadata={"team": "board"}, access=["group:board"])
+        kb.edit("secret.md", source="renamed.md")
+        kb.restore("renamed.md", 1)
+        kb.remove("renamed.md")
+        kb.restore("renamed.md")
+        assert kb.show("renamed.md").local_only
+        assert vectors(kb, "renamed.md") == [False]
+        assert "Zyxcorp" not in sent(server)
+
     def test_a_folder_remembers_it_for_what_is_new(self, kb: KnowledgeBase, tmp_path: Path) -> None:
         for name in ("house/board/plan.md", "house/menu.md"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -302,6 +302,7 @@ class World:
         self._passages(question, fusion, filter, principals, k)
         assert self._asked_before.pop()[-1] == places
         self.asked["again"] += 1
+        self.asked[fusion + (" filtered" if filter else "")] -= 1  # counted once
         return None
 
     @staticmethod
