@@ -92,11 +92,9 @@ def edit(kb: KnowledgeBase, stop: Path, out: Path) -> None:
             try:
                 kb.add(now)
                 print(json.dumps({"acknowledged": [revision % EDITED, revision]}), file=file)
-                found = [hit.source for hit in kb.search(canary(now.source, revision), 1).hits]
-                if found != [now.source]:
-                    print(
-                        json.dumps({"failed": f"revision {revision} of {now.source} is not found: {found}"}), file=file
-                    )
+                hits = kb.search(canary(now.source, revision), 300).hits
+                if not any(hit.source == now.source and hit.title == now.title for hit in hits):
+                    print(json.dumps({"failed": f"revision {revision} of {now.source} is not found"}), file=file)
             except OpenbookError as error:
                 print(json.dumps({"failed": f"revision {revision}: {error!r}"}), file=file)
             time.sleep(PAUSE)

@@ -246,6 +246,9 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "remove": (2, remove),
     "search": (2, search),
     "reopen": (0.3, reopen),
+    "edit": (3, edit),
+    "rename": (1, rename),
+    "restore": (2, restore),
     "forget": (0.4, forget),
     "build": (2, build),
     "promote": (1, promote),
@@ -253,9 +256,6 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "prune": (0.5, prune),
 }
 """Verb → how often, and what it does."""
-
-if hasattr(KnowledgeBase, "edit"):
-    OPERATIONS |= {"edit": (3, edit), "rename": (1, rename), "restore": (2, restore)}
 
 
 def read(journal: Path, ledger: Ledger) -> tuple[int, int, list[str], list[str]]:
