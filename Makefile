@@ -30,6 +30,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
 	$(BIN)/python benchmarks/first_minute.py --data $(DATA)
 
+# Search in 100,000 chunks (built once, in ten minutes), and how soon an edit is in another process's searches.
+scale: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/filtered.py --data $(DATA)
+	$(BIN)/python benchmarks/freshness.py --data $(DATA)
+
 # openbook beside five other libraries, each in a venv of its own in the user's cache (2.7 GB). An hour or two on two cores.
 # One peer, one set, a few documents: make peers ARGS="--peers openbook --sets cranfield --limit 200".
 peers: $(VENV)/.installed
