@@ -7,7 +7,7 @@ DATA   := $(or $(OPENBOOK_DATA),../shared/data)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo live test quality reliability bench peers lint clean
+.PHONY: demo live test quality reliability bench scale peers lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -29,6 +29,11 @@ reliability: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
 	$(BIN)/python benchmarks/first_minute.py --data $(DATA)
+
+# Search in 100,000 chunks (built once, in ten minutes), and how soon an edit is in another process's searches.
+scale: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/filtered.py --data $(DATA)
+	$(BIN)/python benchmarks/visibility.py --data $(DATA)
 
 # openbook beside five other libraries, each in a venv of its own in the user's cache (2.7 GB). An hour or two on two cores.
 # One peer, one set, a few documents: make peers ARGS="--peers openbook --sets cranfield --limit 200".

@@ -252,10 +252,13 @@ def _postgresql_finds(connection: psycopg.Connection[Any], tree: Filter, documen
         with connection.cursor() as cursor:
             cursor.executemany("INSERT INTO pg_temp.document VALUES (%s, %s)", entries)
             cursor.executemany("INSERT INTO pg_temp.attribute VALUES (%s, %s, %s, %s, %s)", rows)
-        condition, parameters = to_sql(tree, document="document.id", table=TABLE)
-        query = sql.SQL("SELECT number FROM pg_temp.document WHERE {}").format(condition)
-        found = {number for (number,) in connection.execute(query, parameters)}
-    return [number in found for number in range(len(documents))]
+        found = []
+        for collected in (False, True):
+            condition, parameters = to_sql(tree, document="document.id", table=TABLE, collected=collected)
+            query = sql.SQL("SELECT number FROM pg_temp.document WHERE {}").format(condition)
+            found.append({number for (number,) in connection.execute(query, parameters)})
+    assert found[0] == found[1]
+    return [number in found[0] for number in range(len(documents))]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -25,7 +25,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook.errors import RecipeError, StoreError
-from openbook.store import keyword
 from openbook.store.filter import matches, parse
 from openbook.store.keyword import (
     LANGUAGES,
@@ -39,6 +38,7 @@ from openbook.store.keyword import (
     Position,
     Weighed,
 )
+from openbook.store.keyword import view as view_module
 from openbook.types import Metadata
 
 
@@ -667,7 +667,7 @@ def test_another_language_rebuilds_the_view(view: KeywordView, other: str) -> No
 
 def test_another_format_rebuilds_the_view(view: KeywordView, monkeypatch: pytest.MonkeyPatch) -> None:
     view.catch_up(everything(chunk(1, "word")))
-    monkeypatch.setattr(keyword, "FORMAT", keyword.FORMAT + 1)
+    monkeypatch.setattr(view_module, "FORMAT", view_module.FORMAT + 1)
     assert KeywordView(view.folder, "english").position() == NOWHERE
 
 

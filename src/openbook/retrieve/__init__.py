@@ -90,7 +90,7 @@ class Retriever:
 
     def _rank(
         self, view: View, question: str, vector: FloatArray | None, k: int, ms: dict[str, float]
-    ) -> tuple[list[tuple[int, float]], dict[int, dict[str, StageScore]]]:
+    ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
         n = max(self.part.candidates, k + self.part.merge // 2)  # of so many pairs each leaves one hit less
         fusion = self.part.fusion
         dense: Ranking = []
@@ -124,15 +124,13 @@ class Retriever:
                 fused = weighted(cosines, dict(keyword), fusion.dense)
             else:
                 fused = reciprocal_rank([dense, keyword], fusion.k)
-        stages: dict[int, dict[str, StageScore]] = {}
-        for name, ranking in (("dense", dense), ("keyword", keyword)):
-            for rank, (chunk, score) in enumerate(ranking, 1):
-                stages.setdefault(chunk, {})[name] = StageScore(rank, score)
-        return fused, stages
+        return fused, {"dense": dense, "keyword": keyword}
 
-    def _fetch(self, view: View, fused: Ranking, stages: Mapping[int, Mapping[str, StageScore]], k: int) -> list[Hit]:
+    def _fetch(self, view: View, fused: Ranking, stages: Mapping[str, Ranking], k: int) -> list[Hit]:
         """The first ``k`` hits, which are the first ``k`` of any larger number."""
         merge = self.part.merge
+        scores = {name: dict(ranking) for name, ranking in stages.items()}
+        ranks = {name: {chunk: rank for rank, chunk in enumerate(scores[name], 1)} for name in scores}
         passages: list[Passage] = []
         seen = 0
         while len(fused) > seen and (len(passages) < k or seen < merge):
@@ -144,7 +142,12 @@ class Retriever:
                     continue
                 hit, after = fetched[chunk]
                 if seen > merge or not any(passage.join(hit, after) for passage in passages):
-                    said = {**stages.get(chunk, {}), "fused": StageScore(seen, score)}
+                    said = {
+                        name: StageScore(ranks[name][chunk], found[chunk])
+                        for name, found in scores.items()
+                        if chunk in found
+                    }
+                    said["fused"] = StageScore(seen, score)
                     passages.append(Passage(replace(hit, score=score, stages=said), after))
         return [passage.hit for passage in passages[:k]]
 

@@ -39,34 +39,37 @@ def evidence(
     >>> evidence({1: 0.5, 2: 0.25}, {2: Weighed(20.0, 10.0)}, weight=20, chunk=0.2, document=0.4)
     [(2, 13.0), (1, 10.0)]
     """
-    usual = _usual(dense)
-    scores = {
-        id: weight * max(0.0, dense.get(id, usual))
-        + (chunk * keyword[id].chunk + document * keyword[id].document if id in keyword else 0.0)
-        for id in {**dense, **keyword}
-    }
+    unsaid = weight * max(0.0, _usual(dense))
+    scores = {id: weight * max(0.0, cosine) for id, cosine in dense.items()}
+    for id, (of_chunk, of_document, _) in keyword.items():
+        scores[id] = scores.get(id, unsaid) + (chunk * of_chunk + document * of_document)
     return best_first(_lifted(scores, keyword, neighbours) if neighbours else scores)
 
 
 def _lifted(scores: Mapping[int, float], keyword: Mapping[int, Weighed], share: float) -> dict[int, float]:
-    documents: dict[int, dict[int, int]] = {}
-    for id in scores:
-        if id in keyword:
-            document, ordinal = keyword[id].place
-            documents.setdefault(document, {})[ordinal] = id
-    lowest = min(scores.values(), default=0.0)
-    lifted = dict(scores)
-    for chunks in documents.values():
-        if len(chunks) == 1:
-            continue
-        above = {ordinal: scores[id] - lowest for ordinal, id in chunks.items()}
-        raised = {
-            ordinal: own + share * (above.get(ordinal - 1, 0.0) + above.get(ordinal + 1, 0.0))
-            for ordinal, own in above.items()
-        }
-        back = max(above.values()) - max(raised.values()) + lowest
-        lifted.update((id, raised[ordinal] + back) for ordinal, id in chunks.items())
-    return lifted
+    import numpy as np
+
+    if not keyword:
+        return dict(scores)
+    places = np.array([weighed.place for weighed in keyword.values()], np.int64)
+    order = np.lexsort((places[:, 1], places[:, 0]))
+    document, ordinal = places[order].T
+    ids = [*keyword]
+    lowest = min(scores.values())
+    above = np.array([scores[id] for id in ids])[order] - lowest
+    first = np.r_[True, document[1:] != document[:-1]]
+    follows = np.r_[False, (ordinal[1:] == ordinal[:-1] + 1) & ~first[1:], False]  # the one before in the section
+    padded = np.r_[0.0, above, 0.0]
+    raised = above + share * (np.where(follows[:-1], padded[:-2], 0.0) + np.where(follows[1:], padded[2:], 0.0))
+    starts = np.flatnonzero(first)
+    back = np.maximum.reduceat(above, starts) - np.maximum.reduceat(raised, starts) + lowest
+    chunks = np.diff(np.r_[starts, len(order)])
+    lifted = raised + np.repeat(back, chunks)
+    several = np.repeat(chunks, chunks) > 1
+    return {
+        **scores,
+        **{ids[at]: score for at, score in zip(order[several].tolist(), lifted[several].tolist(), strict=True)},
+    }
 
 
 def weighted(dense: Mapping[int, float], keyword: Mapping[int, float], weight: float) -> list[tuple[int, float]]:

@@ -454,20 +454,37 @@ def _holds(filter: Filter, rows: Sequence[Attribute]) -> bool:
 _SQL = {"<": sql.SQL("<"), "<=": sql.SQL("<="), ">": sql.SQL(">"), ">=": sql.SQL(">=")}
 
 
-def to_sql(filter: Filter, *, document: str, table: sql.Identifier) -> tuple[sql.Composed, list[Any]]:
+def to_sql(
+    filter: Filter, *, document: str, table: sql.Identifier, collected: bool = False
+) -> tuple[sql.Composed, list[Any]]:
     """A boolean SQL expression and its parameters.
 
     Args:
         document: the column (``alias.column``) that holds the document's uuid.
         table: ``attribute(document uuid, field text COLLATE "C", text text COLLATE "C", number float8, flag bool)``,
             a row for each of ``attributes(metadata)``.
+        collected: the documents of each comparison are collected first, so that an index over ``document`` finds
+            their rows in one pass, whatever the planner believes of how many there are.
     """
     column = sql.Identifier(*document.split("."))
     parameters: list[Any] = []
 
+    negated = 0
+
     def within(condition: sql.Composable, *values: Any) -> sql.Composed:
         parameters.extend(values)
-        return sql.SQL("{} IN (SELECT document FROM {} WHERE field = %s{})").format(column, table, condition)
+        of_documents = sql.SQL("SELECT document FROM {} WHERE field = %s{}").format(table, condition)
+        # What is not in an array is told by walking it, row by row; a subquery is hashed.
+        form = "{} = ANY(ARRAY({}))" if collected and not negated else "{} IN ({})"
+        return sql.SQL(form).format(column, of_documents)
+
+    def inverted(node: Filter) -> sql.Composed:
+        nonlocal negated
+        negated += 1
+        try:
+            return sql.SQL("NOT {}").format(expression(node))
+        finally:
+            negated -= 1
 
     def expression(node: Filter) -> sql.Composed:
         match node:
@@ -476,11 +493,11 @@ def to_sql(filter: Filter, *, document: str, table: sql.Identifier) -> tuple[sql
             case Or(parts):
                 return sql.SQL("({})").format(sql.SQL(" OR ").join([expression(part) for part in parts]))
             case Not(part):
-                return sql.SQL("NOT {}").format(expression(part))
+                return inverted(part)
             case Exists(field):
                 return within(sql.SQL(""), field)
             case Compare(field, "!=", value):
-                return sql.SQL("NOT {}").format(expression(In(field, (value,))))
+                return inverted(In(field, (value,)))
             case Compare(field, "=", value):
                 return expression(In(field, (value,)))
             case In(field, values):

@@ -1,0 +1,147 @@
+"""What a process has taken into memory is found as if it were committed, and gives way to what is."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openbook.store.filter import parse
+from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position
+from openbook.store.keyword import view as room
+
+WORDS = [f"word{n}" for n in range(60)] + ["snapshot-count", "v3.5", "running", "cafés"]
+
+
+def chunk(id: int, text: str, *, title: str = "", access: int = 0, **metadata: Any) -> KeywordChunk:
+    return KeywordChunk(id, text, title, "", access, {"title": title, **metadata})
+
+
+def changes(position: int, *documents: Change, rebuild: bool = False) -> Changes:
+    return Changes(Position("epoch", position), documents, rebuild)
+
+
+def invented(chance: random.Random, n: int) -> list[Change]:
+    """Documents of one to four chunks, some of them longer than a field's length is kept exactly."""
+    made = []
+    for document in range(n):
+        chunks = [
+            chunk(
+                10 * document + at,
+                " ".join(chance.choices(WORDS, k=chance.choice((3, 12, 47, 130)))),
+                title=f"word{document % 7} guide",
+                access=document % 3,
+                even=document % 2 == 0,
+            )
+            for at in range(chance.randint(1, 4))
+        ]
+        made.append(Change(f"document-{document}", chunks))
+    return made
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> KeywordView:
+    return KeywordView(tmp_path / "view", "english")
+
+
+def in_use(view: KeywordView, documents: list[Change]) -> None:
+    view.catch_up(lambda _: changes(1, *documents))
+    view.search("word1", 1)
+
+
+def test_in_memory_a_chunk_scores_as_it_does_committed(view: KeywordView) -> None:
+    chance = random.Random(0)
+    documents = invented(chance, 40)
+    in_use(view, documents)
+    ids = [chunk.id for document in documents for chunk in document.chunks or ()]
+    limits: list[dict[str, Any]] = [{}, {"access": [0, 2]}, {"filter": parse("even = true")}]
+    questions = [" ".join(chance.choices(WORDS, k=n)) for n in (1, 2, 5, 9) for _ in range(5)] + ["the word3 guide"]
+
+    def answers() -> tuple[dict[Any, float], dict[Any, Any]]:
+        scores: dict[Any, float] = {}
+        places = {}
+        for limit in limits:
+            for question in questions:
+                read = view.read(question, **limit)
+                scores |= {(str(limit), question, id): score for id, score in view.search(read, 500, **limit)}
+                for id, weighed in view.weigh(read, ids).items():
+                    scores[str(limit), question, id, "chunk"] = weighed.chunk
+                    scores[str(limit), question, id, "document"] = weighed.document
+                    places[id] = weighed.place
+        return scores, places
+
+    scores, places = answers()
+    # The same again, a half of it: nothing changes but where it lies.
+    assert view.follow(lambda _: changes(2, *documents[::2]))
+    assert view.position() == Position("epoch", 2)
+    assert answers() == (pytest.approx(scores, rel=1e-5), places)
+
+
+def test_edits_are_seen_at_once_and_stay_when_they_are_committed(view: KeywordView, tmp_path: Path) -> None:
+    in_use(view, [Change(name, [chunk(n, f"alpha {name}")]) for n, name in enumerate(("one", "two", "three"))])
+    edits = [Change("one", [chunk(10, "beta one")]), Change("two", None), Change("four", [chunk(11, "alpha four")])]
+    for at, edit in enumerate(edits, 2):
+        assert view.follow(lambda _, at=at, edit=edit: changes(at, edit))  # type: ignore[misc]
+    other = KeywordView(tmp_path / "view", "english")
+    assert {id for id, _ in other.search("alpha", 10)} == {0, 1, 2}
+    seen = {word: {id for id, _ in view.search(word, 10)} for word in ("alpha", "beta", "one", "two")}
+    assert seen == {"alpha": {2, 11}, "beta": {10}, "one": {10}, "two": set()}
+    other.catch_up(lambda seen: changes(4, *edits))
+    assert {word: {id for id, _ in view.search(word, 10)} for word in seen} == seen
+    assert view.position() == Position("epoch", 4)
+    assert len(view._current().asking.newest) == 0  # type: ignore[union-attr]
+
+
+def test_another_process_that_committed_less_takes_nothing_back(view: KeywordView, tmp_path: Path) -> None:
+    in_use(view, [Change("one", [chunk(1, "alpha")])])
+    first, second = Change("one", [chunk(2, "beta")]), Change("one", [chunk(3, "gamma")])
+    view.follow(lambda _: changes(2, first))
+    view.follow(lambda _: changes(3, second))
+    KeywordView(tmp_path / "view", "english").catch_up(lambda _: changes(2, first))
+    assert [id for id, _ in view.search("alpha beta gamma", 10)] == [3]
+    assert view.position() == Position("epoch", 3)
+
+
+def test_rights_and_filters_hold_in_memory(view: KeywordView) -> None:
+    in_use(view, [Change("one", [chunk(1, "alpha", access=1)])])
+    changed = Change("one", [chunk(1, "alpha", access=2, year=2020)])  # the chunk keeps its number
+    assert view.follow(lambda _: changes(2, changed))
+    assert view.search("alpha", 10, access=[1]) == []
+    assert [id for id, _ in view.search("alpha", 10, access=[2])] == [1]
+    assert view.search("alpha", 10, access=[]) == []
+    assert [id for id, _ in view.search("alpha", 10, filter=parse("year = 2020"))] == [1]
+    assert view.search("alpha", 10, filter=parse("year < 2020")) == []
+
+
+def test_a_title_in_memory_is_mentioned_by_those_who_may_see_it(view: KeywordView) -> None:
+    in_use(view, [Change(f"{n}", [chunk(n, "some text of no title")]) for n in range(1, 40)])
+    view.follow(lambda _: changes(2, Change("new", [chunk(100, "freight is paid", title="Acme Bolt", access=7)])))
+    assert [mention.value for mention in view.read("acme bolt: who pays?").mentions] == ["acm bolt"]
+    assert view.read("acme bolt: who pays?", access=[0]).mentions == ()
+
+
+def test_what_was_hidden_since_is_mentioned_no_more(view: KeywordView) -> None:
+    plain = [Change(f"{n}", [chunk(n, "some text of no title")]) for n in range(1, 40)]
+    titled = [chunk(100, "freight is paid", title="Acme Bolt", access=1)]
+    in_use(view, [*plain, Change("titled", titled)])
+    assert view.read("acme bolt: who pays?", access=[0, 1]).mentions
+    view.follow(lambda _: changes(2, Change("titled", [chunk(100, "freight is paid", title="Acme Bolt", access=2)])))
+    assert not view.read("acme bolt: who pays?", access=[0, 1]).mentions
+    assert view.read("acme bolt: who pays?", access=[0, 2]).mentions
+
+
+def test_who_has_not_asked_yet_commits(view: KeywordView, tmp_path: Path) -> None:
+    in_use(view, [Change("one", [chunk(1, "alpha")])])
+    assert not KeywordView(tmp_path / "view", "english").follow(lambda _: changes(2))
+
+
+def test_too_much_is_committed(view: KeywordView, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_use(view, [Change("one", [chunk(1, "alpha")])])
+    assert not view.follow(lambda _: None)
+    monkeypatch.setattr(room, "MOST_DOCUMENTS", 1)
+    assert view.follow(lambda _: changes(2, Change("two", [chunk(2, "alpha")])))
+    assert not view.follow(lambda _: changes(3, Change("three", [chunk(3, "alpha")])))
+    view.catch_up(lambda seen: changes(3, *(Change(f"{n}", [chunk(n, "alpha")]) for n in range(2, 4))))
+    assert len(view.search("alpha", 10)) == 3
