@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 Role = Literal["owner", "writer", "reader"]
 
-MIGRATIONS = ("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_perf")
+MIGRATIONS = ("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_scale")
 _AS_PRINCIPALS = "SELECT set_config('openbook.principals', %s::text[]::text, true)"
 _WAIT = 30.0  # seconds for a connection
 _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
