@@ -43,7 +43,7 @@ filter that keeps 1 % of the rows finds 36 % of what the exact scan finds."""
 MOST_DIMENSIONS = 4000
 """pgvector's limit for HNSW over halfvec; beyond it every search is exact."""
 
-LITTLE = 50
+LITTLE = 20
 """So many changed documents are taken into memory by the question that finds them: their text is read and cut into
 words in the time that a commit of the keyword index waits for the disk."""
 
