@@ -43,6 +43,12 @@ def test_prefixes_and_dimensions_are_sent(server: Any) -> None:
     assert {asked["dimensions"] for asked in server.asked} == {8}
 
 
+def test_half_a_character_is_sent_as_its_replacement(server: Any) -> None:
+    """Half a surrogate pair, out of a file name, ended in an error of the encoder."""
+    assert model(server, dimensions=8).encode(["a\ud800"]).shape == (1, 8)
+    assert server.asked[-1]["input"] == ["a\ufffd"]
+
+
 def test_equal_texts_are_sent_once(server: Any) -> None:
     model(server, dimensions=8).encode(["a", "b", "a"])
     assert [asked["input"] for asked in server.asked] == [["a", "b"]]

@@ -17,6 +17,7 @@ from openbook.embed.local import LocalModel
 from openbook.embed.vectors import distinct, unit
 from openbook.errors import ModelError, ModelUnavailable
 from openbook.recipe import LocalEmbedder, OpenAIEmbedder
+from openbook.types import storable
 
 if TYPE_CHECKING:
     from openbook.embed import FloatArray, IntArray, TextKind
@@ -73,7 +74,7 @@ class APIModel:
     ) -> FloatArray:
         import numpy as np
 
-        unique, of = distinct([self._prefix[kind] + text for text in texts])
+        unique, of = distinct([storable(self._prefix[kind] + text) for text in texts])  # JSON holds no lone surrogate
         vectors = np.empty((len(unique), self.dimension), np.float32)
         copies = np.bincount(of, minlength=len(unique))
         done = start = 0
