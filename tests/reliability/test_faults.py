@@ -72,6 +72,7 @@ def attempted(client: Client, verb: str) -> OpenbookError | None:
 
 
 def settled(client: Client) -> None:
+    client.kb.forget()  # finishes what a fault left of an erasure; else it does nothing
     found, truth = faults(client.kb, [client.ledger])
     assert not found
     client.ledger.settle(truth, client.kb.release)
