@@ -130,7 +130,8 @@ def fail_everywhere(
         if error is not None:
             refused += 1
             one_line(error)
-            assert error.do.startswith(ADVICE[fault])
+            # An erasure whose rows are gone tells in its receipt what could not be done, and another run finishes it.
+            assert verb == "forget" or error.do.startswith(ADVICE[fault])
         settled(client)
     print(f"{verb}, {', '.join(faults)}: {n - 1} places, {refused} refused")
     assert n < MOST_CALLS
