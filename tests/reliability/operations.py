@@ -159,8 +159,11 @@ def restore(client: Client) -> None:
         with client.intends("restore", {source: face}):
             client.kb.restore(source)
     for source in client.some(certain, 1):
-        earlier = client.random.choice(client.kb.history(source).versions)
-        face = replace(certain[source], revision=told_by(earlier.title, {"note": 0}).revision)
+        versions = {version: told_by(version.title, {"note": 0}) for version in client.kb.history(source).versions}
+        # Those from before it was renamed tell of its former source.
+        own = [version for version, face in versions.items() if version.title == document(source, face).title]
+        earlier = client.random.choice(own)
+        face = replace(certain[source], revision=versions[earlier].revision)
         with client.intends("restore", {source: face}):
             client.kb.restore(source, earlier.version)
 
@@ -173,7 +176,7 @@ def forget(client: Client) -> None:
         with client.intends("forget", dict.fromkeys(sources)):
             receipt = client.kb.forget(*sources)
             if receipt is None or not receipt.complete:
-                client.journal.write(wrong=f"forget: not complete: {receipt}")
+                raise StoreError("the erasure is not complete", where=str(receipt), do="run it again")
 
 
 def remove(client: Client) -> None:

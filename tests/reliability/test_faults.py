@@ -72,6 +72,7 @@ def attempted(client: Client, verb: str) -> OpenbookError | None:
 
 
 def settled(client: Client) -> None:
+    client.kb.forget()  # finishes what a fault left of an erasure; else it does nothing
     found, truth = faults(client.kb, [client.ledger])
     assert not found
     client.ledger.settle(truth, client.kb.release)
@@ -129,7 +130,8 @@ def fail_everywhere(
         if error is not None:
             refused += 1
             one_line(error)
-            assert error.do.startswith(ADVICE[fault])
+            # An erasure whose rows are gone tells in its receipt what could not be done, and another run finishes it.
+            assert verb == "forget" or error.do.startswith(ADVICE[fault])
         settled(client)
     print(f"{verb}, {', '.join(faults)}: {n - 1} places, {refused} refused")
     assert n < MOST_CALLS
