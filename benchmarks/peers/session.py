@@ -103,7 +103,11 @@ class Session:
         """From now on ``peak`` follows the memory of the process and its children."""
 
         def sample() -> None:
-            while not self._ended.wait(SAMPLE):
+            ended = False
+            while not ended:
+                ended = self._ended.wait(
+                    SAMPLE
+                )  # and once more at the end: a quick one is over before it was looked at
                 self.peak = max(self.peak, sum(map(_pss, tree(self._process.pid))))
 
         self._sampler = threading.Thread(target=sample, daemon=True)
