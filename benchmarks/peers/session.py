@@ -107,7 +107,7 @@ class Session:
             while not ended:
                 ended = self._ended.wait(
                     SAMPLE
-                )  # and once more at the end: a quick one is over before it was looked at
+                )  # then once more: a quick one is over by now
                 self.peak = max(self.peak, sum(map(_pss, tree(self._process.pid))))
 
         self._sampler = threading.Thread(target=sample, daemon=True)
