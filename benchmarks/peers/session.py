@@ -105,9 +105,7 @@ class Session:
         def sample() -> None:
             ended = False
             while not ended:
-                ended = self._ended.wait(
-                    SAMPLE
-                )  # then once more: a quick one is over by now
+                ended = self._ended.wait(SAMPLE)  # then once more: a quick one is over by now
                 self.peak = max(self.peak, sum(map(_pss, tree(self._process.pid))))
 
         self._sampler = threading.Thread(target=sample, daemon=True)
