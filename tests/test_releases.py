@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -454,3 +455,69 @@ def test_what_has_to_be_read_again_leaves_no_half_of_a_row(kb: KnowledgeBase) ->
     with kb.database.snapshot(None) as connection:
         left = connection.execute("SELECT count(*) FROM openbook.document WHERE kb = %s", [kb.kb]).fetchone()
     assert left == (0,)
+
+
+def test_two_builders_of_one_release_do_no_harm(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower one replaced chunks of the index that answered by then, and no keyword view was told."""
+    from openbook.store.documents import Documents
+
+    filled(kb)
+    catch_up, slower = Documents.catch_up, threading.Event()
+    late: list[Any] = []
+
+    def wait(self: Documents, *arguments: Any, **more: Any) -> int:
+        if threading.current_thread().name == "slower":
+            late.append(1)
+            assert slower.wait(60)
+        return catch_up(self, *arguments, **more)
+
+    monkeypatch.setattr(Documents, "catch_up", wait)
+    second = KnowledgeBase(kb.database, kb.name)
+    thread = threading.Thread(target=lambda: second.build(SMALLER), name="slower")
+    thread.start()
+    while not late:
+        thread.join(0.01)
+    kb.build(SMALLER)
+    kb.promote("r2")
+    before = {hit.source: set(hit.stages) for hit in kb.search("subject3 note", 5).hits}
+    slower.set()
+    thread.join()
+    assert {hit.source: set(hit.stages) for hit in kb.search("subject3 note", 5).hits} == before
+    assert kb.verify().ok
+
+
+def test_what_was_renamed_while_its_file_was_read_is_not_dropped(kb: KnowledgeBase) -> None:
+    kb.add(note(1))
+    kb.edit("note-1", source="one")
+    assert kb.documents.remove(["note-1"], dropped=True) == 0
+    assert kb.show("one").text
+
+
+def test_a_recipe_that_says_nothing_of_questions_changes_no_answer(kb: KnowledgeBase, database: Database) -> None:
+    filled(kb)
+    promoted(kb, QUERY)
+    again = KnowledgeBase(database, kb.name, recipe=Recipe.from_toml("[index]\nneighbours = 0.5"))
+    assert again.recipe.query.fusion.kind == "weighted"
+
+
+def test_a_name_that_no_database_holds_is_told_in_a_line(kb: KnowledgeBase) -> None:
+    for name in ("r\0", "\udcff"):
+        with pytest.raises(NotFound):
+            kb.promote(name)
+
+
+def test_prune_does_not_hold_up_questions_behind_a_long_reader(kb: KnowledgeBase) -> None:
+    filled(kb)
+    kb.build(SMALLER)
+    with kb.database.snapshot(None) as connection:
+        connection.execute("SELECT count(*) FROM openbook.document")
+        pruning = threading.Thread(target=lambda: kb.prune("r2"))
+        pruning.start()
+        slowest = 0.0
+        for _ in range(10):
+            start = time.perf_counter()
+            kb.search("subject3", record=False)
+            slowest = max(slowest, time.perf_counter() - start)
+    pruning.join()
+    assert slowest < 2, "seconds; it was the five of the lock's timeout"
+    assert [release.name for release in kb.releases()] == ["r1"]

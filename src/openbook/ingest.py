@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from openbook.errors import OpenbookError, QueryError, SourceError
+from openbook.errors import OpenbookError, SourceError
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
@@ -364,8 +364,6 @@ class Ingest:
         """
         start = time.perf_counter()
         write = Write(edit.applied(before), edit=edit)
-        if edit.content is not None and (why := self.documents.forgotten([write.document])):
-            raise QueryError(f"its new text {why[write.document.source]}", where=write.document.source)
         if write.document.hash == before.hash and not edit.restores:
             self._put(_Cut(write))
         else:

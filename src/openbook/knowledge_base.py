@@ -170,7 +170,8 @@ class KnowledgeBase:
                     where=f"knowledge base {name}",
                     do="build a release by it: openbook release build --recipe FILE",
                 )
-            self.answer_by(recipe.query)
+            if "query" in recipe.model_fields_set:
+                self.answer_by(recipe.query)
 
     @property
     def release(self) -> str:
@@ -420,7 +421,7 @@ class KnowledgeBase:
         previous = next((one for one in self._releases.all() if one.state == "previous"), None)
         if previous is None:
             return None
-        return {"release": previous.name, "behind": self._releases.behind()[previous.index]}
+        return {"release": previous.name, "behind": self._releases.behind().get(previous.index, 0)}
 
     # --- releases -----------------------------------------------------------------------------------------------------
 
@@ -435,7 +436,7 @@ class KnowledgeBase:
     def behind(self) -> Mapping[str, int]:
         """How many documents the index of each release has not read yet, by the release's name."""
         behind = self._releases.behind()
-        return {release.name: behind[release.index] for release in self._releases.all()}
+        return {release.name: behind.get(release.index, 0) for release in self._releases.all()}
 
     def plan(self, recipe: Recipe) -> Plan:
         """What a release by this recipe would take: texts, tokens, seconds, US dollars. Builds nothing.
@@ -732,7 +733,10 @@ class KnowledgeBase:
         releases = sorted(self._releases.all(), key=lambda release: release.state != "live")
         readers: list[Reader] = []
         for release in {release.index: release for release in reversed(releases)}.values():
-            reader = serving.reader if release.index == serving.index.id else self._reader(release)
+            try:
+                reader = serving.reader if release.index == serving.index.id else self._reader(release)
+            except NotFound:
+                continue  # pruned meanwhile
             if release.state == "live":
                 readers.insert(0, reader)
             elif not reader.rests:

@@ -157,7 +157,7 @@ class Releasing:
             chunks=chunks,
             texts=texts,
             tokens=tokens,
-            seconds=round(seconds, 1),
+            seconds=round(seconds, 3),
             cost=cost,
             model=part.model,
             host=_host(part),
@@ -180,7 +180,7 @@ class Releasing:
         embedded = tokens = 0
         if release.state == "building":
             while True:
-                done = self._fill(reader, feed=False, progress=progress)
+                done = self._fill(reader, progress)
                 embedded, tokens = embedded + done[0], tokens + done[1]
                 if self.releases.complete(index.id):
                     break
@@ -223,12 +223,13 @@ class Releasing:
             QueryError: there is none.
             ModelError: documents are missing in its index, and its model does not answer; nothing was changed.
         """
-        previous = self.releases.pointers().previous
+        now = self.releases.pointers()
+        previous = now.previous
         if previous is None:
             raise QueryError("no release answered before this one", where="rollback", do="openbook release list")
         release, index, probe = self.releases.opened(previous)
         reader = Reader(index, release.recipe.index, lambda: open_model(release.recipe.index, index, probe))
-        return self._turned(previous, reader, None)
+        return self._turned(previous, reader, now.live)
 
     def prune(self, *names: str) -> list[str]:
         """Delete releases with their indexes: those named, or all that neither answer, nor are what a rollback returns
@@ -261,9 +262,9 @@ class Releasing:
             if pointers is not None:
                 return pointers
             try:
-                self._fill(reader, feed=True)
+                self._fill(reader)
             except ModelError as error:
-                behind = self.releases.behind()[reader.index.id]
+                behind = self.releases.behind().get(reader.index.id, 0)
                 raise type(error)(
                     f"{error.what}, and {behind} documents are not in the index of {name}",
                     where=error.where,
@@ -271,20 +272,18 @@ class Releasing:
                 ) from error
         raise QueryError("is outrun by edits", where=name, do="try again when fewer documents change at once")
 
-    def _fill(
-        self, reader: Reader, *, feed: bool, progress: Callable[[Building], None] | None = None
-    ) -> tuple[int, int]:
+    def _fill(self, reader: Reader, progress: Callable[[Building], None] | None = None) -> tuple[int, int]:
         """Read into an index what it lacks; returns how many texts were embedded, and their tokens if the model is a
-        remote one. ``feed``: questions are asked of the index."""
+        remote one."""
         index, done, chunks, embedded, tokens = reader.index.id, 0, 0, 0, 0
-        of = self.releases.behind()[index]
+        of = self.releases.behind().get(index, 0)
         for batch in self._behind(index):
             cuts = reader.cut([document for _, _, document in batch])
             readings, computed = reader.read(cuts)
             if computed and reader.embedder.remote:  # cached ones among them are few
                 tokens += sum(map(len, reader.embedder.tokens(reader.texts(cuts))))
             rows = [(id, version, read) for (id, version, _), read in zip(batch, readings, strict=True)]
-            done += self.documents.catch_up(reader.index, rows, feed=feed)
+            done += self.documents.catch_up(reader.index, rows)
             embedded += computed
             chunks += sum(len(read.chunks) for read in readings)
             if progress is not None:

@@ -550,7 +550,7 @@ def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]
     ]
     readings, _ = reader.read(reader.cut(documents))
     read = [(id, version, reading) for (id, version, *_), reading in zip(there, readings, strict=True)]
-    Documents(database, kb).catch_up(opened, read, feed=True)
+    Documents(database, kb).catch_up(opened, read, anew=True)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -49,7 +49,7 @@ def opened(
         say=say,
     )
     with base:
-        if chosen is not None:
+        if chosen is not None and "query" in chosen.model_fields_set:
             base.answer_by(chosen.query)
         yield base
 

@@ -72,7 +72,7 @@ def list_(context: typer.Context, db: Db = None, kb: Kb = None, json: Json = Fal
                 "state": release.state,
                 "recipe": release.recipe.hash,
                 "report": release.report,
-                "behind": behind[release.name],
+                "behind": behind.get(release.name, 0),
                 "created": release.created.isoformat(timespec="seconds"),
             }
             for release in releases
@@ -81,7 +81,7 @@ def list_(context: typer.Context, db: Db = None, kb: Kb = None, json: Json = Fal
         return
     for release in releases:
         verdict = f"  {release.report['dataset']}: {release.report['verdict']}" if release.report else ""
-        late = f"  {behind[release.name]} documents behind" if behind[release.name] else ""
+        late = f"  {behind[release.name]} documents behind" if behind.get(release.name) else ""
         made = release.created.astimezone().strftime("%Y-%m-%d %H:%M")
         embed = release.recipe.index.embed.model
         print(f"{release.name:<5} {release.state:<9} {made}  {one_line(embed):<32}{late}{one_line(verdict)}")
@@ -91,7 +91,8 @@ def list_(context: typer.Context, db: Db = None, kb: Kb = None, json: Json = Fal
 def show(context: typer.Context, release: Name, db: Db = None, kb: Kb = None, json: Json = False) -> None:
     """Show a release: its state, its recipe, the comparison that speaks for it."""
     with opened(context, db, kb) as base:
-        found, behind = base.show_release(release), base.behind()[release]
+        found = base.show_release(release)
+        behind = base.behind().get(found.name, 0)
     if json:
         print_json(
             {

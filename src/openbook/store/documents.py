@@ -536,6 +536,9 @@ class Documents:
             if any(edit.source is not None for edit in edits.values()):
                 own_indexes(connection, self.kb)  # nobody may look for the former name meanwhile
             live, kept = self._kept(connection)
+            # Before any document is locked: two writers of one new rule would else wait for each other.
+            self._intern(connection, {normal_access(write.document.access) for write in writes})
+            self._refuse_edits(connection, edits, by_name)
             refused = self._refuse(connection, sources)
             self._unfile(connection, sources)
             self._found(connection, sources)
@@ -612,6 +615,12 @@ class Documents:
         if refused:
             vectors.drop_unused(connection, [(reading.embedder, reading.keys) for reading in refused])
         return tuple(Skipped(source, tombstones.refusal(when)) for source, when in since.items())
+
+    def _refuse_edits(self, connection: Connection, edits: Mapping[str, Edit], writes: Mapping[str, Write]) -> None:
+        """Raises: QueryError: a text that was forgotten would come back."""
+        texts = [writes[name].document for name, edit in edits.items() if edit.content is not None]
+        for source, since in tombstones.forgotten(connection, self.kb, texts).items():
+            raise QueryError(f"its new text {tombstones.refusal(since)}", where=source)
 
     def _kept(self, connection: Connection) -> tuple[int, list[Index]]:
         """The number of the live release's index, and every index there is; until this transaction ends, neither
@@ -748,7 +757,15 @@ class Documents:
         """
         with self.database.transaction() as connection:
             _, kept = self._kept(connection)
-            ids = [current.id for _, current in self._rows(connection, sources, lock=True) if not current.removed]
+            forgotten = self._same_files(connection, gone)
+            # Files before documents, as those who write lock them.
+            connection.execute("SELECT FROM openbook.file WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [forgotten])
+            ids = [
+                current.id
+                for name, current in self._rows(connection, sources, lock=True)
+                # One that was renamed meanwhile is not what its file held by the former name.
+                if not current.removed and (not dropped or name == current.source)
+            ]
             connection.execute(
                 "UPDATE openbook.document SET removed = now(), changed = now() WHERE id = ANY(%s::uuid[])", [ids]
             )
@@ -760,7 +777,6 @@ class Documents:
             if dropped:
                 connection.execute("UPDATE openbook.document SET file = NULL WHERE id = ANY(%s::uuid[])", [ids])
             self._finish(connection, finished)
-            forgotten = self._same_files(connection, gone)
             connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [forgotten])
             for index in kept:
                 index.delete(connection, ids)
@@ -788,9 +804,10 @@ class Documents:
             ).fetchall()
         return [(id, version, _document(*rest)) for id, version, *rest in rows]
 
-    def catch_up(self, index: Index, readings: Sequence[tuple[str, int, Reading]], *, feed: bool) -> int:
-        """Give an index what was read of (document, version); what has changed meanwhile is left out, and stays what
-        the index is behind by. ``feed``: keyword views of the index are in use. Returns how many were given."""
+    def catch_up(self, index: Index, readings: Sequence[tuple[str, int, Reading]], *, anew: bool = False) -> int:
+        """Give an index what was read of (document, version). Left out is what has changed meanwhile, which stays what
+        the index is behind by, and what another builder gave it, unless it is read ``anew``. Returns how many were
+        given."""
         read = {id: (version, reading) for id, version, reading in readings}
         with self.database.transaction() as connection:
             _, kept = self._kept(connection)
@@ -801,17 +818,22 @@ class Documents:
                 " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.key FOR UPDATE OF d",
                 [list(read)],
             ).fetchall()
+            held = connection.execute(
+                "SELECT document::text, version FROM openbook.indexed WHERE index = %s AND document = ANY(%s::uuid[])",
+                [index.id, list(read)],
+            ).fetchall()
+            given = set() if anew else {*held}
             # What became local-only meanwhile was read as if it might be sent away.
             now = [
                 (id, version, access)
                 for id, version, access, local_only in rows
-                if read[id][0] == version and read[id][1].local_only == local_only
+                if read[id][0] == version and read[id][1].local_only == local_only and (id, version) not in given
             ]
             index.delete(connection, [id for id, _, _ in now])
             index.upsert(connection, [(id, version, access, read[id][1]) for id, version, access in now])
             if gone := read.keys() - {id for id, *_ in rows}:  # one that was forgotten leaves no vector
                 vectors.drop_unused(connection, [(read[id][1].embedder, read[id][1].keys) for id in sorted(gone)])
-            if feed:
+            if index.is_complete(connection):  # else nobody asks it yet, and its keyword view is made when it is
                 self._feed(connection, [id for id, _, _ in now])
         return len(now)
 
@@ -853,7 +875,9 @@ class Documents:
 def is_behind(connection: Connection, kb: int, index: int) -> int:
     """How many documents of a knowledge base an index has not read in their newest version."""
     row = connection.execute(
-        "SELECT count(*) FROM openbook.document d WHERE d.kb = %s AND d.removed IS NULL AND NOT EXISTS ("
+        "SELECT count(*) FROM openbook.document d"
+        " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+        " WHERE d.kb = %s AND d.removed IS NULL AND NOT EXISTS ("
         " SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)",
         [kb, index],
     ).fetchone()

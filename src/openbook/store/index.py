@@ -206,6 +206,11 @@ class Index:
                 sql.SQL("DELETE FROM {} WHERE {}document = ANY(%s::uuid[])").format(table, of_index), [list(documents)]
             )
 
+    def is_complete(self, connection: Connection) -> bool:
+        """Whether questions may be asked of it: see ``Releases.complete``."""
+        row = connection.execute("SELECT complete FROM openbook.index WHERE id = %s", [self.id]).fetchone()
+        return row == (True,)
+
     def require(self, embedder: str) -> None:
         """Vectors of two models are never compared. Raises: StoreError: another one than this index's."""
         if embedder != self.embedder:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+
+import psycopg
 
 from openbook.errors import NotFound, QueryError, StoreError
 from openbook.recipe import Recipe
 from openbook.store.database import Connection, Database
 from openbook.store.documents import is_behind, own_indexes
 from openbook.store.index import Index
+from openbook.types import storable
+
+_TRIES, _PAUSE = 25, 0.2  # seconds between them
 
 State = Literal["live", "previous", "ready", "building"]
 
@@ -86,6 +92,7 @@ class Releases:
             return self._opened(connection, name)
 
     def _opened(self, connection: Connection, name: str | None) -> tuple[Release, Index, list[float]]:
+        name = None if name is None else storable(name)
         row = connection.execute(
             f"{_RELEASE} WHERE r.kb = %s AND CASE WHEN %s::text IS NULL THEN r.id = k.live ELSE r.name = %s END",
             [self.kb, name, name],
@@ -201,8 +208,9 @@ class Releases:
             now = self._pointers(connection)
             release.require_whole()
             if expected is not None and now.live != expected:
-                what = f"{now.live} was promoted meanwhile, not compared with it"
-                raise QueryError(what, where=name, do=f"openbook compare live {name} DATA")
+                raise QueryError(
+                    f"{now.live} was promoted meanwhile", where=name, do="look again: openbook release list"
+                )
             if is_behind(connection, self.kb, index.id):
                 return None
             connection.execute(
@@ -217,8 +225,20 @@ class Releases:
         Raises:
             NotFound: there is no such release.
             QueryError: it is the live one.
-            StoreError: somebody has been reading its index for long.
+            StoreError: somebody has been reading for long.
         """
+        for _ in range(_TRIES):
+            try:
+                return self._drop(name)
+            except StoreError as error:
+                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                time.sleep(_PAUSE)
+        raise StoreError(
+            "others have been reading documents for long", where=name, do="run it again when they are done"
+        )
+
+    def _drop(self, name: str) -> int | None:
         with self.database.transaction("owner") as connection:
             own_indexes(connection, self.kb)
             release, _, _ = self._opened(connection, name)
@@ -233,8 +253,8 @@ class Releases:
             ).fetchone()
             if shared is not None:
                 return None
-            # Questions that are still being answered hold the table for milliseconds; a longer one is not waited for.
-            connection.execute("SET LOCAL lock_timeout = '5s'")
+            # It wants the documents' table alone for a moment: who waits for that long has all questions wait with it.
+            connection.execute("SET LOCAL lock_timeout = '200ms'")
             Index.drop(connection, release.index)
             connection.execute("DELETE FROM openbook.index WHERE id = %s", [release.index])
         return release.index
@@ -244,7 +264,7 @@ class Releases:
         with self.database.transaction("owner") as connection:
             kept = connection.execute(
                 "UPDATE openbook.release SET report = %s WHERE kb = %s AND name = %s",
-                [json.dumps(report), self.kb, name],
+                [json.dumps(report), self.kb, storable(name)],
             ).rowcount
         if not kept:
             raise NotFound("no such release", where=name, do="openbook release list shows them")
@@ -254,7 +274,8 @@ class Releases:
         with self.database.snapshot(None) as connection:
             rows = connection.execute(
                 "SELECT i.id, count(d.id) FILTER (WHERE x.version IS DISTINCT FROM d.version) FROM openbook.index i"
-                " LEFT JOIN openbook.document d ON d.kb = i.kb AND d.removed IS NULL"
+                " LEFT JOIN (openbook.document d"
+                "  JOIN openbook.version v ON v.document = d.id AND v.version = d.version) ON d.kb = i.kb AND d.removed IS NULL"
                 " LEFT JOIN openbook.indexed x ON x.index = i.id AND x.document = d.id"
                 " WHERE i.kb = %s GROUP BY i.id",
                 [self.kb],
