@@ -275,7 +275,8 @@ class Releases:
             rows = connection.execute(
                 "SELECT i.id, count(d.id) FILTER (WHERE x.version IS DISTINCT FROM d.version) FROM openbook.index i"
                 " LEFT JOIN (openbook.document d"
-                "  JOIN openbook.version v ON v.document = d.id AND v.version = d.version) ON d.kb = i.kb AND d.removed IS NULL"
+                "  JOIN openbook.version v ON v.document = d.id AND v.version = d.version)"
+                "  ON d.kb = i.kb AND d.removed IS NULL"
                 " LEFT JOIN openbook.indexed x ON x.index = i.id AND x.document = d.id"
                 " WHERE i.kb = %s GROUP BY i.id",
                 [self.kb],
