@@ -240,7 +240,13 @@ def _views(kb: KnowledgeBase, erasures: Erasures) -> tuple[int, list[Left]]:
     """The keyword views on this host, made anew."""
     kept = {keyword_folder(kb.database, kb.kb, index.id): index for index in erasures.indexes()}
     renewed, left = 0, []
-    for folder in sorted(keyword_folder(kb.database, kb.kb, 0).parent.glob(f"{kb.kb}-*")):
+    views = keyword_folder(kb.database, kb.kb, 0).parent
+    try:
+        folders = sorted(views.glob(f"{kb.kb}-*"))
+    except OSError as error:
+        why = f"cannot be listed ({error.strerror}): mend that, and run openbook forget again"
+        return 0, [Left(f"keyword views {views}", why, again=True)]
+    for folder in folders:
         try:
             if folder in kept:
                 kept[folder].renew_view()

@@ -126,8 +126,10 @@ def test_a_keyword_view_that_missed_an_edit_is_found(client: Client) -> None:
     OPERATIONS["search"][1](client)
     OPERATIONS["rewrite"][1](client)
     state = keyword_folder(client.kb.database, client.kb.kb, client.kb.index.id) / "view.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "position": 1_000_000}))
-    assert kinds(client) == {"half-visible"}
+    with client.kb.database.snapshot(None) as connection:
+        now = client.kb.index.position(connection).number
+    state.write_text(json.dumps({**json.loads(state.read_text()), "position": now}))
+    assert "half-visible" in kinds(client)
 
 
 def test_a_pointer_that_nobody_set_is_found(client: Client) -> None:
