@@ -442,6 +442,58 @@ def test_a_file_and_its_root_go_with_what_they_held_and_an_access_rule_stays(kb:
         assert not connection.execute("SELECT path FROM openbook.root WHERE kb = %s", [kb.kb]).fetchall()
 
 
+def names(kb: KnowledgeBase, table: str) -> list[str]:
+    """The paths of files or roots that the database holds."""
+    of = {"file": "openbook.file f JOIN openbook.root r ON r.id = f.root", "root": "openbook.root r"}[table]
+    with kb.database.transaction("owner") as connection:
+        rows = connection.execute(
+            f"SELECT {table[0]}.path FROM {of} WHERE r.kb = %s ORDER BY 1",  # type: ignore[arg-type]
+            [kb.kb],
+        ).fetchall()
+    return [path for (path,) in rows]
+
+
+def test_a_path_that_documents_came_from_before_goes_with_them(kb: KnowledgeBase, tmp_path: Path) -> None:
+    former, present, other = (tmp_path / name for name in ("anns-dismissal.jsonl", "rows.jsonl", "other.md"))
+    former.write_text(json.dumps({"_id": "a", "text": f"Item a is {canary()}."}) + "\n")
+    other.write_text("The canteen opens at eight.\n")
+    kb.add(tmp_path)
+    kb.add(other)
+    former.rename(present)
+    assert kb.add(tmp_path).updated == 1
+    forgotten(kb, "a")
+    assert set(names(kb, "file")) == {other.as_uri()}
+    assert set(names(kb, "root")) == {tmp_path.as_uri(), other.as_uri()}
+    again = kb.add(tmp_path)
+    assert (again.unchanged, again.removed, len(again.skipped)) == (1, 0, 1), "all other files are still known"
+
+
+def test_a_file_that_is_on_its_way_in_keeps_its_place(
+    kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its document belonged to no file, and stayed when that was deleted."""
+    kb.add(SAFE, Document("memo:1", "The vault opens with two keys."))
+    (tmp_path / "note.md").write_text("The heron is blue.\n")
+    numbered, gone = threading.Event(), threading.Event()
+    write = Documents.write
+
+    def late(self: Documents, *args: Any, **more: Any) -> Any:
+        numbered.set()
+        assert gone.wait(60)
+        return write(self, *args, **more)
+
+    monkeypatch.setattr(Documents, "write", late)
+    adder = new_kb(name=kb.name)
+    thread = threading.Thread(target=lambda: adder.add(tmp_path))
+    thread.start()
+    assert numbered.wait(60)
+    forgotten(kb, "memo:1")
+    gone.set()
+    thread.join(60)
+    (tmp_path / "note.md").unlink()
+    assert kb.add(tmp_path, yes=True).removed == 1
+
+
 def test_of_a_file_of_many_documents_the_others_stay(kb: KnowledgeBase, tmp_path: Path) -> None:
     rows = [{"_id": f"d{n}", "text": f"Item {n} costs {n} euros."} for n in range(3)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -184,13 +184,14 @@ class Erasures:
         *,
         traces: Sequence[str],
         reports: Mapping[int, Any],
+        keep_file: Callable[[str], bool],
         keep_root: Callable[[str], bool],
     ) -> None:
         """Delete the rows of these documents and all that speaks of them, in one transaction that nobody writes beside.
 
         ``traces`` quote the documents without having found them; ``reports`` are those of releases, without the quotes.
-        A root that names nothing else goes, too; where it has access rules, which would be lost, only if not
-        ``keep_root(path)``.
+        A file that nothing came from goes, too, and a root that nothing is in; one that was not read yet only if not
+        ``keep_file(path)``, and where it has access rules, which would be lost, only if not ``keep_root(path)``.
         """
         with self.database.transaction("owner") as connection:
             own_indexes(connection, self.kb)
@@ -206,7 +207,7 @@ class Erasures:
             answered, erased = self._traces(connection, ids, traces)
             files = self._files(connection, ids)
             erased |= self._rows(connection, ids)
-            erased |= self._names(connection, files, keep_root)
+            erased |= self._names(connection, files, keep_file, keep_root)
             for release, report in reports.items():
                 connection.execute(
                     "UPDATE openbook.release SET report = %s WHERE kb = %s AND id = %s",
@@ -292,14 +293,30 @@ class Erasures:
         ).fetchall()
         return self.documents._same_files(connection, [file for (file,) in rows])
 
-    def _names(self, connection: Connection, files: Sequence[int], keep_root: Callable[[str], bool]) -> dict[str, int]:
-        """The rows of files that nothing else came from, and of their roots that nothing else is in."""
+    def _names(
+        self,
+        connection: Connection,
+        files: Sequence[int],
+        keep_file: Callable[[str], bool],
+        keep_root: Callable[[str], bool],
+    ) -> dict[str, int]:
+        """The rows of files that no document comes from, and of their roots that nothing else is in.
+
+        Documents move away from a file that is renamed: its former path may name what is forgotten as well as its
+        present one does, and a file whose row is gone is merely read again. One that was never read, and is none of
+        the ``files`` of what is forgotten, may be on its way in: it stays if ``keep_file(path)``.
+        """
+        # Roots may overlap, and each numbers what it holds: a path that names a document stays under all of them.
         rows = connection.execute(
-            "DELETE FROM openbook.file f WHERE f.id = ANY(%s)"
-            " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.file = f.id) RETURNING f.root",
-            [list(files)],
+            "SELECT f.id, f.root, f.path, f.options = '' AND f.id <> ALL(%s) FROM openbook.file f"
+            " JOIN openbook.root r ON r.id = f.root WHERE r.kb = %s AND NOT EXISTS ("
+            "  SELECT FROM openbook.document d JOIN openbook.file used ON used.id = d.file"
+            "  WHERE d.kb = %s AND used.path = f.path)",
+            [list(files), self.kb, self.kb],
         ).fetchall()
-        return {"files": len(rows), "roots": self._roots(connection, sorted({root for (root,) in rows}), keep_root)}
+        gone = {id: root for id, root, path, unread in rows if not (unread and keep_file(path))}
+        connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [list(gone)])
+        return {"files": len(gone), "roots": self._roots(connection, sorted({*gone.values()}), keep_root)}
 
     def _roots(self, connection: Connection, roots: Sequence[int], keep_root: Callable[[str], bool]) -> int:
         rows = connection.execute(
