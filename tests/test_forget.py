@@ -468,6 +468,22 @@ def test_a_path_that_documents_came_from_before_goes_with_them(kb: KnowledgeBase
     assert (again.unchanged, again.removed, len(again.skipped)) == (1, 0, 1), "all other files are still known"
 
 
+@pytest.mark.parametrize("access", [None, ["group:hr"]])
+def test_a_root_whose_files_were_dropped_before_goes_or_is_told(
+    kb: KnowledgeBase, tmp_path: Path, access: list[str] | None
+) -> None:
+    folder = tmp_path / "anns-dismissal"
+    folder.mkdir()
+    (folder / "one.md").write_text(f"One: {canary()}.\n")
+    kb.add(folder, access=access)
+    (folder / "one.md").unlink()
+    assert kb.add(folder, yes=True).removed == 1
+    receipt = forgotten(kb, "one.md")
+    assert names(kb, "root") == ([] if access is None else [folder.as_uri()])
+    told = [one.place for one in receipt.pending if "access rule" in one.why]
+    assert told == ([] if access is None else [str(folder)])
+
+
 def test_a_file_that_is_on_its_way_in_keeps_its_place(
     kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -300,7 +300,7 @@ class Erasures:
         keep_file: Callable[[str], bool],
         keep_root: Callable[[str], bool],
     ) -> dict[str, int]:
-        """The rows of files that no document comes from, and of their roots that nothing else is in.
+        """The rows of files that no document comes from, and of roots that nothing is in.
 
         Documents move away from a file that is renamed: its former path may name what is forgotten as well as its
         present one does, and a file whose row is gone is merely read again. One that was never read, and is none of
@@ -316,28 +316,31 @@ class Erasures:
         ).fetchall()
         gone = {id: root for id, root, path, unread in rows if not (unread and keep_file(path))}
         connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [list(gone)])
-        return {"files": len(gone), "roots": self._roots(connection, sorted({*gone.values()}), keep_root)}
+        return {"files": len(gone), "roots": self._roots(connection, keep_root)}
 
-    def _roots(self, connection: Connection, roots: Sequence[int], keep_root: Callable[[str], bool]) -> int:
+    def _roots(self, connection: Connection, keep_root: Callable[[str], bool], *, ruled: bool = False) -> int:
+        """Delete the rows of roots that nothing is in, whenever it left them; of those that are ``ruled`` alone."""
         rows = connection.execute(
-            "SELECT r.id, r.path, r.access IS NOT NULL OR r.local_only IS NOT NULL FROM openbook.root r"
-            " WHERE r.kb = %s AND r.id = ANY(%s) AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id)",
-            [self.kb, list(roots)],
+            "SELECT id, path, ruled FROM (SELECT r.id, r.path, r.access IS NOT NULL OR r.local_only IS NOT NULL AS ruled"
+            "  FROM openbook.root r WHERE r.kb = %s"
+            "  AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id)) empty WHERE ruled OR NOT %s",
+            [self.kb, ruled],
         ).fetchall()
-        gone = [id for id, path, ruled in rows if not (ruled and keep_root(path))]
+        gone = [id for id, path, has_rule in rows if not (has_rule and keep_root(path))]
         return connection.execute("DELETE FROM openbook.root WHERE id = ANY(%s)", [gone]).rowcount
 
     def empty_roots(self, keep_root: Callable[[str], bool]) -> list[str]:
         """The roots that nothing is in and that are kept for their access rules; the others are deleted."""
         with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)  # nobody puts a file into one meanwhile
+            self._roots(connection, keep_root, ruled=True)
             rows = connection.execute(
-                "SELECT r.id, r.path FROM openbook.root r WHERE r.kb = %s"
+                "SELECT r.path FROM openbook.root r WHERE r.kb = %s"
                 " AND (r.access IS NOT NULL OR r.local_only IS NOT NULL)"
                 " AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id) ORDER BY r.path",
                 [self.kb],
             ).fetchall()
-            self._roots(connection, [id for id, _ in rows], keep_root)
-        return [path for _, path in rows if keep_root(path)]
+        return [path for (path,) in rows]
 
     # --- what is not finished -----------------------------------------------------------------------------------------
 
