@@ -80,7 +80,8 @@ def sources(kb: KnowledgeBase, question: str, side: str) -> set[str]:
 
 
 def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> None:
-    text, title, path, meta, asked, former, removed, better, named, long = words = [canary() for _ in range(10)]
+    words = [canary() for _ in range(13)]
+    text, title, path, meta, asked, former, removed, better, named, long, source, over, under = words
     files = tmp_path / "files" / path
     files.mkdir(parents=True)
     plan = files / f"{path}.md"
@@ -100,6 +101,10 @@ def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> 
         open_copy(kb, SMALL).close()
         kb.remove("memo:old")
         kb.add(Document("memo:named", f"The code of {named} is {text}."))
+        kb.add(Document(f"memo:{source}", "It was edited.", title=f"Of {over}", metadata={"owner": under}))
+        kb.edit(f"memo:{source}", source="memo:renamed", title="Of nobody", metadata={"owner": "nobody"})
+        for word in (source, over, under):
+            kb.search(f"Who is {word}?", 1, filter='team = "food"')
         with kb.database.alone() as connection:
             connection.execute("ANALYZE")  # as the server does by itself, in time
         kb.search("canteen")
@@ -109,14 +114,14 @@ def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> 
         assert any("cache/" in at for at in before[text])
         kept = kb.search("canteen", 1, filter='team = "food"').id
 
-        receipt = forgotten(kb, plan.name, "memo:old", "memo:named")
+        receipt = forgotten(kb, plan.name, "memo:old", "memo:named", f"memo:{source}")
         assert receipt.complete
-        assert len(receipt.documents) == 3
+        assert len(receipt.documents) == 4
         assert receipt.erased is not None
         assert {"documents", "versions", "chunks", "vectors", "cached vectors", "traces", "feedback"} <= set(
             receipt.erased
         )
-        assert receipt.erased["versions"] == 4
+        assert receipt.erased["versions"] == 6
         assert receipt.erased["copies for evaluation"] == 1
         assert [one for one in receipt.pending if one.place == str(plan)], "the file is still there"
         assert held(home, words) == {}
@@ -218,6 +223,18 @@ def test_a_question_that_names_what_only_the_forgotten_knew_goes_and_others_stay
             return False
 
     assert [is_there(trace) for trace in traces] == [False, False, True, True, False]
+
+
+def test_a_document_is_forgotten_by_a_name_that_it_had(kb: KnowledgeBase) -> None:
+    kb.add(SAFE, Document("notes/ann", "The vault opens with two keys."), Document("notes/bob", "Bob is away."))
+    kb.edit("notes/ann", source="memo:1")
+    kb.edit("notes/bob", source="memo:2")
+    trace = kb.search("notes/bob", filter='team = "food"').id
+    forgotten(kb, "notes/bob")
+    with pytest.raises(NotFound):
+        kb.trace(trace)
+    forgotten(kb, "ann")
+    assert [row["source"] for row in kb.list()] == ["memo:safe"]
 
 
 def test_a_trace_that_waits_to_be_written_does_not_outlive_what_it_found(

@@ -124,7 +124,7 @@ def _quoting(erasures: Erasures, doomed: Sequence[Doomed]) -> tuple[list[str], d
     A quote is a run of their words, or one telling word that no other document has. So is a name of one by itself.
     """
     ids = [one.document for one in doomed]
-    names = {name for one in doomed for name in (one.document, one.source, one.file)}
+    names = {name for one in doomed for name in (one.document, one.source, one.file, *one.former)}
     words: set[str] = set()
     runs: set[int] = set()
     for text in erasures.said(ids):
@@ -265,7 +265,7 @@ def _copies(kb: KnowledgeBase) -> tuple[int, list[Left]]:
 
 
 def _of_sources(documents: Sequence[Forgotten], doomed: Mapping[str, Doomed]) -> Iterable[Pending]:
-    files = {one.file or one.source for one in doomed.values()}
+    files = {name for one in doomed.values() for name in (one.file or one.source, *one.former)}
     for uri in sorted(uri for uri in files if uri.startswith("file://")):
         if _is_there(uri):
             yield Pending(
