@@ -510,6 +510,24 @@ def test_what_was_edited_stands_through_an_import(take_in: Any, new_kb: Any, tmp
     assert sorted(one["source"] for one in copy.list())[-1] == "memo:desks"
 
 
+def test_a_text_that_was_forgotten_of_a_former_name_does_not_come_back(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """Another document holds the text as well: it alone is imported."""
+    kb.add(Document("memo:1", "The same words."), Document("memo:2", "The same words."))
+    kb.edit("memo:1", source="memo:renamed")
+    kb.export(tmp_path / "renamed.zip")
+    kb.edit("memo:renamed", source="memo:1")
+    kb.forget("memo:1")
+    with kb.database.transaction("owner") as connection:  # as of a database that never knew the other name
+        connection.execute(
+            "DELETE FROM openbook.forgotten WHERE kb = %s"
+            " AND hash = sha256(sha256('memo:renamed') || 'The same words.')",
+            [kb.kb],
+        )
+    done = read_into(kb.database, tmp_path / "renamed.zip", uuid.uuid4().hex)
+    assert [one.source for one in done.left_out] == ["memo:renamed"]
+    assert done.documents == 1
+
+
 def test_a_killed_import_leaves_nothing(exported: tuple[KnowledgeBase, Path, Path], tmp_path: Path) -> None:
     with openbook.open(tmp_path / "db", "other") as kb:
         kb.add(Document("a", "text"))

@@ -174,6 +174,15 @@ def test_a_text_that_another_document_shares_survives_for_it(kb: KnowledgeBase) 
     assert len(kb.add(Document("memo:1", "The same words.")).skipped) == 1, "only the forgotten one is refused"
 
 
+def test_a_shared_text_is_refused_by_every_name_that_the_forgotten_document_had(kb: KnowledgeBase) -> None:
+    kb.add(Document("memo:1", "The same words."), Document("memo:2", "The same words."))
+    kb.edit("memo:1", source="memo:renamed")
+    forgotten(kb, "memo:renamed")
+    assert len(kb.add(Document("memo:1", "The same words.")).skipped) == 1
+    assert len(kb.add(Document("memo:renamed", "The same words.")).skipped) == 1
+    assert kb.add(Document("memo:3", "The same words.")).added == 1
+
+
 def test_a_blank_text_is_nobodys(kb: KnowledgeBase) -> None:
     kb.add(Document("memo:1", "  \n"))
     forgotten(kb, "memo:1")
