@@ -494,6 +494,7 @@ def _read_in(database: Database, archive: _Archive, name: str, progress: Progres
             raise _name_taken(name)
     try:
         with database.transaction("owner") as connection:
+            rows.take_turns(connection)
             kb = rows.found(connection, name, told["releases"])
             if kb is None:
                 raise _name_taken(name)
@@ -510,6 +511,8 @@ def _read_in(database: Database, archive: _Archive, name: str, progress: Progres
                 for row in archive.rows("indexes.jsonl")
             }
             rows.add_releases(connection, kb, releases, numbers, told["live"], told["previous"])
+            for number in numbers.values():  # last: from here on whoever writes a document waits for the commit
+                Index.bind(connection, number)
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         archive.refuse(f"{type(error).__name__} {error}")
     except StoreError as error:
