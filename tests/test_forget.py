@@ -124,6 +124,7 @@ def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> 
         assert receipt.erased["versions"] == 6
         assert receipt.erased["copies for evaluation"] == 1
         assert [one for one in receipt.pending if one.place == str(plan)], "the file is still there"
+        assert [one for one in receipt.pending if one.place == "other running processes"]
         assert held(home, words) == {}
         # A dictionary of words spells them out in a way that no search for bytes tells.
         assert not segments & set((db / "keyword").rglob("*.term"))

@@ -286,6 +286,11 @@ def _of_roots(roots: Sequence[str]) -> Iterable[Pending]:
 def _out_of_reach(kb: KnowledgeBase, erasures: Erasures, *, answered: int) -> Iterable[Pending]:
     from openbook.evaluate.caches import corpora
 
+    yield Pending(
+        "other running processes",
+        "words of the newest changes and keyword files that are deleted stay in their memory until they next answer a"
+        " question: ask them one, or end them",
+    )
     if kb.database.server is None:
         yield Pending(
             "other hosts", "keyword views and copies in the caches of others who use this server: delete them"
