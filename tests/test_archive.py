@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 import zipfile
@@ -26,6 +27,7 @@ from openbook.archive import SEAL, VERSION, Imported, import_from, sealed
 from openbook.errors import ArchiveError, NotFound
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
+from openbook.store import archive as rows
 from openbook.store.database import Database
 from openbook.types import Document, Heading
 
@@ -508,6 +510,64 @@ def test_what_was_edited_stands_through_an_import(take_in: Any, new_kb: Any, tmp
     assert (again.added, again.updated) == (0, 2)
     assert copy.show("leave.md").title == "Time off"
     assert sorted(one["source"] for one in copy.list())[-1] == "memo:desks"
+
+
+def test_a_text_that_was_forgotten_of_a_former_name_does_not_come_back(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """Another document holds the text as well: it alone is imported."""
+    kb.add(Document("memo:1", "The same words."), Document("memo:2", "The same words."))
+    kb.edit("memo:1", source="memo:renamed")
+    kb.export(tmp_path / "renamed.zip")
+    kb.edit("memo:renamed", source="memo:1")
+    kb.forget("memo:1")
+    with kb.database.transaction("owner") as connection:  # as of a database that never knew the other name
+        connection.execute(
+            "DELETE FROM openbook.forgotten WHERE kb = %s"
+            " AND hash = sha256(sha256('memo:renamed') || 'The same words.')",
+            [kb.kb],
+        )
+    done = read_into(kb.database, tmp_path / "renamed.zip", uuid.uuid4().hex)
+    assert [one.source for one in done.left_out] == ["memo:renamed"]
+    assert done.documents == 1
+
+
+def test_writers_do_not_wait_for_an_import_nor_imports_for_each_other_for_ever(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference of its chunks to documents locked these of all knowledge bases until it committed."""
+    kb.add(Document("memo:1", "The parrot is blue."))
+    kb.export(tmp_path / "export.zip")
+    held, go = threading.Event(), threading.Event()
+    add_index = rows.add_index
+
+    def slow(*args: Any) -> Any:
+        made = add_index(*args)
+        held.set()
+        assert go.wait(60)
+        return made
+
+    monkeypatch.setattr(rows, "add_index", slow)
+    done: list[Any] = []
+    imports = [
+        threading.Thread(target=lambda: done.append(read_into(kb.database, tmp_path / "export.zip", uuid.uuid4().hex)))
+        for _ in range(2)
+    ]
+    for thread in imports:
+        thread.start()
+    assert held.wait(60)
+    writer = threading.Thread(target=lambda: kb.add(Document("memo:2", "The heron is grey.")))
+    writer.start()
+    writer.join(15)
+    waited = writer.is_alive()
+    go.set()
+    for thread in (writer, *imports):
+        thread.join(60)
+    assert not waited
+    assert [one.documents for one in done] == [1, 1]
+    back = KnowledgeBase(kb.database, done[0].kb, create=False)
+    assert back.search("parrot").hits
+    with kb.database.transaction("owner") as connection:
+        connection.execute("DELETE FROM openbook.document WHERE kb = %s", [back.kb])
+    assert back.index.count(None) == 0, "chunks go with their documents"
 
 
 def test_a_killed_import_leaves_nothing(exported: tuple[KnowledgeBase, Path, Path], tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def sources(kb: KnowledgeBase, question: str, side: str) -> set[str]:
 
 
 def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> None:
-    text, title, path, meta, asked, former, removed, better, named, long = words = [canary() for _ in range(10)]
+    words = [canary() for _ in range(13)]
+    text, title, path, meta, asked, former, removed, better, named, long, source, over, under = words
     files = tmp_path / "files" / path
     files.mkdir(parents=True)
     plan = files / f"{path}.md"
@@ -100,6 +101,10 @@ def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> 
         open_copy(kb, SMALL).close()
         kb.remove("memo:old")
         kb.add(Document("memo:named", f"The code of {named} is {text}."))
+        kb.add(Document(f"memo:{source}", "It was edited.", title=f"Of {over}", metadata={"owner": under}))
+        kb.edit(f"memo:{source}", source="memo:renamed", title="Of nobody", metadata={"owner": "nobody"})
+        for word in (source, over, under):
+            kb.search(f"Who is {word}?", 1, filter='team = "food"')
         with kb.database.alone() as connection:
             connection.execute("ANALYZE")  # as the server does by itself, in time
         kb.search("canteen")
@@ -109,16 +114,17 @@ def test_not_a_byte_is_left_of_what_is_forgotten(home: Path, tmp_path: Path) -> 
         assert any("cache/" in at for at in before[text])
         kept = kb.search("canteen", 1, filter='team = "food"').id
 
-        receipt = forgotten(kb, plan.name, "memo:old", "memo:named")
+        receipt = forgotten(kb, plan.name, "memo:old", "memo:named", f"memo:{source}")
         assert receipt.complete
-        assert len(receipt.documents) == 3
+        assert len(receipt.documents) == 4
         assert receipt.erased is not None
         assert {"documents", "versions", "chunks", "vectors", "cached vectors", "traces", "feedback"} <= set(
             receipt.erased
         )
-        assert receipt.erased["versions"] == 4
+        assert receipt.erased["versions"] == 6
         assert receipt.erased["copies for evaluation"] == 1
         assert [one for one in receipt.pending if one.place == str(plan)], "the file is still there"
+        assert [one for one in receipt.pending if one.place == "other running processes"]
         assert held(home, words) == {}
         # A dictionary of words spells them out in a way that no search for bytes tells.
         assert not segments & set((db / "keyword").rglob("*.term"))
@@ -167,6 +173,15 @@ def test_a_text_that_another_document_shares_survives_for_it(kb: KnowledgeBase) 
     assert (changed.updated, changed.skipped) == (1, ())
     assert kb.add(Document("memo:3", "The same words.")).embedded == 0, "its vector is used by another"
     assert len(kb.add(Document("memo:1", "The same words.")).skipped) == 1, "only the forgotten one is refused"
+
+
+def test_a_shared_text_is_refused_by_every_name_that_the_forgotten_document_had(kb: KnowledgeBase) -> None:
+    kb.add(Document("memo:1", "The same words."), Document("memo:2", "The same words."))
+    kb.edit("memo:1", source="memo:renamed")
+    forgotten(kb, "memo:renamed")
+    assert len(kb.add(Document("memo:1", "The same words.")).skipped) == 1
+    assert len(kb.add(Document("memo:renamed", "The same words.")).skipped) == 1
+    assert kb.add(Document("memo:3", "The same words.")).added == 1
 
 
 def test_a_blank_text_is_nobodys(kb: KnowledgeBase) -> None:
@@ -218,6 +233,18 @@ def test_a_question_that_names_what_only_the_forgotten_knew_goes_and_others_stay
             return False
 
     assert [is_there(trace) for trace in traces] == [False, False, True, True, False]
+
+
+def test_a_document_is_forgotten_by_a_name_that_it_had(kb: KnowledgeBase) -> None:
+    kb.add(SAFE, Document("notes/ann", "The vault opens with two keys."), Document("notes/bob", "Bob is away."))
+    kb.edit("notes/ann", source="memo:1")
+    kb.edit("notes/bob", source="memo:2")
+    trace = kb.search("notes/bob", filter='team = "food"').id
+    forgotten(kb, "notes/bob")
+    with pytest.raises(NotFound):
+        kb.trace(trace)
+    forgotten(kb, "ann")
+    assert [row["source"] for row in kb.list()] == ["memo:safe"]
 
 
 def test_a_trace_that_waits_to_be_written_does_not_outlive_what_it_found(
@@ -440,6 +467,74 @@ def test_a_file_and_its_root_go_with_what_they_held_and_an_access_rule_stays(kb:
     assert not [one for one in forgotten(kb).pending if "access rule" in one.why]
     with kb.database.transaction("owner") as connection:
         assert not connection.execute("SELECT path FROM openbook.root WHERE kb = %s", [kb.kb]).fetchall()
+
+
+def names(kb: KnowledgeBase, table: str) -> list[str]:
+    """The paths of files or roots that the database holds."""
+    of = {"file": "openbook.file f JOIN openbook.root r ON r.id = f.root", "root": "openbook.root r"}[table]
+    with kb.database.transaction("owner") as connection:
+        rows = connection.execute(
+            f"SELECT {table[0]}.path FROM {of} WHERE r.kb = %s ORDER BY 1",  # type: ignore[arg-type]
+            [kb.kb],
+        ).fetchall()
+    return [path for (path,) in rows]
+
+
+def test_a_path_that_documents_came_from_before_goes_with_them(kb: KnowledgeBase, tmp_path: Path) -> None:
+    former, present, other = (tmp_path / name for name in ("anns-dismissal.jsonl", "rows.jsonl", "other.md"))
+    former.write_text(json.dumps({"_id": "a", "text": f"Item a is {canary()}."}) + "\n")
+    other.write_text("The canteen opens at eight.\n")
+    kb.add(tmp_path)
+    kb.add(other)
+    former.rename(present)
+    assert kb.add(tmp_path).updated == 1
+    forgotten(kb, "a")
+    assert set(names(kb, "file")) == {other.as_uri()}
+    assert set(names(kb, "root")) == {tmp_path.as_uri(), other.as_uri()}
+    again = kb.add(tmp_path)
+    assert (again.unchanged, again.removed, len(again.skipped)) == (1, 0, 1), "all other files are still known"
+
+
+@pytest.mark.parametrize("access", [None, ["group:hr"]])
+def test_a_root_whose_files_were_dropped_before_goes_or_is_told(
+    kb: KnowledgeBase, tmp_path: Path, access: list[str] | None
+) -> None:
+    folder = tmp_path / "anns-dismissal"
+    folder.mkdir()
+    (folder / "one.md").write_text(f"One: {canary()}.\n")
+    kb.add(folder, access=access)
+    (folder / "one.md").unlink()
+    assert kb.add(folder, yes=True).removed == 1
+    receipt = forgotten(kb, "one.md")
+    assert names(kb, "root") == ([] if access is None else [folder.as_uri()])
+    told = [one.place for one in receipt.pending if "access rule" in one.why]
+    assert told == ([] if access is None else [str(folder)])
+
+
+def test_a_file_that_is_on_its_way_in_keeps_its_place(
+    kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its document belonged to no file, and stayed when that was deleted."""
+    kb.add(SAFE, Document("memo:1", "The vault opens with two keys."))
+    (tmp_path / "note.md").write_text("The heron is blue.\n")
+    numbered, gone = threading.Event(), threading.Event()
+    write = Documents.write
+
+    def late(self: Documents, *args: Any, **more: Any) -> Any:
+        numbered.set()
+        assert gone.wait(60)
+        return write(self, *args, **more)
+
+    monkeypatch.setattr(Documents, "write", late)
+    adder = new_kb(name=kb.name)
+    thread = threading.Thread(target=lambda: adder.add(tmp_path))
+    thread.start()
+    assert numbered.wait(60)
+    forgotten(kb, "memo:1")
+    gone.set()
+    thread.join(60)
+    (tmp_path / "note.md").unlink()
+    assert kb.add(tmp_path, yes=True).removed == 1
 
 
 def test_of_a_file_of_many_documents_the_others_stay(kb: KnowledgeBase, tmp_path: Path) -> None:

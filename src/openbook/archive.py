@@ -494,6 +494,7 @@ def _read_in(database: Database, archive: _Archive, name: str, progress: Progres
             raise _name_taken(name)
     try:
         with database.transaction("owner") as connection:
+            rows.take_turns(connection)
             kb = rows.found(connection, name, told["releases"])
             if kb is None:
                 raise _name_taken(name)
@@ -510,6 +511,8 @@ def _read_in(database: Database, archive: _Archive, name: str, progress: Progres
                 for row in archive.rows("indexes.jsonl")
             }
             rows.add_releases(connection, kb, releases, numbers, told["live"], told["previous"])
+            for number in numbers.values():  # last: from here on whoever writes a document waits for the commit
+                Index.bind(connection, number)
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         archive.refuse(f"{type(error).__name__} {error}")
     except StoreError as error:
@@ -683,15 +686,15 @@ class _Entering:
         """Versions whose text this database was told to forget: a backup does not bring it back."""
         if not rows.anything_forgotten(self._connection):
             return set()
-        sources = {row["id"]: row["source"] for row in self._archive.rows("documents.jsonl")}
+        names = {row["id"]: (row["source"], *row["former"]) for row in self._archive.rows("documents.jsonl")}
         found: set[tuple[str, int]] = set()
         for batch in _batches(self._archive.rows("versions.jsonl")):
             hashes = {
-                (row["document"], row["version"]): _tombstones(sources.get(row["document"], ""), row["text"])
+                (row["document"], row["version"]): _tombstones(names.get(row["document"], ()), row["text"])
                 for row in batch
             }
-            gone = rows.were_forgotten(self._connection, [hash for both in hashes.values() for hash in both])
-            found |= {version for version, both in hashes.items() if not gone.isdisjoint(both)}
+            gone = rows.were_forgotten(self._connection, [hash for its in hashes.values() for hash in its])
+            found |= {version for version, its in hashes.items() if not gone.isdisjoint(its)}
         return found
 
 
@@ -719,10 +722,11 @@ def _document(row: Row) -> Document:
     )
 
 
-def _tombstones(source: str, text: str) -> tuple[bytes, bytes]:
-    """By which a text is known as forgotten: by itself, or as that of one source."""
-    key = hashlib.sha256(source.encode()).digest()
-    return hashlib.sha256(text.encode()).digest(), hashlib.sha256(key + text.encode()).digest()
+def _tombstones(names: Iterable[str], text: str) -> set[bytes]:
+    """By which a text is known as forgotten: by itself, or as that of one source, which may have had other names."""
+    alone = text.encode()
+    of_names = {hashlib.sha256(hashlib.sha256(name.encode()).digest() + alone).digest() for name in names}
+    return {hashlib.sha256(alone).digest(), *of_names}
 
 
 def _is_metadata(metadata: Any) -> bool:

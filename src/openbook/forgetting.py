@@ -101,7 +101,7 @@ def forget(
     if ids:
         kb.traces.close()  # what this process has asked is written first, so that it is found
         traces, reports = _quoting(erasures, doomed)
-        erasures.erase(ids, receipt, traces=traces, reports=reports, keep_root=_is_folder)
+        erasures.erase(ids, receipt, traces=traces, reports=reports, keep_file=_is_there, keep_root=is_folder)
     return _finish(kb, erasures, {one.document: one for one in doomed}, say)
 
 
@@ -124,7 +124,7 @@ def _quoting(erasures: Erasures, doomed: Sequence[Doomed]) -> tuple[list[str], d
     A quote is a run of their words, or one telling word that no other document has. So is a name of one by itself.
     """
     ids = [one.document for one in doomed]
-    names = {name for one in doomed for name in (one.document, one.source, one.file)}
+    names = {name for one in doomed for name in (one.document, one.source, one.file, *one.former)}
     words: set[str] = set()
     runs: set[int] = set()
     for text in erasures.said(ids):
@@ -194,7 +194,7 @@ def _without(value: Any, quotes: Callable[[str], bool]) -> Any:
 def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed], say: Callable[[str], None]) -> Receipt:
     """Erase what the rows have left behind, of every erasure that was begun."""
     begun = erasures.unfinished()
-    kept_roots = erasures.empty_roots(_is_folder)
+    kept_roots = erasures.empty_roots(is_folder)
     if not begun:
         return Receipt(erased={}, pending=tuple(_of_roots(kept_roots)))
     erased: Counter[str] = Counter()
@@ -271,9 +271,9 @@ def _copies(kb: KnowledgeBase) -> tuple[int, list[Left]]:
 
 
 def _of_sources(documents: Sequence[Forgotten], doomed: Mapping[str, Doomed]) -> Iterable[Pending]:
-    files = {one.file or one.source for one in doomed.values()}
+    files = {name for one in doomed.values() for name in (one.file or one.source, *one.former)}
     for uri in sorted(uri for uri in files if uri.startswith("file://")):
-        if os.path.lexists(_path(uri)):
+        if _is_there(uri):
             yield Pending(
                 os.fsdecode(_path(uri)), "the file is there: delete it; openbook refuses its text as it is now"
             )
@@ -292,6 +292,11 @@ def _of_roots(roots: Sequence[str]) -> Iterable[Pending]:
 def _out_of_reach(kb: KnowledgeBase, erasures: Erasures, *, answered: int) -> Iterable[Pending]:
     from openbook.evaluate.caches import corpora
 
+    yield Pending(
+        "other running processes",
+        "words of the newest changes and keyword files that are deleted stay in their memory until they next answer a"
+        " question: ask them one, or end them",
+    )
     if kb.database.server is None:
         yield Pending(
             "other hosts", "keyword views and copies in the caches of others who use this server: delete them"
@@ -324,6 +329,10 @@ def _path(uri: str) -> bytes:
     return unquote_to_bytes(uri.removeprefix("file://"))
 
 
-def _is_folder(uri: str) -> bool:
+def _is_there(uri: str) -> bool:
+    return os.path.lexists(_path(uri))
+
+
+def is_folder(uri: str) -> bool:
     """Whether a root is a folder that is there: added again, it must not forget who may read it."""
     return os.path.isdir(_path(uri))

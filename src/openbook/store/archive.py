@@ -208,6 +208,14 @@ def _stream(connection: Connection, name: str, query: Any, params: Sequence[Any]
 # --- in, inside the caller's transaction ------------------------------------------------------------------------------
 
 
+_IMPORT_LOCK = 0x696D706F7274  # "import"; advisory locks are per database
+
+
+def take_turns(connection: Connection) -> None:
+    """Until this transaction ends nobody else imports: at their ends each would wait for the other."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_IMPORT_LOCK])
+
+
 def found(connection: Connection, name: str, releases: int) -> int | None:
     """The number of a new knowledge base, without a live release yet; ``None``: the name is taken."""
     row = connection.execute(
@@ -344,7 +352,7 @@ def add_forgotten(connection: Connection, kb: int, rows: Iterable[Row]) -> None:
 
 def add_index(connection: Connection, database: Database, kb: int, row: Row) -> tuple[Index, str]:
     """An index, empty, and how its HNSW index is made when it is full: building it then takes a fraction of the time,
-    and nobody writes to a table that this transaction has made."""
+    and nobody writes to a table that this transaction has made. ``Index.bind`` is left to be done."""
     made = connection.execute(
         "INSERT INTO openbook.index (kb, hash, embedder, dimension, language, probe, complete)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id",
@@ -353,7 +361,7 @@ def add_index(connection: Connection, database: Database, kb: int, row: Row) -> 
     assert made is not None
     number = int(made[0])
     roles = database.roles(connection)
-    Index.create(connection, number, row["dimension"], roles["reader"], roles["writer"])
+    Index.create(connection, number, row["dimension"], roles["reader"], roles["writer"], bound=False)
     hnsw = connection.execute(
         "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i"
         " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"

@@ -43,7 +43,8 @@ _KEPT_AS_THEY_ARE = ("setting", "knowledge_base", "index", "change", "forgotten"
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A document that is about to be erased. ``file`` is the URI of the file it came from."""
+    """A document that is about to be erased. ``file`` is the URI of the file it came from, ``former`` the
+    sources that it had before."""
 
     document: str
     source: str
@@ -52,6 +53,7 @@ class Doomed:
     characters: int
     removed: bool
     file: str | None
+    former: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,22 @@ class Erasures:
     # --- what is there ------------------------------------------------------------------------------------------------
 
     def find(self, name: str) -> list[tuple[str, str]]:
-        """(id, source) of the documents that ``name`` means, removed ones included."""
+        """(id, source) of the documents that ``name`` means by a name they have or had, removed ones included."""
         with self.database.snapshot(None) as connection:
             for condition, value in (
                 ("d.key = %s", tombstones.key_of(name)),
+                (
+                    "d.id = (SELECT document FROM openbook.renamed WHERE kb = d.kb AND key = %s)",
+                    tombstones.key_of(name),
+                ),
                 ("d.id::text = %s", name),
                 ("right(d.source, length(%s) + 1) = '/' || %s", name),
                 ("right('/' || (d.metadata ->> 'path'), length(%s) + 1) = '/' || %s", name),
+                (
+                    "EXISTS (SELECT FROM openbook.renamed r WHERE r.document = d.id"
+                    " AND right(r.source, length(%s) + 1) = '/' || %s)",
+                    name,
+                ),
             ):
                 rows = connection.execute(
                     f"SELECT d.id::text, d.source FROM openbook.document d WHERE d.kb = %s AND ({condition})"
@@ -116,7 +127,8 @@ class Erasures:
         with self.database.snapshot(None) as connection:
             rows = connection.execute(
                 "SELECT d.id::text, d.source, coalesce(n.title, ''), s.versions, s.characters, d.removed IS NOT NULL,"
-                " f.path FROM openbook.document d"
+                " f.path, ARRAY(SELECT r.source FROM openbook.renamed r WHERE r.document = d.id ORDER BY r.source)"
+                " FROM openbook.document d"
                 " LEFT JOIN openbook.version n ON n.document = d.id AND n.version = d.version"
                 " LEFT JOIN openbook.file f ON f.id = d.file"
                 " CROSS JOIN LATERAL (SELECT count(*) AS versions, coalesce(sum(length(v.text)), 0) AS characters"
@@ -124,15 +136,20 @@ class Erasures:
                 " WHERE d.kb = %s AND d.id = ANY(%s::uuid[]) ORDER BY d.source",
                 [self.kb, list(ids)],
             ).fetchall()
-        return [Doomed(id, source, title, n, int(long), gone, file) for id, source, title, n, long, gone, file in rows]
+        return [
+            Doomed(id, source, title, n, int(long), gone, file, tuple(former))
+            for id, source, title, n, long, gone, file, former in rows
+        ]
 
     def said(self, ids: Sequence[str], *, others: bool = False) -> Iterator[str]:
-        """Every text, title, heading, metadata value and name of these documents; of all ``others`` instead."""
+        """Every text, title, heading, metadata value and name of these documents, with what was edited over and the
+        names they had; of all ``others`` instead."""
         which = "<> ALL" if others else "= ANY"
         with self.database.snapshot(None) as connection, connection.cursor("said") as cursor:
             cursor.itersize = _READ_TOGETHER
             cursor.execute(
-                "SELECT concat_ws(E'\\n', v.title, v.text, v.headings, d.metadata, d.source, f.path)"
+                "SELECT concat_ws(E'\\n', v.title, v.text, v.headings, d.metadata, d.source, f.path, d.edited,"
+                " (SELECT string_agg(r.source, E'\\n') FROM openbook.renamed r WHERE r.document = d.id))"
                 " FROM openbook.version v JOIN openbook.document d ON d.id = v.document"
                 " LEFT JOIN openbook.file f ON f.id = d.file"
                 f" WHERE d.kb = %s AND d.id {which}(%s::uuid[])",
@@ -146,13 +163,13 @@ class Erasures:
         with self.database.snapshot(None) as connection, connection.cursor("asked") as cursor:
             cursor.itersize = _READ_TOGETHER
             cursor.execute(
-                "SELECT t.id::text, concat_ws(E'\\n', t.question, t.body ->> 'filter', t.body ->> 'details'),"
+                "SELECT t.id::text, ARRAY[t.question, t.body ->> 'filter', t.body ->> 'details'],"
                 " ARRAY(SELECT f.answer FROM openbook.feedback f WHERE f.trace = t.id AND f.answer IS NOT NULL)"
                 " FROM openbook.trace t WHERE t.kb = %s",
                 [self.kb],
             )
             for id, question, answers in cursor:
-                yield Asked(id, (question, *answers))
+                yield Asked(id, tuple(text for text in (*question, *answers) if text))
 
     def reports(self) -> dict[int, Any]:
         """Release → the report that justified it."""
@@ -184,13 +201,14 @@ class Erasures:
         *,
         traces: Sequence[str],
         reports: Mapping[int, Any],
+        keep_file: Callable[[str], bool],
         keep_root: Callable[[str], bool],
     ) -> None:
         """Delete the rows of these documents and all that speaks of them, in one transaction that nobody writes beside.
 
         ``traces`` quote the documents without having found them; ``reports`` are those of releases, without the quotes.
-        A root that names nothing else goes, too; where it has access rules, which would be lost, only if not
-        ``keep_root(path)``.
+        A file that nothing came from goes, too, and a root that nothing is in; one that was not read yet only if not
+        ``keep_file(path)``, and where it has access rules, which would be lost, only if not ``keep_root(path)``.
         """
         with self.database.transaction("owner") as connection:
             own_indexes(connection, self.kb)
@@ -206,7 +224,7 @@ class Erasures:
             answered, erased = self._traces(connection, ids, traces)
             files = self._files(connection, ids)
             erased |= self._rows(connection, ids)
-            erased |= self._names(connection, files, keep_root)
+            erased |= self._names(connection, files, keep_file, keep_root)
             for release, report in reports.items():
                 connection.execute(
                     "UPDATE openbook.release SET report = %s WHERE kb = %s AND id = %s",
@@ -292,35 +310,55 @@ class Erasures:
         ).fetchall()
         return self.documents._same_files(connection, [file for (file,) in rows])
 
-    def _names(self, connection: Connection, files: Sequence[int], keep_root: Callable[[str], bool]) -> dict[str, int]:
-        """The rows of files that nothing else came from, and of their roots that nothing else is in."""
-        rows = connection.execute(
-            "DELETE FROM openbook.file f WHERE f.id = ANY(%s)"
-            " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.file = f.id) RETURNING f.root",
-            [list(files)],
-        ).fetchall()
-        return {"files": len(rows), "roots": self._roots(connection, sorted({root for (root,) in rows}), keep_root)}
+    def _names(
+        self,
+        connection: Connection,
+        files: Sequence[int],
+        keep_file: Callable[[str], bool],
+        keep_root: Callable[[str], bool],
+    ) -> dict[str, int]:
+        """The rows of files that no document comes from, and of roots that nothing is in.
 
-    def _roots(self, connection: Connection, roots: Sequence[int], keep_root: Callable[[str], bool]) -> int:
+        Documents move away from a file that is renamed: its former path may name what is forgotten as well as its
+        present one does, and a file whose row is gone is merely read again. One that was never read, and is none of
+        the ``files`` of what is forgotten, may be on its way in: it stays if ``keep_file(path)``.
+        """
+        # Roots may overlap, and each numbers what it holds: a path that names a document stays under all of them.
         rows = connection.execute(
-            "SELECT r.id, r.path, r.access IS NOT NULL OR r.local_only IS NOT NULL FROM openbook.root r"
-            " WHERE r.kb = %s AND r.id = ANY(%s) AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id)",
-            [self.kb, list(roots)],
+            "SELECT f.id, f.root, f.path, f.options = '' AND f.id <> ALL(%s) FROM openbook.file f"
+            " JOIN openbook.root r ON r.id = f.root WHERE r.kb = %s AND NOT EXISTS ("
+            "  SELECT FROM openbook.document d JOIN openbook.file used ON used.id = d.file"
+            "  WHERE d.kb = %s AND used.path = f.path)",
+            [list(files), self.kb, self.kb],
         ).fetchall()
-        gone = [id for id, path, ruled in rows if not (ruled and keep_root(path))]
+        gone = {id: root for id, root, path, unread in rows if not (unread and keep_file(path))}
+        connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [list(gone)])
+        return {"files": len(gone), "roots": self._roots(connection, keep_root)}
+
+    def _roots(self, connection: Connection, keep_root: Callable[[str], bool], *, ruled: bool = False) -> int:
+        """Delete the rows of roots that nothing is in, whenever it left them; of those that are ``ruled`` alone."""
+        rows = connection.execute(
+            "SELECT id, path, ruled FROM ("
+            "  SELECT r.id, r.path, r.access IS NOT NULL OR r.local_only IS NOT NULL AS ruled FROM openbook.root r"
+            "  WHERE r.kb = %s AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id)"
+            " ) empty WHERE ruled OR NOT %s",
+            [self.kb, ruled],
+        ).fetchall()
+        gone = [id for id, path, has_rule in rows if not (has_rule and keep_root(path))]
         return connection.execute("DELETE FROM openbook.root WHERE id = ANY(%s)", [gone]).rowcount
 
     def empty_roots(self, keep_root: Callable[[str], bool]) -> list[str]:
         """The roots that nothing is in and that are kept for their access rules; the others are deleted."""
         with self.database.transaction("owner") as connection:
+            own_indexes(connection, self.kb)  # nobody puts a file into one meanwhile
+            self._roots(connection, keep_root, ruled=True)
             rows = connection.execute(
-                "SELECT r.id, r.path FROM openbook.root r WHERE r.kb = %s"
+                "SELECT r.path FROM openbook.root r WHERE r.kb = %s"
                 " AND (r.access IS NOT NULL OR r.local_only IS NOT NULL)"
                 " AND NOT EXISTS (SELECT FROM openbook.file f WHERE f.root = r.id) ORDER BY r.path",
                 [self.kb],
             ).fetchall()
-            self._roots(connection, [id for id, _ in rows], keep_root)
-        return [path for _, path in rows if keep_root(path)]
+        return [path for (path,) in rows]
 
     # --- what is not finished -----------------------------------------------------------------------------------------
 

@@ -115,14 +115,20 @@ class Index:
         ]
 
     @staticmethod
-    def create(connection: Connection, id: int, dimension: int, reader: str, writer: str) -> None:
-        """Make the chunk table of a new index, empty, with its HNSW index: built later it would block writers."""
+    def create(
+        connection: Connection, id: int, dimension: int, reader: str, writer: str, *, bound: bool = True
+    ) -> None:
+        """Make the chunk table of a new index, empty, with its HNSW index: built later it would block writers.
+
+        Its reference to documents keeps all who write one waiting until this transaction ends. A long one leaves the
+        table not ``bound``, and binds it last.
+        """
         connection.execute(
             sql.SQL(
                 """
                 CREATE TABLE {table} (
                     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-                    document uuid NOT NULL REFERENCES openbook.document ON DELETE CASCADE,
+                    document uuid NOT NULL {reference},
                     version  int NOT NULL,
                     start    int NOT NULL,
                     "end"    int NOT NULL,
@@ -142,6 +148,7 @@ class Index:
                 """
             ).format(
                 table=sql.Identifier("openbook", f"chunk_{id}"),
+                reference=sql.SQL("REFERENCES openbook.document ON DELETE CASCADE" if bound else ""),
                 dimension=sql.Literal(dimension),
                 reader=sql.Identifier(reader),
                 writer=sql.Identifier(writer),
@@ -153,6 +160,18 @@ class Index:
                     sql.Identifier("openbook", f"chunk_{id}")
                 )
             )
+
+    @staticmethod
+    def bind(connection: Connection, id: int) -> None:
+        """Have chunks go with their document, which this transaction has made as well: so it is not looked at whether
+        each has one. As long as that would take, nobody could write a document."""
+        name = f"chunk_{id}"
+        connection.execute(
+            sql.SQL(
+                "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY (document)"
+                " REFERENCES openbook.document ON DELETE CASCADE NOT VALID"
+            ).format(sql.Identifier("openbook", name), sql.Identifier(f"{name}_document_fkey"))
+        )
 
     @staticmethod
     def drop(connection: Connection, id: int) -> None:

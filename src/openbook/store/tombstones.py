@@ -1,7 +1,8 @@
 """Tombstones: what was forgotten, and must not come back by an add, a build or an import that had read it before.
 
 A text that only forgotten documents held is refused whoever brings it. One that another document holds as well, and a
-blank one, is refused of the forgotten source alone: the other document may go on being edited.
+blank one, is refused of the forgotten source alone, by every name that it had: the other document may go on being
+edited.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ def bury(connection: Connection, kb: int, documents: Sequence[str]) -> int:
     ).rowcount
     of_the_source = connection.execute(
         "INSERT INTO openbook.forgotten (kb, hash)"
-        " SELECT DISTINCT d.kb, sha256(d.key || convert_to(v.text, 'UTF8'))"
-        " FROM openbook.version v JOIN openbook.document d ON d.id = v.document"
-        " WHERE d.kb = %(kb)s AND d.id = ANY(%(ids)s::uuid[])"
+        " SELECT DISTINCT named.kb, sha256(named.key || convert_to(v.text, 'UTF8')) FROM openbook.version v JOIN ("
+        "   SELECT kb, key, id FROM openbook.document UNION ALL SELECT kb, key, document FROM openbook.renamed"
+        " ) named ON named.id = v.document WHERE named.kb = %(kb)s AND v.document = ANY(%(ids)s::uuid[])"
         " ON CONFLICT DO NOTHING",
         told,
     ).rowcount
