@@ -271,6 +271,24 @@ def test_a_view_that_nobody_asks_need_not_catch_up(new_kb: Callable[..., Knowled
     assert len(asked) == 1
 
 
+def test_a_question_sees_that_an_older_backup_was_restored(new_kb: Callable[..., KnowledgeBase]) -> None:
+    """Its epoch is the same and its position lies before the keyword view's, which was taken for up to date."""
+    kb = new_kb(Recipe(query=QueryHalf(fusion=WeightedFusion(dense=0.0))))
+    kb.add(Document(source="first", text="alpha"))
+    with kb.database.snapshot(None) as connection:
+        backup = kb.index.position(connection).number
+    for n in range(3):
+        kb.add(Document(source=f"later-{n}", text=f"alpha beta{n}"))
+        assert kb.search(f"beta{n}").hits[0].source == f"later-{n}"
+    with kb.database.transaction("owner") as connection:
+        connection.execute("DELETE FROM openbook.document WHERE kb = %s AND source LIKE 'later-%%'", [kb.kb])
+        connection.execute("DELETE FROM openbook.change WHERE kb = %s AND position > %s", [kb.kb, backup])
+        connection.execute("UPDATE openbook.knowledge_base SET position = %s WHERE id = %s", [backup, kb.kb])
+    kb.add(Document(source="other", text="alpha gamma"))
+    assert [hit.source for hit in kb.search("gamma").hits] == ["other"]
+    assert {hit.source for hit in kb.search("alpha").hits} == {"first", "other"}
+
+
 def test_a_recipe_that_says_nothing_of_its_index_takes_the_one_that_is_there(
     new_kb: Callable[..., KnowledgeBase],
 ) -> None:

@@ -77,6 +77,8 @@ class Retriever:
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
         vector = self._embed(question, ms) if self._asked[0] else None
         for attempt in range(_ATTEMPTS):
+            if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
+                self.index.turn_back()
             with self.index.database.snapshot(principals) as connection:
                 view = self.index.view(connection, principals, filter)
                 if self.release not in (None, view.live):

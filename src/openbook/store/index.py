@@ -360,6 +360,15 @@ class Index:
         """Whether the keyword view has seen changes that this snapshot has not: the question then asks again."""
         return self._view.position() != view.position
 
+    def turn_back(self) -> None:
+        """Make the keyword view anew where it has seen changes that are not there any more: an older backup of the
+        database was restored. Its epoch is the same, and by numbers alone the view would never be behind."""
+        seen = self._view.position()
+        with self.database.snapshot(None, role="writer") as connection:
+            now = self.position(connection)  # later than whatever the view was given
+        if seen.epoch == now.epoch and seen.number > now.number:
+            self._catch_up()
+
     @staticmethod
     def _is_behind(seen: Position, now: Position) -> bool:
         return seen.epoch != now.epoch or seen.number < now.number

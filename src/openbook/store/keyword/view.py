@@ -135,7 +135,9 @@ class KeywordView:
 
         ``feed`` is called under the lock with the position from which the view goes on. It answers with what changed
         since, or with everything (``rebuild``), which it must when the epoch is another or the feed was trimmed. From
-        ``NOWHERE`` both are the same. It is called again, with ``NOWHERE``, when the view turns out to be damaged.
+        ``NOWHERE`` both are the same. It is called again, with ``NOWHERE``, when the view turns out to be damaged, or
+        to reflect more than there is: an older backup of the database was restored. Else the feed, read under the lock,
+        ends no earlier than what anybody took from it before.
 
         Raises:
             StoreError: another process has held the lock for ``timeout`` seconds; or the folder cannot be written.
@@ -144,11 +146,17 @@ class KeywordView:
             opened = self._current()
             while True:
                 changes = feed(opened.state.position if opened else NOWHERE)
+                went_back = opened is not None and _is_later(opened.position, changes.position)
+                if went_back and not changes.rebuild:
+                    changes = feed(NOWHERE)
                 try:
-                    if opened is None or changes.rebuild:
+                    if opened is None or changes.rebuild or went_back:
                         self._rebuild(changes)
                     else:
                         self._replay(opened, changes)
+                    if went_back:
+                        with self._opening:
+                            self._opened = None  # and with it what memory holds of what was taken back
                     return changes.position
                 except Damaged as damage:
                     if opened is None:
@@ -437,6 +445,10 @@ class _Opened:
     position: Position  # what memory holds included
     stamp: _Stamp
     asking: Asking
+
+
+def _is_later(one: Position, other: Position) -> bool:
+    return one.epoch == other.epoch and one.number > other.number
 
 
 def _stamp(path: Path) -> _Stamp | None:
