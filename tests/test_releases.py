@@ -26,6 +26,7 @@ from openbook.recipe import (
     RecursiveChunker,
     WeightedFusion,
 )
+from openbook.retrieve import Retriever
 from openbook.store.database import Database
 from openbook.types import Document
 
@@ -304,6 +305,41 @@ def test_prune_deletes_what_is_of_no_use_and_its_index(kb: KnowledgeBase, server
     with pytest.raises(QueryError, match="no release answered before"):
         kb.rollback()
     assert kb.build(SMALLER).release == "r4", "a number is never used twice"
+
+
+def test_a_pinned_release_that_was_pruned_is_told_in_one_line(kb: KnowledgeBase, database: Database) -> None:
+    filled(kb)
+    kb.build(SMALLER)
+    pinned = KnowledgeBase(database, kb.name, release="r2")
+    assert pinned.search("subject1", record=False).release == "r2"
+    kb.prune("r2")
+    for ask in (lambda: pinned.search("subject1"), lambda: pinned.search("subject1", as_=["g:x"])):
+        with pytest.raises(NotFound, match=r"^r2: the release was pruned; openbook release list"):
+            ask()
+    for look in (pinned.status, lambda: pinned.chunks("note-1")):
+        with pytest.raises(StoreError, match="the release was pruned; openbook release list"):
+            look()
+
+
+def test_a_question_whose_release_is_pruned_under_it_is_asked_of_the_live_one(
+    kb: KnowledgeBase, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(kb)
+    asking = KnowledgeBase(database, kb.name)
+    kb.build(SMALLER)
+    rank, pruned = Retriever._rank, []
+
+    def late(self: Retriever, *args: Any) -> Any:
+        """The snapshot has seen that its release is live; then another one is promoted, and it goes."""
+        if not pruned:
+            kb.promote("r2")
+            pruned.extend(kb.prune("r1"))
+        return rank(self, *args)
+
+    monkeypatch.setattr(Retriever, "_rank", late)
+    assert asking.search("subject3", record=False).release == "r2"
+    assert pruned == ["r1"]
+    assert found(asking, "subject3")[0] == "note-3"
 
 
 def test_a_promotion_can_ask_for_a_report_that_says_ship(kb: KnowledgeBase) -> None:

@@ -708,7 +708,12 @@ class KnowledgeBase:
 
     def _load(self, former: Serving | None = None) -> Serving:
         """The release that answers now. What is open of its index and its model stays open."""
-        release, index, probe = self._releases.opened(self._pinned)
+        try:
+            release, index, probe = self._releases.opened(self._pinned)
+        except NotFound as error:
+            if former is None:
+                raise
+            raise NotFound("the release was pruned", where=error.where, do=error.do) from None
         if release.state == "building":
             raise QueryError("is not whole yet", where=release.name, do="openbook release build goes on with it")
         open_: Callable[[], Embedder] | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +16,9 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import EvidenceFusion, IndexHalf, Keyword, QueryHalf, Recipe, ReciprocalRankFusion, WeightedFusion
 from openbook.retrieve import Retriever
 from openbook.store.database import Database
+from openbook.store.index import LITTLE, keyword_folder
+from openbook.store.keyword import Changes, KeywordView
+from openbook.store.keyword import view as view_module
 from openbook.types import Document
 
 TEXTS = {
@@ -269,6 +275,76 @@ def test_a_view_that_nobody_asks_need_not_catch_up(new_kb: Callable[..., Knowled
     kb.index.dense = lambda *rest: asked.append(1) or dense(*rest)  # type: ignore[method-assign, func-returns-value]
     assert kb.search("expired VPN certificate").hits[0].source == "vpn"
     assert len(asked) == 1
+
+
+def test_a_question_sees_that_an_older_backup_was_restored(new_kb: Callable[..., KnowledgeBase]) -> None:
+    """Its epoch is the same and its position lies before the keyword view's, which was taken for up to date."""
+    kb = new_kb(BY_WORDS)
+    kb.add(Document(source="first", text="alpha"))
+    with kb.database.snapshot(None) as connection:
+        backup = kb.index.position(connection).number
+    for n in range(3):
+        kb.add(Document(source=f"later-{n}", text=f"alpha beta{n}"))
+        assert kb.search(f"beta{n}").hits[0].source == f"later-{n}"
+    with kb.database.transaction("owner") as connection:
+        connection.execute("DELETE FROM openbook.document WHERE kb = %s AND source LIKE 'later-%%'", [kb.kb])
+        connection.execute("DELETE FROM openbook.change WHERE kb = %s AND position > %s", [kb.kb, backup])
+        connection.execute("UPDATE openbook.knowledge_base SET position = %s WHERE id = %s", [backup, kb.kb])
+    kb.add(Document(source="other", text="alpha gamma"))
+    assert [hit.source for hit in kb.search("gamma").hits] == ["other"]
+    assert {hit.source for hit in kb.search("alpha").hits} == {"first", "other"}
+
+
+BY_WORDS = Recipe(query=QueryHalf(fusion=WeightedFusion(dense=0.0)))
+
+
+def test_no_question_waits_while_another_process_makes_the_keyword_view_anew(
+    new_kb: Callable[..., KnowledgeBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view with too much deleted was not followed in memory: who was behind waited for the one who rebuilt it."""
+    kb = new_kb(BY_WORDS)
+    kb.add(Document(source="first", text="alpha"))
+    kb.search("alpha")
+    monkeypatch.setattr(view_module, "MAX_DELETED", -1.0)  # it wants to be made anew
+    with (keyword_folder(kb.database, kb.kb, kb.index.id) / "lock").open("w") as rebuilding:
+        fcntl.flock(rebuilding, fcntl.LOCK_EX)
+        start = time.monotonic()
+        for number in (1, LITTLE + 5):
+            kb.add(*(Document(source=f"{number}-{n}", text=f"beta{number}") for n in range(number)))
+            for asking in (kb, KnowledgeBase(kb.database, kb.name)):  # one that asks for the first time, too
+                assert len(asking.search(f"beta{number}", 100, record=False).hits) == number
+        assert time.monotonic() - start < 30
+
+
+def test_the_keyword_view_is_made_anew_beside_the_questions(
+    new_kb: Callable[..., KnowledgeBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kb = new_kb(BY_WORDS)
+    kb.add(*(Document(source=f"d{n}", text=f"alpha{n}") for n in range(6)))
+    kb.search("alpha0")
+    monkeypatch.setattr(view_module, "MOST_DOCUMENTS", 1)
+    rebuild, begun, go_on = KeywordView._rebuild, threading.Event(), threading.Event()
+
+    def slowly(self: KeywordView, changes: Changes) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        rebuild(self, changes)
+
+    monkeypatch.setattr(KeywordView, "_rebuild", slowly)
+    for n in range(6):  # more than memory takes: somebody commits, and then a tenth is deleted
+        kb.add(Document(source=f"d{n}", text=f"beta{n}"))
+        assert [hit.source for hit in kb.search(f"beta{n}").hits] == [f"d{n}"]
+        if begun.wait(1):
+            break
+    assert begun.is_set()
+    kb.add(*(Document(source=f"late{n}", text="gamma") for n in range(3)))
+    assert len(kb.search("gamma").hits) == 3
+    assert kb.index._renewing.locked()
+    go_on.set()
+    with kb.index._renewing:
+        assert not kb.index._view.needs_rebuild()
+    assert len(kb.search("gamma").hits) == 3
+    assert not kb.search("alpha0").hits
 
 
 def test_a_recipe_that_says_nothing_of_its_index_takes_the_one_that_is_there(

@@ -789,6 +789,22 @@ def test_four_processes_catch_up_together(tmp_path: Path) -> None:
     assert set(found(KeywordView(tmp_path, "english"), "every")) == _expected_ids(19)
 
 
+def test_a_count_does_not_need_what_other_threads_forget(view: KeywordView) -> None:
+    """The counts that are kept were read back after another thread had cleared them: the view was taken for damaged."""
+
+    class Forgotten(dict[Any, int]):
+        def __setitem__(self, key: Any, value: int) -> None:
+            super().__setitem__(key, value)
+            self.clear()  # as the thread that finds them too many
+
+    view.catch_up(everything(chunk(1, "word", access=1), chunk(2, "word", access=2)))
+    opened = view._current()
+    assert opened is not None
+    view._opened = replace(opened, asking=replace(opened.asking, counted=Forgotten()))
+    assert view.count(access=[1]) == 1
+    assert view.position() == ("epoch", 1)
+
+
 def test_threads_of_one_process_share_a_view(view: KeywordView) -> None:
     view.catch_up(invented_feed(1))
 

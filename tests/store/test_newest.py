@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openbook.store.filter import parse
-from openbook.store.keyword import Change, Changes, KeywordChunk, KeywordView, Position
+from openbook.store.keyword import NOWHERE, Change, Changes, KeywordChunk, KeywordView, Position
 from openbook.store.keyword import view as room
 
 WORDS = [f"word{n}" for n in range(60)] + ["snapshot-count", "v3.5", "running", "cafés"]
@@ -102,6 +102,30 @@ def test_another_process_that_committed_less_takes_nothing_back(view: KeywordVie
     KeywordView(tmp_path / "view", "english").catch_up(lambda _: changes(2, first))
     assert [id for id, _ in view.search("alpha beta gamma", 10)] == [3]
     assert view.position() == Position("epoch", 3)
+
+
+@pytest.mark.parametrize("committed", [1, 3])
+def test_what_a_restored_backup_took_back_is_forgotten(view: KeywordView, tmp_path: Path, committed: int) -> None:
+    """On the disk and in memory, here and in another process that has asked before."""
+    in_use(view, [Change("one", [chunk(1, "alpha")])])
+    later = [Change("one", [chunk(2, "beta")]), Change("two", [chunk(3, "gamma")])]
+    other = KeywordView(tmp_path / "view", "english")
+    other.search("alpha", 1)
+    for one in (view, other):
+        assert one.follow(lambda _: changes(4, *later))
+    if committed == 3:
+        KeywordView(tmp_path / "view", "english").catch_up(lambda _: changes(3, later[0]))
+    asked = []
+
+    def restored(seen: Position) -> Changes:
+        asked.append(seen)
+        return changes(2, Change("one", [chunk(5, "delta")]))
+
+    for one in (view, other):
+        one.catch_up(restored)
+        assert one.position() == Position("epoch", 2)
+        assert [id for id, _ in one.search("alpha beta gamma delta", 10)] == [5]
+    assert asked[-1] == NOWHERE
 
 
 def test_rights_and_filters_hold_in_memory(view: KeywordView) -> None:

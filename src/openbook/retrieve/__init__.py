@@ -12,6 +12,7 @@ from openbook.recipe import EvidenceFusion, QueryHalf, ReciprocalRankFusion, Wei
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage
+from openbook.store.database import Pruned
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
 from openbook.types import Hit, StageScore
@@ -61,8 +62,14 @@ class Retriever:
 
         Raises:
             QueryError: the question is blank.
-            Superseded: its release is no longer live.
+            Superseded: its release is no longer live, or was pruned.
         """
+        try:
+            return self._retrieve(question, k, principals, filter)
+        except Pruned as error:
+            raise Superseded from error
+
+    def _retrieve(self, question: str, k: int, principals: Sequence[str] | None, filter: Filter | None) -> Retrieved:
         question = question[:QUESTION_CHARACTERS].strip()
         if not question:
             raise QueryError("the question is empty", do="ask something")
@@ -70,6 +77,8 @@ class Retriever:
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
         vector = self._embed(question, ms) if self._asked[0] else None
         for attempt in range(_ATTEMPTS):
+            if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
+                self.index.turn_back()
             with self.index.database.snapshot(principals) as connection:
                 view = self.index.view(connection, principals, filter)
                 if self.release not in (None, view.live):

@@ -38,6 +38,10 @@ _WAIT = 30.0  # seconds for a connection
 _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
 
 
+class Pruned(StoreError):
+    """The chunks that were asked for went with their release."""
+
+
 class Database:
     """One database and the pools of its three roles. Made by ``open``; close it, or use it in a ``with``."""
 
@@ -213,6 +217,10 @@ class Database:
                 else "check the URL and that the server runs"
             )
             raise StoreUnreachable(_line(error), where=self.where, do=do) from error
+        except psycopg.errors.UndefinedTable as error:
+            if "openbook.chunk_" not in _line(error):
+                raise StoreError(_line(error), where=self.where, do="report this as a bug") from error
+            raise Pruned("the release was pruned", where=self.where, do="openbook release list") from error
         except psycopg.Error as error:
             raise StoreError(_line(error), where=self.where, do="report this as a bug") from error
 

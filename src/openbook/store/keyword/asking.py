@@ -88,12 +88,14 @@ class Asking:
         if access is not None and not access:
             return 0
         asked = (str(filter), None if access is None else tuple(access))
-        if asked not in self.counted:
+        found = self.counted.get(asked)
+        if found is None:
             if len(self.counted) >= _COUNTS_KEPT:
                 self.counted.clear()
             limited = _limited(Query.all_query(), self.indexes.chunks, filter, access)
-            self.counted[asked] = _count(self.chunks, limited)
-        return self.counted[asked]
+            found = _count(self.chunks, limited)
+            self.counted[asked] = found  # never read back: another thread may clear it at any moment
+        return found
 
     def search(
         self, query: str | Question, k: int, *, filter: Filter | None = None, access: Sequence[int] | None = None

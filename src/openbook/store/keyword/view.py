@@ -106,23 +106,37 @@ class KeywordView:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def follow(self, feed: Callable[[Position], Changes | None]) -> bool:
+    @property
+    def in_use(self) -> bool:
+        """Whether this process has asked before, and so may ask again."""
+        return self._in_use
+
+    def is_written(self) -> bool:
+        """Whether somebody on this host is writing it, or making it anew, at this moment."""
+        try:
+            with self._locked(timeout=0):
+                return False
+        except StoreError:
+            return True
+
+    def follow(self, feed: Callable[[Position], Changes | None], *, times: int = 1) -> bool:
         """Bring this process's view to where ``feed`` ends without waiting for the disk: the changes stay in memory
         until somebody commits them. Whether it did; if not, ``catch_up``.
 
         ``feed`` is called, by one thread at a time, with the position from which the view goes on, and answers with
         what changed since; with ``None`` where that is too much. A process that has not asked yet is told no: it may
-        ask once and end, and the next one would have to read the same changes again.
+        ask once and end, and the next one would have to read the same changes again. While somebody else is writing
+        the view, whoever would wait for that takes so many ``times`` as much, and is not told no.
         """
         with self._following:
             opened = self._current()
-            if opened is None or not self._in_use:
+            if opened is None or not (self._in_use or times > 1):
                 return False
             changes = feed(opened.position)
             if changes is None or changes.rebuild:
                 return False
             newest = opened.asking.newest.taking(changes.documents, changes.position, self._words)
-            if len(newest) > MOST_DOCUMENTS or len(newest.chunks) > MOST_CHUNKS:
+            if len(newest) > times * MOST_DOCUMENTS or len(newest.chunks) > times * MOST_CHUNKS:
                 return False
             with self._opening:
                 if self._opened is not opened:  # committed meanwhile
@@ -135,7 +149,9 @@ class KeywordView:
 
         ``feed`` is called under the lock with the position from which the view goes on. It answers with what changed
         since, or with everything (``rebuild``), which it must when the epoch is another or the feed was trimmed. From
-        ``NOWHERE`` both are the same. It is called again, with ``NOWHERE``, when the view turns out to be damaged.
+        ``NOWHERE`` both are the same. It is called again, with ``NOWHERE``, when the view turns out to be damaged, or
+        to reflect more than there is: an older backup of the database was restored. Else the feed, read under the lock,
+        ends no earlier than what anybody took from it before.
 
         Raises:
             StoreError: another process has held the lock for ``timeout`` seconds; or the folder cannot be written.
@@ -144,11 +160,17 @@ class KeywordView:
             opened = self._current()
             while True:
                 changes = feed(opened.state.position if opened else NOWHERE)
+                went_back = opened is not None and _is_later(opened.position, changes.position)
+                if went_back and not changes.rebuild:
+                    changes = feed(NOWHERE)
                 try:
-                    if opened is None or changes.rebuild:
+                    if opened is None or changes.rebuild or went_back:
                         self._rebuild(changes)
                     else:
                         self._replay(opened, changes)
+                    if went_back:
+                        with self._opening:
+                            self._opened = None  # and with it what memory holds of what was taken back
                     return changes.position
                 except Damaged as damage:
                     if opened is None:
@@ -437,6 +459,10 @@ class _Opened:
     position: Position  # what memory holds included
     stamp: _Stamp
     asking: Asking
+
+
+def _is_later(one: Position, other: Position) -> bool:
+    return one.epoch == other.epoch and one.number > other.number
 
 
 def _stamp(path: Path) -> _Stamp | None:
