@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from openbook.errors import QueryError, SourceError
 from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
-from openbook.store.documents import FileState, Write, Written
+from openbook.store.documents import Current, Documents, FileState, Write, Written
 from openbook.store.index import Reading
 from openbook.types import Document, Heading
 
@@ -314,6 +317,33 @@ def test_one_id_in_two_files_is_told_and_stays_what_it_was(kb: KnowledgeBase, tm
     second.write_text(second.read_text() + "\n")
     assert kb.add(second).updated == 1
     assert kb.show("x").text == "from the second file"
+
+
+def collection(file: Path, *lines: str, hours: int = 1) -> None:
+    """Each line: the id, and perhaps more text."""
+    rows = [{"_id": line.split()[0], "text": f"words about the number {line}"} for line in lines]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    past = time.time_ns() - hours * 3_600_000_000_000
+    os.utime(file, ns=(past, past))
+
+
+def test_a_document_that_is_renamed_while_its_file_is_added_stays(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "f.jsonl"
+    collection(corpus, "0", "1", "2", "3", "4", hours=2)
+    kb.add(corpus)
+    collection(corpus, "0 new", "1", "2", "3", "4")
+    look = Documents.current
+
+    def current(self: Documents, sources: Sequence[str]) -> dict[str, Current]:
+        monkeypatch.undo()
+        kb.edit("2", source="two")
+        return look(self, sources)
+
+    monkeypatch.setattr(Documents, "current", current)
+    assert counts(kb.add(corpus)) == (0, 1, 4, 0)
+    assert names(kb) == {"0", "1", "two", "3", "4"}
 
 
 def test_an_unchanged_folder_waits_for_no_model(

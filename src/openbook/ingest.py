@@ -255,9 +255,9 @@ class Ingest:
         states = {file.uri: _state(file, options) for file in found}
         stale = {uri for uri in states if self._again or uri not in known or known[uri][1] != states[uri]}
         fresh = [number for uri, (number, _) in known.items() if uri in states and uri not in stale]
-        self._unchanged += len(self.documents.sources(fresh))
+        self._unchanged += len(self.documents.held(fresh))
         self._held = []
-        vanished: set[str] = set()
+        vanished: dict[str, str] = {}
         for file in found:
             state = states[file.uri]
             if file.uri in stale:
@@ -267,7 +267,7 @@ class Ingest:
             self._progress()
         self._flush()
         gone = [number for uri, (number, _) in known.items() if uri not in states and _is_gone(uri)]
-        vanished |= self.documents.sources(gone)
+        vanished |= self.documents.held(gone)
         if vanished and not keep_missing:
             whole = known if only is None or yes else self.documents.files(root)
             self._drop(path, vanished, gone, yes, [number for number, _ in whole.values()])
@@ -280,11 +280,11 @@ class Ingest:
         read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
         access: _Access,
         known: tuple[int, FileState] | None,
-    ) -> set[str]:
-        """Take what a file holds; returns the sources that it held before and holds no more."""
+    ) -> dict[str, str]:
+        """Take what a file holds; returns id → source of the documents that it held before and holds no more."""
         started = time.time_ns()
         number = known[0] if known else self.documents.file(root, file.uri)
-        before = self.documents.sources([number]) if known else set()
+        before = self.documents.held([number]) if known else {}
         kept: set[str] = set()
         batch: list[Document] = []
         clean = True
@@ -300,20 +300,20 @@ class Ingest:
                 batch = []
         kept |= self._take(batch, number, access)
         if not clean:
-            return set()  # what could not be read may be what seems to be gone
-        vanished = before - kept
+            return {}  # what could not be read may be what seems to be gone
+        vanished = {id: source for id, source in before.items() if id not in kept}
         if state.mtime_ns < started - _RACY_NS:
             # Whoever is stopped, or not allowed to drop what left a file, must meet it again in the next run.
             (self._held if vanished else self._batch.finished).append((number, state))
         return vanished
 
     def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> set[str]:
-        """Cut what changed into chunks and put it into the batch. Returns the sources that the documents go by, which
-        are not what their file calls them where they were renamed."""
+        """Cut what changed into chunks and put it into the batch. Returns the ids of those that are there already: by
+        their names a document would seem to be gone that is renamed meanwhile."""
         documents = self._allowed(documents, file)
         current = self.documents.current([document.source for document in documents]) if documents else {}
         rechunk: list[Write] = []
-        sources: set[str] = set()
+        there: set[str] = set()
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
         mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
@@ -322,7 +322,7 @@ class Ingest:
             said, held = document, None
             if now is not None:
                 document, held = now.over(said)
-            sources.add(document.source)
+                there.add(now.id)
             write = Write(document, file, keeps=keeps, said=said)
             owner = owners.get(now.file) if now is not None and not now.removed else None
             if now is not None and owner is not None and owner != mine and not _is_gone(owner):
@@ -341,7 +341,7 @@ class Ingest:
             else:
                 self._unchanged += 1
         self._cut(rechunk)
-        return sources
+        return there
 
     def _allowed(self, documents: Sequence[Document], file: int | None) -> Sequence[Document]:
         """Without those that were forgotten: they are not sent to a model, either."""
@@ -455,8 +455,10 @@ class Ingest:
                 if live and reading.unfamiliar:
                     self._unfamiliar.append((document.source, reading.unfamiliar))
 
-    def _drop(self, root: Path, vanished: set[str], gone: Sequence[int], yes: bool, files: Sequence[int]) -> None:
-        all = len(self.documents.sources(files)) or 1
+    def _drop(
+        self, root: Path, vanished: Mapping[str, str], gone: Sequence[int], yes: bool, files: Sequence[int]
+    ) -> None:
+        all = len(self.documents.held(files)) or 1
         if len(vanished) > VANISHED_SHARE * all and not yes:
             self._skipped.append(
                 Skipped(
@@ -467,7 +469,7 @@ class Ingest:
             )
             return
         finished = self._held
-        self._removed += self.documents.remove(sorted(vanished), gone=gone, finished=finished, dropped=True)
+        self._removed += self.documents.remove(sorted(vanished.values()), gone=gone, finished=finished, dropped=True)
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""
