@@ -327,6 +327,34 @@ def collection(file: Path, *lines: str, hours: int = 1) -> None:
     os.utime(file, ns=(past, past))
 
 
+@pytest.mark.parametrize("change", ["", " changed"])
+@pytest.mark.parametrize("roots", [("",), ("f", "g"), ("g", "f")], ids=["one folder", "from before", "from behind"])
+def test_a_document_that_moves_to_another_file_stays(
+    kb: KnowledgeBase, tmp_path: Path, roots: tuple[str, ...], change: str
+) -> None:
+    paths = [tmp_path / root for root in roots]
+    for name in "fg":
+        (tmp_path / name).mkdir()
+    f, g = tmp_path / "f" / "f.jsonl", tmp_path / "g" / "g.jsonl"
+    collection(f, "1", "2", "3", "4", hours=2)
+    collection(g, "5", "6", hours=2)
+    kb.add(*paths)
+    before = next(row["document"] for row in kb.list() if row["source"] == "4")
+    collection(f, "1", "2", "3")
+    collection(g, "5", "6", "4" + change)
+    done = kb.add(*paths)
+    if roots == ("f", "g"):  # the first one has dropped it when the other is read
+        assert (done.added, done.updated, done.unchanged, done.removed, done.skipped) == (1, 0, 5, 1, ())
+    else:
+        assert (done.added, done.updated, done.unchanged, done.removed, done.skipped) == (0, 1, 5, 0, ())
+    assert kb.show("4").text.endswith("4" + change)
+    assert next(row["document"] for row in kb.list() if row["source"] == "4") == before
+    assert counts(kb.add(*paths)) == (0, 0, 6, 0)
+    collection(g, "5", "6", hours=3)
+    assert kb.add(*paths, yes=True).removed == 1
+    assert names(kb) == {"1", "2", "3", "5", "6"}
+
+
 def test_a_document_that_is_renamed_while_its_file_is_added_stays(
     kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
