@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from openbook.errors import QueryError, SourceError
 from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
-from openbook.store.documents import FileState, Write, Written
+from openbook.store.documents import Current, Documents, FileState, Write, Written
 from openbook.store.index import Reading
 from openbook.types import Document, Heading
 
@@ -314,6 +317,61 @@ def test_one_id_in_two_files_is_told_and_stays_what_it_was(kb: KnowledgeBase, tm
     second.write_text(second.read_text() + "\n")
     assert kb.add(second).updated == 1
     assert kb.show("x").text == "from the second file"
+
+
+def collection(file: Path, *lines: str, hours: int = 1) -> None:
+    """Each line: the id, and perhaps more text."""
+    rows = [{"_id": line.split()[0], "text": f"words about the number {line}"} for line in lines]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    past = time.time_ns() - hours * 3_600_000_000_000
+    os.utime(file, ns=(past, past))
+
+
+@pytest.mark.parametrize("change", ["", " changed"])
+@pytest.mark.parametrize("roots", [("",), ("f", "g"), ("g", "f")], ids=["one folder", "from before", "from behind"])
+def test_a_document_that_moves_to_another_file_stays(
+    kb: KnowledgeBase, tmp_path: Path, roots: tuple[str, ...], change: str
+) -> None:
+    paths = [tmp_path / root for root in roots]
+    for name in "fg":
+        (tmp_path / name).mkdir()
+    f, g = tmp_path / "f" / "f.jsonl", tmp_path / "g" / "g.jsonl"
+    collection(f, "1", "2", "3", "4", hours=2)
+    collection(g, "5", "6", hours=2)
+    kb.add(*paths)
+    before = next(row["document"] for row in kb.list() if row["source"] == "4")
+    collection(f, "1", "2", "3")
+    collection(g, "5", "6", "4" + change)
+    done = kb.add(*paths)
+    if roots == ("f", "g"):  # the first one has dropped it when the other is read
+        assert (done.added, done.updated, done.unchanged, done.removed, done.skipped) == (1, 0, 5, 1, ())
+    else:
+        assert (done.added, done.updated, done.unchanged, done.removed, done.skipped) == (0, 1, 5, 0, ())
+    assert kb.show("4").text.endswith("4" + change)
+    assert next(row["document"] for row in kb.list() if row["source"] == "4") == before
+    assert counts(kb.add(*paths)) == (0, 0, 6, 0)
+    collection(g, "5", "6", hours=3)
+    assert kb.add(*paths, yes=True).removed == 1
+    assert names(kb) == {"1", "2", "3", "5", "6"}
+
+
+def test_a_document_that_is_renamed_while_its_file_is_added_stays(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "f.jsonl"
+    collection(corpus, "0", "1", "2", "3", "4", hours=2)
+    kb.add(corpus)
+    collection(corpus, "0 new", "1", "2", "3", "4")
+    look = Documents.current
+
+    def current(self: Documents, sources: Sequence[str]) -> dict[str, Current]:
+        monkeypatch.undo()
+        kb.edit("2", source="two")
+        return look(self, sources)
+
+    monkeypatch.setattr(Documents, "current", current)
+    assert counts(kb.add(corpus)) == (0, 1, 4, 0)
+    assert names(kb) == {"0", "1", "two", "3", "4"}
 
 
 def test_an_unchanged_folder_waits_for_no_model(

@@ -134,6 +134,17 @@ class _Cut:
 
 
 @dataclass(slots=True)
+class _Passed:
+    """A file with documents that another file holds already: how it is read again, and of each such document, by the
+    name that it has in the file, its id and what was told of it."""
+
+    file: SourceFile
+    read: Callable[[SourceFile], Iterable[Document | Skipped]]
+    access: _Access
+    documents: dict[str, tuple[str, Skipped | None]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Batch:
     cuts: list[_Cut] = field(default_factory=list)
     finished: list[tuple[int, FileState]] = field(default_factory=list)
@@ -158,6 +169,8 @@ class Ingest:
         self._again = False  # take also what was forgotten
         self._unnamed: set[int] = set()  # files of what was refused because it was forgotten
         self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
+        self._passed: dict[int, _Passed] = {}  # by the number of the file
+        self._left: frozenset[str] = frozenset()  # documents that are no more in the file that held them
         self._skipped: list[Skipped] = []
         self._notes: list[Note] = []
         self._unfamiliar: list[tuple[str, str]] = []  # (source, script)
@@ -255,9 +268,9 @@ class Ingest:
         states = {file.uri: _state(file, options) for file in found}
         stale = {uri for uri in states if self._again or uri not in known or known[uri][1] != states[uri]}
         fresh = [number for uri, (number, _) in known.items() if uri in states and uri not in stale]
-        self._unchanged += len(self.documents.sources(fresh))
+        self._unchanged += len(self.documents.held(fresh))
         self._held = []
-        vanished: set[str] = set()
+        vanished: dict[str, str] = {}
         for file in found:
             state = states[file.uri]
             if file.uri in stale:
@@ -267,10 +280,36 @@ class Ingest:
             self._progress()
         self._flush()
         gone = [number for uri, (number, _) in known.items() if uri not in states and _is_gone(uri)]
-        vanished |= self.documents.sources(gone)
+        vanished |= self.documents.held(gone)
+        vanished = self._take_over(vanished)
         if vanished and not keep_missing:
             whole = known if only is None or yes else self.documents.files(root)
             self._drop(path, vanished, gone, yes, [number for number, _ in whole.values()])
+        elif not vanished:
+            self._batch.finished += self._held
+
+    def _take_over(self, vanished: dict[str, str]) -> dict[str, str]:
+        """A document that left its file may have come to another one of this run, which passed it over as long as it
+        stood there. That file has it now; returns what no file has."""
+        self._left = frozenset(vanished)
+        moved: set[str] = set()
+        for number, passed in self._passed.items():
+            taken = {name for name, (id, _) in passed.documents.items() if id in self._left - moved}
+            if not taken:
+                continue
+            again = [one for one in passed.read(passed.file) if isinstance(one, Document) and one.source in taken]
+            for name in {document.source for document in again}:
+                id, told = passed.documents.pop(name)
+                moved.add(id)
+                if told is None:
+                    self._unchanged -= 1
+                else:
+                    self._skipped.remove(told)
+            for first in range(0, len(again), READ_TOGETHER):
+                self._take(again[first : first + READ_TOGETHER], number, passed.access)
+        self._left = frozenset()
+        self._flush()
+        return {id: source for id, source in vanished.items() if id not in moved}
 
     def _file(
         self,
@@ -280,11 +319,12 @@ class Ingest:
         read_file: Callable[[SourceFile], Iterable[Document | Skipped]],
         access: _Access,
         known: tuple[int, FileState] | None,
-    ) -> set[str]:
-        """Take what a file holds; returns the sources that it held before and holds no more."""
+    ) -> dict[str, str]:
+        """Take what a file holds; returns id → source of the documents that it held before and holds no more."""
         started = time.time_ns()
         number = known[0] if known else self.documents.file(root, file.uri)
-        before = self.documents.sources([number]) if known else set()
+        before = self.documents.held([number]) if known else {}
+        passed = _Passed(file, read_file, access)
         kept: set[str] = set()
         batch: list[Document] = []
         clean = True
@@ -296,42 +336,52 @@ class Ingest:
             batch.append(document)
             self._notes += _notes(document)
             if len(batch) >= READ_TOGETHER:
-                kept |= self._take(batch, number, access)
+                kept |= self._take(batch, number, access, passed)
                 batch = []
-        kept |= self._take(batch, number, access)
+        kept |= self._take(batch, number, access, passed)
+        if passed.documents:
+            self._passed[number] = passed
         if not clean:
-            return set()  # what could not be read may be what seems to be gone
-        vanished = before - kept
+            return {}  # what could not be read may be what seems to be gone
+        vanished = {id: source for id, source in before.items() if id not in kept}
         if state.mtime_ns < started - _RACY_NS:
-            # Whoever is stopped, or not allowed to drop what left a file, must meet it again in the next run.
-            (self._held if vanished else self._batch.finished).append((number, state))
+            # Whoever is stopped, or not allowed to drop what left a file, must meet it again in the next run; and the
+            # file to which it may have gone.
+            (self._held if vanished or passed.documents else self._batch.finished).append((number, state))
         return vanished
 
-    def _take(self, documents: Sequence[Document], file: int | None, access: _Access) -> set[str]:
-        """Cut what changed into chunks and put it into the batch. Returns the sources that the documents go by, which
-        are not what their file calls them where they were renamed."""
+    def _take(
+        self, documents: Sequence[Document], file: int | None, access: _Access, passed: _Passed | None = None
+    ) -> set[str]:
+        """Cut what changed into chunks and put it into the batch. Returns the ids of those that are there already: by
+        their names a document would seem to be gone that is renamed meanwhile."""
         documents = self._allowed(documents, file)
         current = self.documents.current([document.source for document in documents]) if documents else {}
         rechunk: list[Write] = []
-        sources: set[str] = set()
+        there: set[str] = set()
         owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
         mine = self.documents.paths({file} - {None}).get(file)
         for document in documents:
-            now = current.get(document.source)
+            name, now = document.source, current.get(document.source)
             keeps, document = access.keeps(document), access.on(document, now)
             said, held = document, None
             if now is not None:
                 document, held = now.over(said)
-            sources.add(document.source)
+                there.add(now.id)
             write = Write(document, file, keeps=keeps, said=said)
             owner = owners.get(now.file) if now is not None and not now.removed else None
-            if now is not None and owner is not None and owner != mine and not _is_gone(owner):
+            elsewhere = owner is not None and owner != mine and not _is_gone(owner)
+            if now is not None and owner is not None and elsewhere and now.id not in self._left:
                 # Two files that hold one id would else overwrite each other with every add.
+                told = None
                 if now.same_content(document):
                     self._unchanged += 1
                 else:
                     do = "give it an id of its own, or take it out there"
-                    self._skipped.append(Skipped(document.source, f"stands in {shown_uri(owner)} already; {do}"))
+                    told = Skipped(document.source, f"stands in {shown_uri(owner)} already; {do}")
+                    self._skipped.append(told)
+                if passed is not None:
+                    passed.documents[name] = now.id, told
             elif now is not None and now.by_hand and not self._revive and now.hash == document.hash:
                 pass  # it was removed, and its file has not changed since
             elif now is None or not now.same_content(document):
@@ -341,7 +391,7 @@ class Ingest:
             else:
                 self._unchanged += 1
         self._cut(rechunk)
-        return sources
+        return there
 
     def _allowed(self, documents: Sequence[Document], file: int | None) -> Sequence[Document]:
         """Without those that were forgotten: they are not sent to a model, either."""
@@ -453,8 +503,10 @@ class Ingest:
                 if live and reading.unfamiliar:
                     self._unfamiliar.append((document.source, reading.unfamiliar))
 
-    def _drop(self, root: Path, vanished: set[str], gone: Sequence[int], yes: bool, files: Sequence[int]) -> None:
-        all = len(self.documents.sources(files)) or 1
+    def _drop(
+        self, root: Path, vanished: Mapping[str, str], gone: Sequence[int], yes: bool, files: Sequence[int]
+    ) -> None:
+        all = len(self.documents.held(files)) or 1
         if len(vanished) > VANISHED_SHARE * all and not yes:
             self._skipped.append(
                 Skipped(
@@ -465,7 +517,7 @@ class Ingest:
             )
             return
         finished = self._held
-        self._removed += self.documents.remove(sorted(vanished), gone=gone, finished=finished, dropped=True)
+        self._removed += self.documents.remove(sorted(vanished.values()), gone=gone, finished=finished, dropped=True)
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""

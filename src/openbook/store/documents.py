@@ -504,14 +504,14 @@ class Documents:
             rows = connection.execute("SELECT id, path FROM openbook.file WHERE id = ANY(%s)", [numbers]).fetchall()
         return dict(rows)
 
-    def sources(self, files: Sequence[int]) -> set[str]:
-        """Sources of the documents that came from these files, by whichever root, and are there."""
+    def held(self, files: Sequence[int]) -> dict[str, str]:
+        """id → source of the documents that came from these files, by whichever root, and are there."""
         with self.database.transaction() as connection:
             rows = connection.execute(
-                "SELECT source FROM openbook.document WHERE removed IS NULL AND file = ANY(%s)",
+                "SELECT id::text, source FROM openbook.document WHERE removed IS NULL AND file = ANY(%s)",
                 [self._same_files(connection, files)],
             ).fetchall()
-        return {row[0] for row in rows}
+        return dict(rows)
 
     def _same_files(self, connection: Connection, files: Sequence[int]) -> list[int]:
         """Every number of these files, in order: roots may overlap, and each numbers what it holds."""
