@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from openbook.store.filter import parse
+from openbook.knowledge_base import KnowledgeBase
+from openbook.store.filter import matches, parse, tuples
 from openbook.store.keyword import NOWHERE, Change, Changes, KeywordChunk, KeywordView, Position
 from openbook.store.keyword import view as room
+from openbook.types import Document
 
 WORDS = [f"word{n}" for n in range(60)] + ["snapshot-count", "v3.5", "running", "cafés"]
 
@@ -169,3 +171,59 @@ def test_too_much_is_committed(view: KeywordView, monkeypatch: pytest.MonkeyPatc
     assert not view.follow(lambda _: changes(3, Change("three", [chunk(3, "alpha")])))
     view.catch_up(lambda seen: changes(3, *(Change(f"{n}", [chunk(n, "alpha")]) for n in range(2, 4))))
     assert len(view.search("alpha", 10)) == 3
+
+
+FILTERS = [
+    "year >= 2020",
+    "year < 2020 or tag = 'red'",
+    "not tag = 'red'",
+    "tag in ('red', 'green') and year in (2019, 2021)",
+    "draft = true",
+    "title = 'Guide 3' or tag = 'blue'",
+]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_was_edited_filters_find_what_they_would_find_in_the_truth(
+    kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Through edits in memory, commits of them, and views made anew."""
+    monkeypatch.setattr(room, "MOST_DOCUMENTS", 5)
+    chance = random.Random(seed)
+
+    def metadata() -> dict[str, Any]:
+        return {
+            "year": chance.choice((2018, 2019, 2020, 2021, None)),
+            "tag": chance.choice(("red", ("red", "blue"), ("green", "blue"), None)),
+            "draft": chance.choice((True, False, None)),
+        }
+
+    truth: dict[str, dict[str, Any]] = {}
+    for n in range(9):
+        said = {key: value for key, value in metadata().items() if value is not None}
+        kb.add(Document(source=f"d{n}", text=f"common text {n}", title=f"Guide {n}", metadata=said))
+        truth[f"d{n}"] = said
+    held = 0
+    for _ in range(40):
+        name = chance.choice([f"d{n}" for n in range(9)])
+        if name not in truth:
+            kb.restore(name)
+            truth[name] = tuples(kb.show(name).metadata)
+        elif chance.random() < 0.1:
+            kb.remove(name)
+            del truth[name]
+        else:
+            said = dict(chance.sample(sorted(metadata().items()), chance.randint(1, 3)))
+            kb.edit(name, metadata=said, text=f"common text {chance.random()}" if chance.random() < 0.2 else None)
+            truth[name] = {key: value for key, value in {**truth[name], **said}.items() if value is not None}
+        expression = parse(chance.choice(FILTERS))
+        with kb.database.snapshot(None) as connection:
+            asked = kb.index.view(connection, None, expression)
+            ids = [id for id, _ in kb.index.keyword(asked, "common", 100)]
+            found = sorted(hit.source for hit, _ in kb.index.fetch(asked, ids).values())
+        expected = {name: {"title": f"Guide {name[1:]}", **said} for name, said in truth.items()}
+        assert found == sorted(name for name, said in expected.items() if matches(expression, said)), str(expression)
+        assert len(ids) == len(found)
+        opened = kb.index._view._current()
+        held += bool(opened and len(opened.asking.newest))
+    assert held > 20
