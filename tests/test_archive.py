@@ -570,6 +570,49 @@ def test_writers_do_not_wait_for_an_import_nor_imports_for_each_other_for_ever(
     assert back.index.count(None) == 0, "chunks go with their documents"
 
 
+def test_no_name_of_what_is_left_out_comes_back(kb: KnowledgeBase, tmp_path: Path) -> None:
+    gone, half = tmp_path / "half" / "anns-dismissal.md", tmp_path / "half"
+    whole, ruled, nowhere = (tmp_path / name for name in ("anns-folder", "anns-ruled", "anns-ruled-and-gone"))
+    for folder in (half, whole, ruled, nowhere):
+        folder.mkdir()
+        (folder / gone.name).write_text(f"{folder.name}: the vault opens with two keys.\n")
+    (half / "other.md").write_text("The canteen opens at eight.\n")
+    for folder in (half, whole):
+        kb.add(folder)
+    for folder in (ruled, nowhere):
+        kb.add(folder, access=["group:hr"])
+    kb.add(Document("edited", "It was so: parrots."))
+    kb.add(Document("edited", "It is otherwise."))
+    kb.export(tmp_path / "export.zip")
+    shutil.rmtree(nowhere)
+    for folder in (half, whole, ruled, nowhere):
+        kb.forget(f"{folder.name}/{gone.name}")
+    kb.forget("edited")
+    kb.add(Document("edited", "It is otherwise."), again=True)
+    done = read_into(kb.database, tmp_path / "export.zip", uuid.uuid4().hex)
+    assert {one.source for one in done.left_out} == {
+        (folder / gone.name).as_uri() for folder in (half, whole, ruled, nowhere)
+    }
+    with kb.database.transaction("owner") as connection:
+        roots = connection.execute(
+            "SELECT r.id, r.path FROM openbook.root r JOIN openbook.knowledge_base k ON k.id = r.kb WHERE k.name = %s",
+            [done.kb],
+        ).fetchall()
+        files = connection.execute("SELECT path FROM openbook.file WHERE root = ANY(%s)", [[id for id, _ in roots]])
+        assert files.fetchall() == [((half / "other.md").as_uri(),)]
+        used = connection.execute(
+            "SELECT d.source FROM openbook.vector_use u JOIN openbook.document d"
+            " ON d.id = u.document JOIN openbook.knowledge_base k ON k.id = d.kb"
+            " WHERE k.name = %s",
+            [done.kb],
+        ).fetchall()
+    assert {path for _, path in roots} == {half.as_uri(), ruled.as_uri()}
+    assert {source for (source,) in used} == {(half / "other.md").as_uri()}
+    back = KnowledgeBase(kb.database, done.kb, create=False)
+    again = back.add(half)
+    assert (again.unchanged, again.removed) == (1, 0)
+
+
 def test_a_killed_import_leaves_nothing(exported: tuple[KnowledgeBase, Path, Path], tmp_path: Path) -> None:
     with openbook.open(tmp_path / "db", "other") as kb:
         kb.add(Document("a", "text"))

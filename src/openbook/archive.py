@@ -41,6 +41,7 @@ import psycopg
 
 from openbook.embed import open_embedder
 from openbook.errors import ArchiveError, NotFound, StoreError
+from openbook.forgetting import is_folder
 from openbook.reading import Reader
 from openbook.recipe import Recipe
 from openbook.store import archive as rows
@@ -566,17 +567,14 @@ class _Entering:
         self.versions = self.chunks = self.embedded = 0
 
     def add_documents(self, progress: Progress | None) -> None:
-        files = rows.add_files(
-            self._connection,
-            rows.add_roots(self._connection, self._kb, self._archive.rows("roots.jsonl")),
-            self._archive.rows("files.jsonl"),
-        )
+        roots, read = self._named()
+        files = rows.add_files(self._connection, rows.add_roots(self._connection, self._kb, roots), read)
         sets: dict[tuple[str, ...], int] = {}
         of = self._archive.manifest["counts"]["documents"]
         for batch in _batches(_told(self._archive.rows("documents.jsonl"), progress, of)):
             kept = []
             for row in batch:
-                if (row["id"], row["version"]) in self._forgotten:
+                if self._is_left_out(row):
                     self._without.add(row["id"])
                     self.left_out.append(LeftOut(row["source"], "its text was forgotten in this database"))
                     continue
@@ -588,6 +586,26 @@ class _Entering:
                 file = None if row["file"] is None else files[row["file"]]
                 kept.append({**row, "id": self._id(row["id"]), "file": file})
             rows.add_documents(self._connection, self._kb, kept, sets)
+
+    def _named(self) -> tuple[Iterable[Row], Iterable[Row]]:
+        """The roots and the files; where documents are left out, those alone that a document comes from which is not.
+        The others' paths name what was forgotten. A folder that is there keeps its access rule."""
+        roots, files = self._archive.rows("roots.jsonl"), self._archive.rows("files.jsonl")
+        documents = list(self._archive.rows("documents.jsonl")) if self._forgotten else []
+        if not any(map(self._is_left_out, documents)):
+            return roots, files
+        used = {row["file"] for row in documents if not self._is_left_out(row)}
+        paths = {row["path"] for row in self._archive.rows("files.jsonl") if row["id"] in used}
+        kept = [row for row in files if row["path"] in paths]
+        full = {row["root"] for row in kept}
+
+        def is_ruled(root: Row) -> bool:
+            return root["access"] is not None or root["local_only"] is not None
+
+        return [row for row in roots if row["id"] in full or (is_ruled(row) and is_folder(row["path"]))], kept
+
+    def _is_left_out(self, document: Row) -> bool:
+        return (document["id"], document["version"]) in self._forgotten
 
     def add_versions(self) -> None:
         for batch in _batches(self._archive.rows("versions.jsonl")):
@@ -662,12 +680,14 @@ class _Entering:
         member = f"cache-{row['id']}/texts.jsonl"
         if not self._archive.has(member):
             return
+        # Of a document's vectors nothing tells which were made of a text that was forgotten.
+        whole = self.ids - {document for document, _ in self._forgotten}
         take = self._archive.vectors(f"cache-{row['id']}/vectors.f16", row["dimension"])
         for batch in _batches(self._archive.rows(member)):
             kept = []
             for read in batch:
                 vectors = take(len(read["texts"]))
-                if read["document"] in self.ids:
+                if read["document"] in whole:
                     id = self._id(read["document"])
                     kept += [(id, bytes.fromhex(text), v) for text, v in zip(read["texts"], vectors, strict=True)]
             rows.add_cached(self._connection, row["embedder"], kept)
