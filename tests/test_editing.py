@@ -223,13 +223,37 @@ class TestAFileThatWasEditedHere:
         kb.add(folder)
         vpn = kb.show("vpn.md")
         assert (vpn.title, vpn.metadata["team"], vpn.metadata["owner"]) == ("Networks", "ops", "ann")
-        assert kb.history("vpn.md").edited == ("owner",)
+        assert kb.history("vpn.md").edited == ("owner", "access")
 
     def test_a_rule_said_with_add_counts(self, kb: KnowledgeBase, folder: Path) -> None:
         kb.add(folder)
         kb.edit("vpn.md", access=["group:it"])
         kb.add(folder, access=["group:all"])
         assert kb.show("vpn.md").access == ("group:all",)
+
+    def test_a_rule_that_add_only_repeats_undoes_no_edit(self, kb: KnowledgeBase, folder: Path) -> None:
+        """It opened again, to everybody, what had been closed."""
+        kb.add(folder, access=["public"])
+        kb.edit("vpn.md", access=["group:it"], title="Tunnels")
+        kb.edit("vpn.md", access=["group:net"])
+        for said in (["public"], None, ["public"]):
+            (folder / "vpn.md").touch()
+            assert kb.add(folder, access=said).updated == 0
+            assert (kb.show("vpn.md").access, kb.history("vpn.md").edited) == (("group:net",), ("title", "access"))
+        (folder / "vpn.md").write_text("# VPN\n\nRun mend-cert.\n")
+        assert kb.add(folder, access=["public"]).updated == 1
+        assert kb.show("vpn.md").access == ("group:net",)
+        assert all(not hit.source.endswith("vpn.md") for hit in kb.search("mend-cert", as_=[]).hits)
+        kb.add(folder, access=["group:all"])
+        assert (kb.show("vpn.md").access, kb.history("vpn.md").edited) == (("group:all",), ("title",))
+        kb.add(folder, access=["public"])
+        assert kb.show("vpn.md").access == ("public",), "the edit ended when another rule was said"
+
+    def test_the_rule_that_was_said_ends_the_edit_of_it(self, kb: KnowledgeBase, folder: Path) -> None:
+        kb.add(folder, access=["group:hr"])
+        kb.edit("vpn.md", access=["public"])
+        kb.edit("vpn.md", access=["group:hr"])
+        assert kb.history("vpn.md").edited == ()
 
     def test_an_edit_between_the_look_and_the_lock_is_not_lost(self, kb: KnowledgeBase, folder: Path) -> None:
         """An add that had looked before wrote the title and opened what had been closed meanwhile."""

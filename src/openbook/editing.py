@@ -143,6 +143,7 @@ def history(kb: KnowledgeBase, name: str, principals: Sequence[str] | None) -> H
     held = about.held
     edited = [*(["title"] if held.title is not None else []), *(["text"] if held.text is not None else [])]
     edited += sorted(held.metadata.keys() - ({"path"} if about.former else set()))  # which goes with its name
+    edited += ["access"] if held.access is not None else []
     return History(id, about.source, tuple(versions), about.removed, tuple(edited), about.former)
 
 

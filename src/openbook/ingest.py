@@ -366,7 +366,7 @@ class Ingest:
             keeps, document = access.keeps(document), access.on(document, now)
             said, held = document, None
             if now is not None:
-                document, held = now.over(said)
+                document, held = now.over(said, keeps)
                 there.add(now.id)
             write = Write(document, file, keeps=keeps, said=said)
             owner = owners.get(now.file) if now is not None and not now.removed else None

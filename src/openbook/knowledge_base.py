@@ -278,7 +278,7 @@ class KnowledgeBase:
         all else embeds nothing. Every process's next search sees it.
 
         A document that came from a file is edited here and not there. The edit stands through every ``add``, until the
-        file itself says something else of what was edited.
+        file itself says something else of what was edited; of ``access``, until an ``add`` says another than before.
 
         Raises:
             NotFound: the name means no document.

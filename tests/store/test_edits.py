@@ -13,13 +13,15 @@ from openbook.types import Document
 values = st.one_of(st.sampled_from(["a", "b"]), st.integers(0, 2), st.booleans(), st.just(("a", "b")))
 metadata = st.dictionaries(st.sampled_from(["x", "y", "z"]), values, max_size=3)
 words = st.sampled_from(["one", "two", "three"])
-documents = st.builds(Document, source=st.just("s"), text=words, title=words, metadata=metadata)
+readers = st.sampled_from([("public",), ("group:hr",), ("group:hr", "group:it")])
+documents = st.builds(Document, source=st.just("s"), text=words, title=words, metadata=metadata, access=readers)
 edits = st.builds(
     Edit,
     document=st.just("id"),
     title=st.none() | words,
     content=st.none() | st.builds(Content, words),
     metadata=st.dictionaries(st.sampled_from(["x", "y", "z"]), st.none() | values, max_size=2),
+    access=st.none() | readers,
 )
 
 
@@ -29,7 +31,7 @@ def edited(document: Document, held: Held, edit: Edit) -> tuple[Document, Held]:
 
 
 def said(source: Document, now: Document, held: Held) -> tuple[Document, Held]:
-    return held.over(source, now.metadata, now.title, Content.of(now))
+    return held.over(source, now.metadata, now.title, Content.of(now), now.access)
 
 
 @given(documents, st.lists(edits, max_size=4))
@@ -49,6 +51,7 @@ def test_of_each_thing_the_last_word_counts(source: Document, changes: list[Edit
     then, still = said(later, now, held)
     assert then.title == (now.title if later.title == source.title else later.title)
     assert then.text == (now.text if later.text == source.text else later.text)
+    assert then.access == (now.access if later.access == source.access else later.access)
     for key in {*source.metadata, *now.metadata, *later.metadata}:
         repeats = later.metadata.get(key) == source.metadata.get(key)
         assert then.metadata.get(key) == (now if repeats else later).metadata.get(key)
@@ -68,6 +71,7 @@ def test_an_edit_that_is_taken_back_holds_nothing(source: Document, change: Edit
         "id",
         title=source.title,
         content=Content.of(source),
+        access=source.access,
         metadata={key: source.metadata.get(key) for key in {*now.metadata, *source.metadata}},
     )
     assert edited(now, held, back) == (replace(source), NOTHING_HELD)

@@ -65,11 +65,12 @@ class Current:
         """Whether ``remove`` hid it; what was dropped with its file belongs to none."""
         return self.removed and self.file is not None
 
-    def over(self, said: Document) -> tuple[Document, Held]:
-        """The document of what its source says: by its present name, and with the edits that still stand; and those."""
+    def over(self, said: Document, unsaid: Collection[str] = ()) -> tuple[Document, Held]:
+        """The document of what its source says: by its present name, and with the edits that still stand; and those. Of
+        the rules that are ``unsaid`` (``access``) the source says nothing."""
         document, held = said, NOTHING_HELD
         if self.held:
-            document, held = self.held.over(said, self.metadata, self.title, self.content)
+            document, held = self.held.over(said, self.metadata, self.title, self.content, self.access, unsaid)
         return (document if document.source == self.source else replace(document, source=self.source)), held
 
     def document(self) -> Document:
@@ -177,7 +178,7 @@ class _Plan:
         exists = current.version > 0
         held = current.held
         if write.edit is None:
-            document, held = current.over(write.said or write.document)
+            document, held = current.over(write.said or write.document, write.keeps)
             write = replace(write, document=document, said=write.said or write.document).over(current)
             document = write.document
         else:

@@ -8,7 +8,7 @@ as the source says that same thing, the edit stands; when it says another, the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,21 +67,23 @@ class Edit:
 @dataclass(frozen=True, slots=True)
 class Held:
     """Of what was edited: what the source had said of it. ``None``: it was not edited; as a value of metadata: the
-    source said nothing. ``text`` is a hash."""
+    source said nothing. ``text`` is a hash, and ``access`` who was to read it by what was last said with an ``add``."""
 
     title: str | None = None
     text: str | None = None
     metadata: Mapping[str, Value | None] = field(default_factory=dict)
+    access: tuple[str, ...] | None = None
 
     def __bool__(self) -> bool:
-        return self.title is not None or self.text is not None or bool(self.metadata)
+        return self != NOTHING_HELD
 
     @classmethod
     def read(cls, row: dict[str, Any] | None) -> Held:
         if row is None:
             return cls()
         metadata = {k: tuple(v) if isinstance(v, list) else v for k, v in row.get("metadata", {}).items()}
-        return cls(row.get("title"), row.get("text"), metadata)
+        access = row.get("access")
+        return cls(row.get("title"), row.get("text"), metadata, None if access is None else tuple(access))
 
     def row(self) -> dict[str, Any] | None:
         """As the database keeps it; ``None``: nothing is held."""
@@ -92,11 +94,13 @@ class Held:
             found["text"] = self.text
         if self.metadata:
             found["metadata"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.metadata.items()}
+        if self.access is not None:
+            found["access"] = list(self.access)
         return found or None
 
     def after(self, edit: Edit, before: Document, now: Document) -> Held:
         """What is held when ``edit`` has made ``now`` of ``before``."""
-        title, text, metadata = self.title, self.text, dict(self.metadata)
+        title, text, metadata, access = self.title, self.text, dict(self.metadata), self.access
         if edit.title is not None:
             title = before.title if title is None else title
             title = None if title == now.title else title
@@ -107,23 +111,40 @@ class Held:
             metadata.setdefault(key, before.metadata.get(key))
             if metadata[key] == now.metadata.get(key):
                 del metadata[key]
-        return Held(title, text, metadata)
+        if edit.access is not None:
+            access = _readers(before) if access is None else access
+            access = None if access == _readers(now) else access
+        return Held(title, text, metadata, access)
 
-    def over(self, said: Document, now: Metadata, title: str, content: Content | None) -> tuple[Document, Held]:
-        """What the source says now, with the edits that still stand over it; and those. ``now``, ``title`` and
-        ``content`` are what the database has."""
+    def over(
+        self,
+        said: Document,
+        now: Metadata,
+        title: str,
+        content: Content | None,
+        access: tuple[str, ...],
+        unsaid: Collection[str] = (),
+    ) -> tuple[Document, Held]:
+        """What the source says now, with the edits that still stand over it; and those. ``now``, ``title``, ``content``
+        and ``access`` are what the database has; of the rules that are ``unsaid`` the source says nothing."""
         kept = Held(
             self.title if self.title == said.title else None,
             self.text if content is not None and self.text == Content.of(said).hash else None,
             {key: was for key, was in self.metadata.items() if said.metadata.get(key) == was},
+            self.access if "access" in unsaid or self.access == _readers(said) else None,
         )
         edit = Edit(
             "",
             title=title if kept.title is not None else None,
             content=content if kept.text is not None else None,
             metadata={key: now.get(key) for key in kept.metadata},
+            access=access if kept.access is not None else None,
         )
         return edit.applied(said), kept
+
+
+def _readers(document: Document) -> tuple[str, ...]:
+    return tuple(sorted(set(document.access)))
 
 
 NOTHING_HELD = Held()
