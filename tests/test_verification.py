@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from openbook.errors import NotFound
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
-from openbook.store.database import Database
+from openbook.store.database import Connection, Database
+from openbook.store.documents import Documents
 from openbook.store.keyword import Changes
 from openbook.types import Document, Heading
 from openbook.verification import CHECKS, Verified, verify
@@ -344,6 +346,32 @@ def test_others_write_and_ask_meanwhile(sound: KnowledgeBase) -> None:
         for thread in threads:
             thread.join()
     assert failures == []
+
+
+def test_a_repair_of_attributes_waits_for_an_edit_and_takes_none_away(
+    sound: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(sound, "DELETE FROM openbook.attribute WHERE document = (SELECT id FROM openbook.document WHERE kb = {kb}"
+              " AND source = 'birds')")  # fmt: skip
+    written, write_rows = threading.Event(), Documents._write_rows
+
+    def slowly(connection: Connection, *rest: Any) -> None:
+        write_rows(connection, *rest)
+        written.set()
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE OF d%'"
+        until, waiting = time.monotonic() + 30, False
+        while not waiting and time.monotonic() < until:
+            with sound.database.transaction("owner") as other:
+                waiting = bool(other.execute(waits).fetchall())
+
+    monkeypatch.setattr(Documents, "_write_rows", staticmethod(slowly))
+    editing = threading.Thread(target=lambda: sound.edit("birds", title="Birds anew"))
+    editing.start()
+    assert written.wait(30)
+    sound.verify(repair=True)
+    editing.join()
+    monkeypatch.undo()
+    assert broken(sound.verify()) == set()
 
 
 def test_progress_counts_documents_once_for_the_base_and_once_for_each_index(sound: KnowledgeBase) -> None:

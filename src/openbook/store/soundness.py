@@ -277,10 +277,16 @@ def expected_attributes(source: str, title: str, metadata: Any) -> set[Any]:
 
 def mend_attributes(connection: Connection, documents: Sequence[str]) -> None:
     """The attribute rows of these documents, made anew of their metadata."""
+    # First a lock, in the order in which every writer takes it: a statement that had to wait for one joins the document
+    # to the version that was its newest before, and finds neither.
+    connection.execute(
+        "SELECT FROM openbook.document d WHERE d.id = ANY(%s::uuid[]) ORDER BY d.key FOR UPDATE OF d",
+        [list(documents)],
+    )
     rows = connection.execute(
         "SELECT d.id, d.access, d.source, v.title, d.metadata FROM openbook.document d"
         " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
-        " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.key FOR UPDATE OF d",
+        " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL",
         [list(documents)],
     ).fetchall()
     connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [list(documents)])
