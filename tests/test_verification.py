@@ -374,6 +374,20 @@ def test_a_repair_of_attributes_waits_for_an_edit_and_takes_none_away(
     assert broken(sound.verify()) == set()
 
 
+def test_an_index_whose_recipe_cannot_be_read_keeps_no_other_from_being_mended(sound: KnowledgeBase) -> None:
+    built = sound.build(Recipe(index=IndexHalf(chunk=RecursiveChunker(size=200, overlap=20))))
+    do(
+        sound,
+        "UPDATE openbook.release SET recipe = 'nothing' WHERE kb = {kb} AND index = {index}",
+        f"UPDATE openbook.chunk_{built.index} SET version = 7",
+        "UPDATE {chunk} SET version = 7",
+    )
+    found = {check.name: check for check in sound.verify(repair=True).checks}
+    assert {name for name, check in found.items() if not check.ok} == {"releases", "chunks"}
+    assert "could not be read anew" in found["model"].note
+    assert all("r1" in example for example in found["chunks"].examples)
+
+
 def test_progress_counts_documents_once_for_the_base_and_once_for_each_index(sound: KnowledgeBase) -> None:
     sound.add(*(Document(f"more-{n}", f"Text {n}.") for n in range(100)))
     told: list[tuple[int, int]] = []

@@ -529,7 +529,7 @@ def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[t
         try:
             for some in _batches(sorted(broken.documents.get(index.id, ()))):
                 _read_anew(database, kb, index, some)
-        except (ModelError, StoreError) as error:
+        except (ModelError, StoreError, RecipeError) as error:
             refused.append((index, error))
         if index.id in broken.views:
             _opened(database, kb, index).rebuild_keyword()
@@ -539,7 +539,10 @@ def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[t
 def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]) -> None:
     """Cut and embed these documents anew, as the index's recipe has it, and put them in the place of what is there.
     One that changes meanwhile is left to its writer."""
-    half = Recipe.from_toml(index.recipe, where=str(index), stored=True).index
+    try:
+        half = Recipe.from_toml(index.recipe, where=str(index), stored=True).index
+    except (KeyError, TypeError) as error:
+        raise RecipeError(f"cannot be read ({error})", where=str(index), do="build it anew from its recipe") from None
     opened = _opened(database, kb, index)
     reader = Reader(opened, half, lambda: open_embedder(half.embed))
     with database.snapshot(None) as connection:
