@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -353,6 +353,24 @@ def test_a_document_that_moves_to_another_file_stays(
     collection(g, "5", "6", hours=3)
     assert kb.add(*paths, yes=True).removed == 1
     assert names(kb) == {"1", "2", "3", "5", "6"}
+
+
+def test_an_add_that_another_is_in_the_way_of_tries_again(
+    kb: KnowledgeBase, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Documents.write
+
+    def locked_out(self: Documents, writes: Sequence[Write], finished: Iterable[tuple[int, FileState]] = ()) -> Written:
+        monkeypatch.undo()
+        with self.database.transaction("owner") as connection:
+            connection.execute("LOCK TABLE openbook.document IN ACCESS EXCLUSIVE MODE")
+            with self.database.transaction("owner") as other:
+                other.execute("SET LOCAL lock_timeout = '10ms'")
+                other.execute("SELECT FROM openbook.document")
+        return write(self, writes, finished)
+
+    monkeypatch.setattr(Documents, "write", locked_out)
+    assert counts(kb.add(folder)) == (10, 0, 0, 0)
 
 
 def test_a_document_that_is_renamed_while_its_file_is_added_stays(

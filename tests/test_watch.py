@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from openbook.errors import SourceError, StoreUnreachable
+from openbook.errors import SourceError, StoreBusy, StoreError, StoreUnreachable
 from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
@@ -331,13 +331,14 @@ def test_a_root_that_is_not_there_is_refused(kb: KnowledgeBase, tmp_path: Path) 
         next(kb.watch(tmp_path / "nowhere"))
 
 
-def test_a_database_that_does_not_answer_is_waited_for(folder: Path) -> None:
+@pytest.mark.parametrize("trouble", [StoreUnreachable, StoreBusy])
+def test_a_database_that_does_not_answer_is_waited_for(folder: Path, trouble: type[StoreError]) -> None:
     """It is told once, and nothing that changed meanwhile is lost."""
     stop, taken, down = threading.Event(), [], [True, True]
 
     def take(root: Path, places: Any, *, first: bool, seen_gone: bool) -> Added:
         if places and down and down.pop():
-            raise StoreUnreachable("it is being restarted")
+            raise trouble("it is being restarted")
         taken.append(places)
         return Added(added=1)
 

@@ -12,6 +12,7 @@ OpenbookError
 │   └── ModelUnavailable   a remote model that did not answer; trying again later may help
 └── StoreError         the database
     ├── StoreUnreachable   it does not answer, or does not start
+    ├── StoreBusy          others are in the way; trying again helps, and nothing was half-written
     ├── StoreTooNew        written by a newer openbook, or by another PostgreSQL major version
     └── StoreRefused       the server lacks pgvector, or the user lacks a right
 
@@ -76,6 +77,10 @@ class StoreError(OpenbookError):
 
 class StoreUnreachable(StoreError):
     """The database does not answer, or does not start."""
+
+
+class StoreBusy(StoreError):
+    """Others are in the way (a deadlock, a lock that is not given back in time); trying again helps."""
 
 
 class StoreTooNew(StoreError):

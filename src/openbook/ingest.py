@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from openbook.errors import OpenbookError, SourceError
+from openbook.errors import OpenbookError, SourceError, StoreBusy
 from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
@@ -36,6 +37,9 @@ READ_TOGETHER = 256
 
 LOADERS = 1
 """Raised when a loader reads a format differently: files are then read again though they have not changed."""
+
+_WAITS = (0.05, 0.2, 0.8)
+"""Seconds before each further try of a transaction that others were in the way of."""
 
 _RACY_NS = 50_000_000  # a file changed this shortly before it was read may change again within one tick of its clock
 
@@ -468,7 +472,7 @@ class Ingest:
             replace(cut.write, readings=None if cut.chunks is None else read)
             for cut, read in zip(batch.cuts, readings, strict=True)
         ]
-        written = self.documents.write(writes, batch.finished)
+        written = _patiently(lambda: self.documents.write(writes, batch.finished))
         self._added += written.added
         self._updated += written.updated
         self._unchanged += written.unchanged
@@ -517,7 +521,8 @@ class Ingest:
             )
             return
         finished = self._held
-        self._removed += self.documents.remove(sorted(vanished.values()), gone=gone, finished=finished, dropped=True)
+        sources = sorted(vanished.values())
+        self._removed += _patiently(lambda: self.documents.remove(sources, gone=gone, finished=finished, dropped=True))
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""
@@ -527,6 +532,19 @@ class Ingest:
     def _progress(self) -> None:
         documents = self._added + self._updated + self._unchanged
         self._tell(Progress(self._files, self._of_files, documents, self._chunks + self._in_hand, self._cut_chunks))
+
+
+_Done = TypeVar("_Done")
+
+
+def _patiently(do: Callable[[], _Done]) -> _Done:
+    """What a transaction comes to that is tried again, a few times, where others were in its way."""
+    for wait in _WAITS:
+        try:
+            return do()
+        except StoreBusy:
+            time.sleep(wait * random.uniform(0.5, 1.5))  # not in step with the other
+    return do()
 
 
 def require(paths: Sequence[str | Path]) -> None:

@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from openbook.errors import ModelUnavailable, SourceError, StoreUnreachable
+from openbook.errors import ModelUnavailable, SourceError, StoreBusy, StoreUnreachable
 from openbook.ingest import Added
 from openbook.load import SUFFIXES, scan
 from openbook.load.files import shown
@@ -199,7 +199,7 @@ class Watch:
                 try:
                     yield from self._bring_up_to_date(root)
                     self._tries, self._next_try = 0, 0.0
-                except (StoreUnreachable, ModelUnavailable) as error:
+                except (StoreUnreachable, StoreBusy, ModelUnavailable) as error:
                     wait = min(LONGEST_WAIT, 0.2 * 2**self._tries)
                     self._tries, self._next_try = self._tries + 1, time.monotonic() + wait
                     if self._tries == 1:

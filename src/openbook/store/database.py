@@ -22,7 +22,7 @@ from psycopg import IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from openbook.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+from openbook.errors import StoreBusy, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -35,6 +35,11 @@ Role = Literal["owner", "writer", "reader"]
 MIGRATIONS = ("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_scale")
 _AS_PRINCIPALS = "SELECT set_config('openbook.principals', %s::text[]::text, true)"
 _WAIT = 30.0  # seconds for a connection
+_BUSY = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
 _MIGRATION_LOCK = 0x6F70656E  # "open"; advisory locks are per database
 
 
@@ -208,8 +213,8 @@ class Database:
         except psycopg.errors.IoError as error:
             do = "check the disk, then run it again; what was acknowledged is kept"
             raise StoreError(_line(error), where=self.where, do=do) from error
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
-            raise StoreError(_line(error), where=self.where, do="run it again; nothing was half-written") from error
+        except _BUSY as error:
+            raise StoreBusy(_line(error), where=self.where, do="run it again; nothing was half-written") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             do = (
                 "run it again; what was acknowledged is kept"
