@@ -15,6 +15,7 @@ from tests.generate.loopback import Fail, ModelServer, Reply, Request, Say
 from openbook.errors import DatasetError, ModelError, PriceError
 from openbook.evaluate import Judge, evaluate, read
 from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, dataset
+from openbook.evaluate.kept import read_report
 from openbook.evaluate.measures import ranking
 from openbook.evaluate.report import Asked, Report, direction
 from openbook.knowledge_base import KnowledgeBase
@@ -71,6 +72,18 @@ def test_judgements_alone_bring_the_measures_of_documents(town: KnowledgeBase) -
     assert report.ms.keys() == {"p50", "p95", "p99"}
     assert not report.failed
     assert not report.unanswered
+
+
+def test_a_report_remembers_what_came_from_local_only_passages(
+    new_kb: Callable[..., KnowledgeBase], tmp_path: Path
+) -> None:
+    kb = new_kb()
+    kb.add(Document("library", NOTES["library"]))
+    assert not evaluate(kb, questions(LENT)).questions["lent"].local_only
+    kb.add(Document("library", NOTES["library"]), local_only=True)
+    report = evaluate(kb, questions(LENT))
+    report.write(tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json").questions["lent"].local_only
 
 
 def test_evidence_brings_chunks_and_spans_and_judges_documents(town: KnowledgeBase) -> None:

@@ -227,6 +227,7 @@ def _asked(question: Question, outcome: Outcome) -> Asked:
         abstained=outcome.answer is not None and outcome.answer.abstained,
         trace=outcome.trace,
         error=outcome.error,
+        local_only=outcome.local_only,
     )
 
 

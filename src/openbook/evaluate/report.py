@@ -63,6 +63,11 @@ class Outcome:
     trace: str | None = None
     error: str | None = None
 
+    @property
+    def local_only(self) -> bool:
+        """Whether a passage is: then what was said of it is sent to no remote model."""
+        return any(hit.local_only for hit in self.hits)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -79,7 +84,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a report remembers of one question. ``found``: the sources of its best documents, best first."""
+    """What a report remembers of one question. ``found``: the sources of its best documents, best first.
+    ``local_only``: of its passages one is, so that the answer is sent to no remote model."""
 
     text: str
     slices: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +94,7 @@ class Asked:
     abstained: bool = False
     trace: str | None = None
     error: str | None = None
+    local_only: bool = False  # a report that an older openbook wrote does not tell
 
 
 @dataclass(frozen=True, slots=True)

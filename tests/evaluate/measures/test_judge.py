@@ -343,6 +343,20 @@ class TestPreference:
         with pytest.raises(DatasetError, match="holds no answers"):
             prefer(questions(a), {}, b, judge(server))
 
+    @pytest.mark.parametrize("side", ["a", "b"])
+    def test_sends_no_answer_from_local_only_passages_to_a_remote_judge(self, server: ModelServer, side: str) -> None:
+        server.will(likes_good)
+        asked, a, b, _ = sides(3)
+        told = a if side == "a" else b
+        told["q0"] = replace(told["q0"], local_only=True)
+        told["q1"] = outcome("q1", "From here.", (replace(hit("It stays here."), local_only=True),))  # type: ignore[assignment]
+        found = prefer(asked, a, b, judge(server)).details["preference"]
+        assert set(found["failures"]) == {"q0", "q1"}
+        assert set(found["failures"].values()) == {"local-only passages are not sent to a remote judge"}
+        assert len(server.requests) == 2
+        local = judge(server, part={"local": True})
+        assert prefer(asked, a, b, local).details["preference"]["failures"] == {}
+
     def test_shows_accepted_answers(self, server: ModelServer) -> None:
         server.will(likes_good)
         asked, a, b, _ = sides(1)

@@ -41,6 +41,7 @@ def prefer(
     ``flip_rate`` is the share of the pairs judged on which the two orders disagree. Identical answers tie and an
     answer loses to none of those that failed, without being asked about.
 
+    An answer from passages of which one is local-only is not sent to a remote judge: that judgement failed, too.
     Where a judgement failed, the value lies between the worst and the best that it could have been: the worse is in
     ``per_question`` (for ``flip_rate`` the higher one) and in the value, and the total's interval (Wilson) holds both.
 
@@ -61,8 +62,9 @@ def prefer(
         elif first.split() == second.split():
             identical.append(id)
         else:
-            tasks[id, "a"] = _comparing(judge, questions[id], first, second, "a")
-            tasks[id, "b"] = _comparing(judge, questions[id], second, first, "b")
+            withheld = not judge.part.is_local and (a[id].local_only or b[id].local_only)
+            tasks[id, "a"] = _withheld if withheld else _comparing(judge, questions[id], first, second, "a")
+            tasks[id, "b"] = _withheld if withheld else _comparing(judge, questions[id], second, first, "b")
     verdicts = judge.all(tasks, progress)
     asked = list(dict.fromkeys(id for id, _ in verdicts))
     decided: dict[str, str] = {}
@@ -158,6 +160,10 @@ def _total(bounds: Mapping[str, tuple[float, float]], *, worse: int) -> Measure:
     n = len(bounds)
     lower, upper = (sum(bound[end] for bound in bounds.values()) / n for end in (0, 1))
     return Measure((lower, upper)[worse], wilson(lower, n)[0], wilson(upper, n)[1], n)
+
+
+def _withheld() -> Failed:
+    return Failed("local-only passages are not sent to a remote judge")
 
 
 def _comparing(judge: Judge, question: Question, one: str, two: str, first: Side) -> Callable[[], str | Failed]:
