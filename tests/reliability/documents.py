@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Face:
     @property
     def access(self) -> tuple[str, ...]:
         return READERS[self.note % len(READERS)]
+
+    def readable_as(self, other: Face) -> Face:
+        """The same, but for who may read it: those who may read ``other``."""
+        readers = len(READERS)
+        return replace(self, note=self.note - self.note % readers + other.note % readers)
 
 
 Seen = Face | None

@@ -125,29 +125,31 @@ def annotate(client: Client) -> None:
 
 
 def edit(client: Client) -> None:
-    """All of a document changed where it lies, or its metadata and access only."""
+    """All of a document changed where it lies, or its metadata only. Readers stay: an edit of them stands over what an
+    ``add`` says again, so that what is there would depend on what was said before."""
     certain = client.ledger.certain()
-    for source, face in client.new_faces(client.some(certain, 1)).items():
+    for source, new_face in client.new_faces(client.some(certain, 1)).items():
         whole = client.random.random() < 0.5
+        face = new_face.readable_as(certain[source])
         face = face if whole else replace(face, revision=certain[source].revision)
         new = document(source, face)
         with client.intends("edit", {source: face}):
             if whole:
-                client.kb.edit(source, title=new.title, text=new.text, metadata=new.metadata, access=new.access)
+                client.kb.edit(source, title=new.title, text=new.text, metadata=new.metadata)
             else:
-                client.kb.edit(source, metadata=new.metadata, access=new.access)
+                client.kb.edit(source, metadata=new.metadata)
 
 
 def rename(client: Client) -> None:
     """The former source goes on meaning the document, so it is not used again."""
-    for source in client.some(client.ledger.certain(), 1):
+    certain = client.ledger.certain()
+    for source in client.some(certain, 1):
         new_source = client.new_source()
-        (face,) = client.new_faces([new_source]).values()
+        (new_face,) = client.new_faces([new_source]).values()
+        face = new_face.readable_as(certain[source])
         new = document(new_source, face)
         with client.intends("rename", {source: None, new_source: face}):
-            client.kb.edit(
-                source, source=new_source, title=new.title, text=new.text, metadata=new.metadata, access=new.access
-            )
+            client.kb.edit(source, source=new_source, title=new.title, text=new.text, metadata=new.metadata)
 
 
 def restore(client: Client) -> None:
