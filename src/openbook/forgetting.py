@@ -206,7 +206,8 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
     erased["copies for evaluation"] = copies
     left += used
     left += erasures.rewrite(begun[-1].transaction, say)
-    erased["stray files"] = erasures.sweep()
+    erased["stray files"], strays = erasures.sweep()
+    left += strays
     left += erasures.renew_log()
     complete = not any(one.again for one in left)
     if complete:

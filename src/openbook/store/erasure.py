@@ -441,11 +441,11 @@ class Erasures:
         ).fetchall()
         return [sql.Identifier("openbook", name) for (name,) in rows]
 
-    def sweep(self) -> int:
+    def sweep(self) -> tuple[int, list[Left]]:
         """Delete files of the embedded server's database that belong to no table: of what was being written when it was
-        killed, copies stay behind that PostgreSQL never looks at again. Returns how many."""
+        killed, copies stay behind that PostgreSQL never looks at again. Returns how many, and what is left."""
         if self.database.server is None:
-            return 0
+            return 0, []
         with self.database.alone() as connection:
             base = (
                 self.database.server.folder
@@ -453,12 +453,17 @@ class Erasures:
                 / _one(connection, "SELECT pg_relation_filepath('pg_catalog.pg_class')")
             )
             before = self._strays(connection, base.parent)
-            if not before or not _ended(connection):  # what is being made is nobody's until it is committed
-                return 0
+            if not before:
+                return 0, []
+            if not _ended(connection):  # what is being made is nobody's until it is committed
+                why = (
+                    f"a transaction has been running for {OLD_SNAPSHOT:g} s: run openbook forget again when it is done"
+                )
+                return 0, [Left("files that a killed server left", why, again=True)]
             strays = before & self._strays(connection, base.parent)
             for path in strays:
                 path.unlink(missing_ok=True)
-        return len(strays)
+        return len(strays), []
 
     @staticmethod
     def _strays(connection: Connection, folder: Path) -> set[Path]:
