@@ -220,7 +220,7 @@ class TestTheRule:
         [(id, version, document)] = kb.documents.behind(0)
         [reading], _ = reader.read(reader.cut([document]))
         kb.add(SECRET)
-        assert kb.documents.catch_up(kb.index, [(id, version, reading)], feed=False) == 0
+        assert kb.documents.catch_up(kb.index, [(id, version, reading)]) == 0
         assert vectors(kb, "secret.md") == [False]
 
 
