@@ -14,8 +14,8 @@ from typing import Any
 from psycopg import sql
 
 from openbook.store.database import Connection, Database
-from openbook.store.documents import normal_access
-from openbook.store.filter import attributes, filterable, tuples
+from openbook.store.documents import insert_attributes, normal_access
+from openbook.store.filter import tuples
 from openbook.store.index import Index
 
 FETCHED = 200
@@ -330,16 +330,7 @@ def add_attributes(connection: Connection, kb: int) -> None:
         " WHERE d.kb = %s AND d.removed IS NULL",
         [kb],
     ).fetchall()
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [
-                (id, access, *row)
-                for id, access, source, title, metadata in rows
-                for row in attributes(filterable(source, title, tuples(metadata)))
-            ],
-        )
+    insert_attributes(connection, [(*row, tuples(metadata)) for *row, metadata in rows])
 
 
 def add_forgotten(connection: Connection, kb: int, rows: Iterable[Row]) -> None:

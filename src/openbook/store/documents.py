@@ -731,18 +731,14 @@ class Documents:
         connection.execute(
             "DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [[plan.id for plan in plans]]
         )
-        # COPY is not to be had under row-level security; executemany sends its rows in one pipeline.
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                [
-                    (plan.id, access[plan.principals], *row)
-                    for plan in plans
-                    for d in [plan.write.document]
-                    for row in attributes(filterable(d.source, d.title, d.metadata))
-                ],
-            )
+        insert_attributes(
+            connection,
+            [
+                (plan.id, access[plan.principals], d.source, d.title, d.metadata)
+                for plan in plans
+                for d in [plan.write.document]
+            ],
+        )
 
     def remove(
         self,
@@ -871,6 +867,21 @@ class Documents:
                 " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
                 [self.kb, self.kb, list(ids)],
             )
+
+
+def insert_attributes(connection: Connection, rows: Iterable[tuple[Any, int, str, str, Metadata]]) -> None:
+    """What filters read of (document, access, source, title, metadata); what was there of them was deleted before."""
+    # COPY is not to be had under row-level security; executemany sends its rows in one pipeline.
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [
+                (id, access, *row)
+                for id, access, source, title, metadata in rows
+                for row in attributes(filterable(source, title, metadata))
+            ],
+        )
 
 
 def is_behind(connection: Connection, kb: int, index: int) -> int:

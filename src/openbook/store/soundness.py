@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from openbook.store.database import Connection
+from openbook.store.documents import insert_attributes
 from openbook.store.filter import attributes, filterable, tuples
 
 EXAMPLES = 5
@@ -290,16 +291,7 @@ def mend_attributes(connection: Connection, documents: Sequence[str]) -> None:
         [list(documents)],
     ).fetchall()
     connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [list(documents)])
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [
-                (id, access, *row)
-                for id, access, source, title, metadata in rows
-                for row in attributes(filterable(source, title, tuples(metadata)))
-            ],
-        )
+    insert_attributes(connection, [(*row, tuples(metadata)) for *row, metadata in rows])
 
 
 # --- the change feed --------------------------------------------------------------------------------------------------
