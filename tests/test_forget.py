@@ -366,6 +366,35 @@ def killed_amid_a_copy(kb: KnowledgeBase, db: Path) -> str:
     return str(row[0])
 
 
+def test_one_that_writes_and_says_nothing_is_waited_for_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two statements it has no snapshot; who begins meanwhile sees what it may see."""
+    monkeypatch.setattr("openbook.store.erasure.OLD_SNAPSHOT", 0.2)
+    word = canary()
+    with openbook.open(home / "db") as kb:
+        kb.add(SAFE, Document("memo:1", f"The vault's code is {word}."))
+        with kb.database.transaction("owner") as other:
+            other.execute("SELECT pg_current_xact_id()")
+            receipt = forgotten(kb, "memo:1")
+            assert not receipt.complete
+            assert "still sees what was erased" in receipt.pending[0].why
+        assert forgotten(kb).complete
+    assert held(home, [word]) == {}
+
+
+def test_nor_do_statistics_of_a_table_that_is_empty_now(home: Path) -> None:
+    """ANALYZE passes over a table without rows, and leaves those it made when there were some."""
+    words = [canary() for _ in range(3)]
+    text, title, source = words
+    with openbook.open(home / "db") as kb:
+        kb.add(*(Document(f"memo:{source}:{n}", f"Code {n} is {text}.", title=f"{title} {n}") for n in range(3)))
+        kb.search(f"What is {text}?")
+        kb.traces.close()
+        with kb.database.alone() as connection:
+            connection.execute("ANALYZE")
+        assert forgotten(kb, *(row["source"] for row in kb.list())).complete
+    assert held(home, words) == {}
+
+
 def test_what_a_killed_server_left_of_a_table_goes_too(home: Path) -> None:
     """A server that is killed while it writes a table anew leaves the copy, which belongs to nothing, for ever."""
     word = canary()

@@ -32,6 +32,9 @@ LOCK_TIMEOUT = 60
 
 _READ_TOGETHER = 200
 
+_CLEARS_STATISTICS = 180000
+"""The first version of PostgreSQL whose users can drop statistics of their own tables."""
+
 _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 _FILE = re.compile(r"(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?")
@@ -404,6 +407,7 @@ class Erasures:
                     if before is None:
                         continue  # an index that was dropped meanwhile
                     try:
+                        self._clear_statistics(connection, table)
                         connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(table))
                     except psycopg.errors.UndefinedTable:
                         continue
@@ -414,10 +418,37 @@ class Erasures:
                     if before == _filenode(connection, table):  # PostgreSQL passes over what is not the user's
                         why = "this user may not rewrite it: run openbook forget again as its owner"
                         left.append(Left(f"table {table.as_string(connection)}", why, again=True))
+                    elif kept := self._kept_statistics(connection, table):
+                        left.append(kept)
                 left += self._statistics(connection)
             finally:
                 connection.execute("RESET lock_timeout")
         return left
+
+    @staticmethod
+    def _clear_statistics(connection: Connection, table: sql.Identifier) -> None:
+        """ANALYZE finds nothing in an empty table, and leaves the statistics of what was in it as they are."""
+        if connection.info.server_version < _CLEARS_STATISTICS:
+            return
+        connection.execute(
+            "SELECT pg_clear_attribute_stats('openbook', c.relname, a.attname, false) FROM pg_class c"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE c.oid = to_regclass(%s)",
+            [table.as_string(connection)],
+        )
+
+    @staticmethod
+    def _kept_statistics(connection: Connection, table: sql.Identifier) -> Left | None:
+        """What an older server may keep of a table that is empty now."""
+        if connection.info.server_version >= _CLEARS_STATISTICS:
+            return None
+        if _one(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)):
+            return None
+        name = table.as_string(connection)
+        gone = f"DELETE FROM pg_statistic WHERE starelid = '{name}'::regclass"
+        return Left(
+            f"statistics of table {name}", f"it is empty, and its former ones stay: have a superuser run {gone}"
+        )
 
     def _statistics(self, connection: Connection) -> list[Left]:
         """The catalogue of column statistics, whose former rows hold values of columns."""
@@ -519,10 +550,11 @@ def _old_snapshot(connection: Connection, transaction: str) -> str | None:
     """Why rows deleted by ``transaction`` would outlive a VACUUM; ``None``: nobody can see them any more."""
     deadline = time.monotonic() + OLD_SNAPSHOT
     while True:
+        # One that writes and is between two statements has no snapshot, and yet those that begin now see by it.
         row = connection.execute(
             "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-            " AND backend_xmin IS NOT NULL AND age(backend_xmin) >= age(%s::xid8::xid)"
-            " ORDER BY age(backend_xmin) DESC LIMIT 1",
+            " AND greatest(age(backend_xmin), age(backend_xid)) >= age(%s::xid8::xid)"
+            " ORDER BY xact_start LIMIT 1",
             [transaction],
         ).fetchone()
         if row is None:
