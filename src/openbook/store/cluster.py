@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from openbook.errors import StoreTooNew, StoreUnreachable
 from openbook.store.account import account_of
 from openbook.store.disk import is_private, remove_tree, sync_folder, whole_sync
-from openbook.store.process import Ending, command_line, keep, processes
+from openbook.store.process import Ending, command_line, keep, processes, ticks
 from openbook.store.server_log import Log, Say, Watch, reason
 
 SUPERUSER = "postgres"
@@ -28,6 +29,7 @@ _PORT = "5432"  # names the socket file only: nothing listens on TCP
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un.sun_path less the final NUL: 107 on Linux, 103 on macOS
 _ANSWER_LIMIT = 10  # seconds for a connection to answer
 _STOP_LIMIT = 60.0  # a fast shutdown writes at most shared_buffers; after this the server goes on stopping by itself
+_STOP_STALL = 10.0
 _HUNG_ASKED = 45.0  # seconds without a sign of life
 _HUNG_KILLED = 75.0
 _ORPHANS_ASKED, _ORPHANS_KILLED = 5.0, 10.0  # seconds that backends without their postmaster get to notice it
@@ -340,13 +342,26 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError), Ending(pid) as ending:
                 if self._is_postmaster(pid):
                     os.kill(pid, signal.SIGINT)
-                    ending.wait(_STOP_LIMIT)
+                    self._await_end(ending)
                     if self._is_postmaster(pid):  # hangs: let go of it at once, and recover at the next start
                         os.kill(pid, signal.SIGQUIT)
                         ending.wait(_HUNG_ASKED)
         if self._is_ours(self.socket):
             with contextlib.suppress(OSError):  # a private folder goes when the server has left it
                 self.socket.rmdir()
+
+    def _await_end(self, ending: Ending) -> None:
+        """Until the server is gone, or nothing of it has moved for ``_STOP_STALL``: a session that was killed just
+        before the stop leaves it waiting for nobody, about once in a hundred times."""
+        begun = moved = time.monotonic()
+        used = -1
+        while True:
+            ending.wait(1.0)
+            now = time.monotonic()
+            if not self._is_postmaster(ending.pid) or now - moved > _STOP_STALL or now - begun > _STOP_LIMIT:
+                return
+            if (computed := ticks(processes(self.tag))) != used:
+                used, moved = computed, now
 
 
 def _binaries() -> Path:
