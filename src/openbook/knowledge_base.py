@@ -704,6 +704,7 @@ class KnowledgeBase:
             filter=None if tree is None else str(tree),
             principals=principals,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            details=found.details,
         )
 
     def _load(self, former: Serving | None = None) -> Serving:

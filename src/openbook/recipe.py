@@ -153,6 +153,12 @@ class IndexHalf(Part):
 # --- the query half ---------------------------------------------------------------------------------------------------
 
 
+class Off(Part):
+    """A stage that is left out."""
+
+    kind: Literal["none"] = "none"
+
+
 class EvidenceFusion(Part):
     """``cosine`` · familiarity · cosine + ``chunk`` · BM25 of the chunk + ``document`` · BM25 of its document.
 
@@ -217,7 +223,7 @@ class QueryHalf(Part):
     hits are handed to the generator.
     """
 
-    candidates: int = Field(default=300, ge=1, le=10_000)
+    candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()
     )

@@ -253,11 +253,11 @@ def _postgresql_finds(connection: psycopg.Connection[Any], tree: Filter, documen
             cursor.executemany("INSERT INTO pg_temp.document VALUES (%s, %s)", entries)
             cursor.executemany("INSERT INTO pg_temp.attribute VALUES (%s, %s, %s, %s, %s)", rows)
         found = []
-        for collected in (False, True):
-            condition, parameters = to_sql(tree, document="document.id", table=TABLE, collected=collected)
+        for by in ("hash", "list", "row"):
+            condition, parameters = to_sql(tree, document="document.id", table=TABLE, by=by)  # type: ignore[arg-type]
             query = sql.SQL("SELECT number FROM pg_temp.document WHERE {}").format(condition)
             found.append({number for (number,) in connection.execute(query, parameters)})
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     return [number in found[0] for number in range(len(documents))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
 from openbook.recipe import EvidenceFusion, QueryHalf, ReciprocalRankFusion, WeightedFusion
@@ -28,10 +28,11 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Hits, best first, and the milliseconds of each stage."""
+    """Hits, best first, the milliseconds of each stage, and what a stage has to tell besides."""
 
     hits: tuple[Hit, ...]
     ms: dict[str, float]
+    details: dict[str, Any]
 
 
 class Superseded(Exception):
@@ -90,7 +91,7 @@ class Retriever:
                 with _Timer(ms, "fetch"):
                     hits = self._fetch(view, fused, stages, k)
                 break
-        return Retrieved(tuple(hits), ms)
+        return Retrieved(tuple(hits), ms, {})
 
     def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
         with _Timer(ms, "embed"):

@@ -455,7 +455,7 @@ _SQL = {"<": sql.SQL("<"), "<=": sql.SQL("<="), ">": sql.SQL(">"), ">=": sql.SQL
 
 
 def to_sql(
-    filter: Filter, *, document: str, table: sql.Identifier, collected: bool = False
+    filter: Filter, *, document: str, table: sql.Identifier, by: Literal["hash", "list", "row"] = "hash"
 ) -> tuple[sql.Composed, list[Any]]:
     """A boolean SQL expression and its parameters.
 
@@ -463,8 +463,9 @@ def to_sql(
         document: the column (``alias.column``) that holds the document's uuid.
         table: ``attribute(document uuid, field text COLLATE "C", text text COLLATE "C", number float8, flag bool)``,
             a row for each of ``attributes(metadata)``.
-        collected: the documents of each comparison are collected first, so that an index over ``document`` finds
-            their rows in one pass, whatever the planner believes of how many there are.
+        by: ``list`` collects the documents of each comparison first, so that an index over ``document`` finds their
+            rows in one pass, whatever the planner believes of how many there are; ``row`` looks at the attributes of
+            one document after another, which pays where few are looked at; ``hash`` is for the rest.
     """
     column = sql.Identifier(*document.split("."))
     parameters: list[Any] = []
@@ -473,9 +474,12 @@ def to_sql(
 
     def within(condition: sql.Composable, *values: Any) -> sql.Composed:
         parameters.extend(values)
+        if by == "row":  # a limit keeps the planner from making a join of it
+            row = sql.SQL("((SELECT true FROM {} WHERE document = {} AND field = %s{} LIMIT 1) IS NOT NULL)")
+            return row.format(table, column, condition)
         of_documents = sql.SQL("SELECT document FROM {} WHERE field = %s{}").format(table, condition)
         # What is not in an array is told by walking it, row by row; a subquery is hashed.
-        form = "{} = ANY(ARRAY({}))" if collected and not negated else "{} IN ({})"
+        form = "{} = ANY(ARRAY({}))" if by == "list" and not negated else "{} IN ({})"
         return sql.SQL(form).format(column, of_documents)
 
     def inverted(node: Filter) -> sql.Composed:
