@@ -32,6 +32,7 @@ import openbook
 from embed import features
 from openbook.embed import Embedder
 from openbook.knowledge_base import KnowledgeBase
+from openbook.recipe import QueryHalf
 from openbook.store.documents import Write
 from openbook.store.filter import matches, parse
 from openbook.store.index import Reading
@@ -174,6 +175,7 @@ def main() -> None:
     with openbook.open(options.db, "scale") as kb:
         if kb.index.count(None) < CHUNKS:
             build(kb, options.data)
+        kb.answer_by(QueryHalf())  # the default of today, not of the day when it was built
         held = Held.of(kb)
         cases = [Case("unfiltered")]
         cases += [Case(f"filter {share:.2%}", f"at < {share * CHUNKS:g}") for share in SHARES]

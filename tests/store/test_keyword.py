@@ -426,17 +426,21 @@ def test_damage_that_is_met_while_weighing_is_told(papers: KeywordView, damage: 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(texts, st.integers(2018, 2022), st.integers(0, 3)), min_size=1, max_size=25),
+    st.lists(st.tuples(texts, st.integers(2018, 2022), st.integers(0, 3)), min_size=1, max_size=60),
     texts,
-    st.sampled_from(["year >= 2020", "year != 2020", "not exists(tag)", "tag = 'even' and year < 2022", "nothing = 1"]),
+    st.sampled_from(
+        [None, "year >= 2020", "year != 2020", "not exists(tag)", "tag = 'even' and year < 2022", "nothing = 1"]
+    ),
     st.none() | st.lists(st.integers(0, 5), max_size=3),
+    st.integers(1, 12),
 )
 def test_filter_and_access_choose_what_is_ranked_and_leave_the_scores(
     tmp_path_factory: pytest.TempPathFactory,
     documents: list[tuple[str, int, int]],
     query: str,
-    filter: str,
+    filter: str | None,
     access: list[int] | None,
+    k: int,
 ) -> None:
     metadata: list[Metadata] = [
         {"year": year, **({"tag": ("even", "x")} if year % 2 == 0 else {})} for _, year, _ in documents
@@ -446,14 +450,15 @@ def test_filter_and_access_choose_what_is_ranked_and_leave_the_scores(
     ]
     view = KeywordView(tmp_path_factory.mktemp("view"), "english")
     view.catch_up(everything(*chunks))
+    tree = parse(filter) if filter else None
     allowed = {
         chunk.id
         for chunk in chunks
-        if matches(parse(filter), chunk.metadata) and (access is None or chunk.access in access)
+        if (tree is None or matches(tree, chunk.metadata)) and (access is None or chunk.access in access)
     }
     wanted = [(id, score) for id, score in view.search(query, 100) if id in allowed]
-    assert view.search(query, 100, filter=parse(filter), access=access) == wanted
-    assert view.search(query, 3, filter=parse(filter), access=access) == wanted[:3]
+    assert view.search(query, 100, filter=tree, access=access) == wanted
+    assert view.search(query, k, filter=tree, access=access) == wanted[:k]
 
 
 def test_no_permitted_access_finds_nothing(view: KeywordView) -> None:

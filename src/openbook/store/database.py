@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 Role = Literal["owner", "writer", "reader"]
 
-MIGRATIONS = ("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_scale")
-_AS_PRINCIPALS = "SELECT set_config('openbook.principals', %s::text[]::text, true)"
+MIGRATIONS = (
+    *("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_scale"),
+    "0009_permitted",
+)
+_AS_PRINCIPALS = "SELECT openbook.act_as(%s::text[])"
 _WAIT = 30.0  # seconds for a connection
 _BUSY = (
     psycopg.errors.DeadlockDetected,

@@ -23,6 +23,14 @@ MENTIONED_IN = 8
 else it is a word like others ("version", "policy"). Mean nDCG@10 over the dev halves of twelve sets is within 0.002
 from one in three to one in eight and falls by 0.004 at one in twelve, where versions are no longer told apart."""
 
+OPEN = 0.25
+"""From this share of the chunks on, what a caller may not see is left out after ranking and not before."""
+
+SPARE = 1.5
+"""So many times as much is then ranked as has to be left."""
+
+_TIES = 10
+
 MENTION_WEIGHT = 5.0
 """BM25 points for a nat of a mention: one of log-odds where a BM25 point counts 0.2, as in the default fusion."""
 
@@ -110,8 +118,15 @@ class Asking:
         k = min(k, self.size + len(self.newest.chunks))
         if not clauses or k < 1 or (access is not None and not access):
             return []
-        ranking = _limited(Query.boolean_query(clauses), self.indexes.chunks, filter, access)
-        found = _best(self.chunks, ranking, k, self.newest.numbers)
+        ranking, found = Query.boolean_query(clauses), None
+        if filter is None and access is not None:
+            share = self.count(None, access) / max(1, self.size)
+            if share >= OPEN:  # who sees much is asked for after ranking: a set of all that they see takes longer
+                more = math.ceil(k * (SPARE / share - 1.0)) + _TIES
+                found = _best(self.chunks, ranking, k, self.newest.numbers, more=more, access=frozenset(access))
+        if found is None:
+            limited = _limited(ranking, self.indexes.chunks, filter, access)
+            found = _best(self.chunks, limited, k, self.newest.numbers) or []
         if self.newest.chunks:
             scored = self._newest(query, self.newest.permitted(filter, access))
             found = sorted([*found, *scored], key=lambda one: (-one[1], one[0]))[:k]
@@ -266,20 +281,33 @@ def _limited(
 
 
 def _best(
-    searcher: tantivy.Searcher, query: tantivy.Query, k: int, without: Collection[int]
-) -> list[tuple[int, float]]:
+    searcher: tantivy.Searcher,
+    query: tantivy.Query,
+    k: int,
+    without: Collection[int],
+    *,
+    more: int = _TIES,
+    access: Collection[int] | None = None,
+) -> list[tuple[int, float]] | None:
     """The ``k`` best that are of none of the documents ``without`` (their numbers). tantivy breaks ties by where a
-    chunk happens to lie, so fetch until the last one fetched is worse than the k-th, and break them by id."""
-    more = 10
+    chunk happens to lie, so fetch until the last one fetched is worse than the k-th, and break them by id.
+
+    With ``access`` those of these access sets, if they are among the ``k + more`` best of all; ``None``: not surely.
+    """
     while True:
-        hits = searcher.search(query, k + more, count=False).hits
+        kept = hits = searcher.search(query, k + more, count=False).hits
         if without:
-            numbers = searcher.fast_field_values("number", [address for _, address in hits])
-            kept = [hit for hit, number in zip(hits, numbers, strict=True) if int(number or 0) not in without]
-        else:
-            kept = hits
+            numbers = searcher.fast_field_values("number", [address for _, address in kept])
+            kept = [hit for hit, number in zip(kept, numbers, strict=True) if int(number or 0) not in without]
+        if access is not None:
+            sets = searcher.fast_field_values("access", [address for _, address in kept])
+            kept = [hit for hit, number in zip(kept, sets, strict=True) if int(number or 0) in access]
         enough = len(kept) > k and hits[-1][0] < kept[k - 1][0]
-        if len(hits) < k + more or enough or more >= _MOST_TIES:
+        if len(hits) < k + more or enough:
+            break
+        if access is not None:
+            return None
+        if more >= _MOST_TIES:
             break
         more *= 8
     ids = searcher.fast_field_values("id", [address for _, address in kept])

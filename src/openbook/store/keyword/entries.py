@@ -93,7 +93,7 @@ class Indexes(NamedTuple):
         chunk.add_integer_field("ordinal", fast=True)
         chunk.add_text_field("value", tokenizer_name="raw", index_option="basic")
         chunk.add_text_field("opening", tokenizer_name="raw", index_option="basic")
-        chunk.add_integer_field("access", indexed=True)
+        chunk.add_integer_field("access", fast=True, indexed=True)
         chunk.add_bytes_field("attribute", indexed=True)
         document = SchemaBuilder()
         document.add_integer_field("number", fast=True, indexed=True)

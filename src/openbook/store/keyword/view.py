@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 6
+FORMAT = 7
 """Of the fields, their contents and ``view.json``: another number rebuilds every view."""
 
 MAX_DELETED = 0.1
