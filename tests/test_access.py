@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openbook.errors import NotFound, QueryError
+from openbook.errors import NotFound, QueryError, StoreRefused
 from openbook.evaluate import Question, evaluate
 from openbook.evaluate.datasets import making, writing
 from openbook.evaluate.datasets import sheet as sheets
@@ -375,3 +375,17 @@ class TestFolders:
         (folder / "people-open/new.md").write_text("New to everybody.")
         kb.add(folder / "people-open")
         assert self.seen(kb, []) == {"people-open/hello.md", "people-open/new.md"}
+
+
+def test_reports_of_releases_are_the_owners(kb: KnowledgeBase, tmp_path: Path) -> None:
+    """The reader could select the report of every release, which may quote what an evaluation was allowed to see."""
+    kb.add(Document("open.md", "Pay day is Friday."))
+    kb.keep_report(kb.release, {"question": "What is the pay of Ann?"})
+    with kb.database.snapshot(HR) as connection:
+        assert connection.execute("SELECT name FROM openbook.release WHERE kb = %s", [kb.kb]).fetchall() == [("r1",)]
+    for select in ("report", "*", "to_jsonb(release)"):
+        with pytest.raises(StoreRefused, match="permission denied"), kb.database.snapshot(HR) as connection:
+            connection.execute(f"SELECT {select} FROM openbook.release")
+    assert kb.export(tmp_path / "theirs", as_=HR).releases == 1
+    assert kb.search("pay day", as_=HR).hits
+    assert kb.show_release("r1").report == {"question": "What is the pay of Ann?"}

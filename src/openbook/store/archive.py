@@ -58,10 +58,10 @@ def releases(connection: Connection, kb: int, live: bool) -> list[Row]:
     """The releases, or the live one only and without its report, which measures what others may see."""
     return _all(
         connection,
-        "SELECT r.name, r.recipe, r.index, r.created::text, r.promoted::text, CASE WHEN NOT %s THEN r.report END AS"
+        f"SELECT r.name, r.recipe, r.index, r.created::text, r.promoted::text, {'NULL' if live else 'r.report'} AS"
         " report FROM openbook.release r JOIN openbook.knowledge_base k ON k.id = r.kb"
         " WHERE r.kb = %s AND (NOT %s OR r.id = k.live) ORDER BY r.id",
-        [live, kb, live],
+        [kb, live],
     )
 
 

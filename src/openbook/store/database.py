@@ -34,7 +34,7 @@ Role = Literal["owner", "writer", "reader"]
 
 MIGRATIONS = (
     *("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_scale"),
-    "0009_permitted",
+    *("0007_reports", "0009_permitted"),
 )
 _AS_PRINCIPALS = "SELECT openbook.act_as(%s::text[])"
 _WAIT = 30.0  # seconds for a connection
@@ -320,7 +320,7 @@ class Database:
                 " OR EXISTS (SELECT FROM openbook.attribute) OR EXISTS (SELECT FROM openbook.access_set)"
                 " OR EXISTS (SELECT FROM pg_class WHERE relnamespace = 'openbook'::regnamespace AND relkind = 'r'"
                 " AND has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)"
-                " AND relname NOT IN ('knowledge_base', 'index', 'release'))"
+                " AND relname NOT IN ('knowledge_base', 'index'))"
             ).fetchone()
         if row != (False,):
             raise StoreRefused(
