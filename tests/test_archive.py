@@ -29,6 +29,7 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store import archive as rows
 from openbook.store.database import Database
+from openbook.store.index import Index
 from openbook.types import Document, Heading
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -568,6 +569,59 @@ def test_writers_do_not_wait_for_an_import_nor_imports_for_each_other_for_ever(
     with kb.database.transaction("owner") as connection:
         connection.execute("DELETE FROM openbook.document WHERE kb = %s", [back.kb])
     assert back.index.count(None) == 0, "chunks go with their documents"
+
+
+def test_nobody_waits_for_who_makes_an_index_during_an_import(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new knowledge base, and a release with an index of its own, waited for the import to commit, and whoever wrote
+    a document in any knowledge base waited behind them."""
+    kb.add(Document("memo:1", "The parrot is blue."))
+    kb.export(tmp_path / "export.zip")
+    held, go = threading.Event(), threading.Event()
+    add_index = rows.add_index
+
+    def slow(*args: Any) -> Any:
+        made = add_index(*args)
+        held.set()
+        assert go.wait(60)
+        return made
+
+    monkeypatch.setattr(rows, "add_index", slow)
+    at_it: set[int] = set()
+    both = threading.Event()
+    create = Index.create
+
+    def watched(connection: Any, *args: Any, **options: Any) -> None:
+        at_it.add(threading.get_ident())
+        if at_it >= {thread.ident for thread in makers}:
+            both.set()
+        create(connection, *args, **options)
+
+    name, path, done = uuid.uuid4().hex, tmp_path / "export.zip", []
+    recipe = Recipe(index=IndexHalf(chunk=RecursiveChunker(size=300, overlap=30)))
+    importer = threading.Thread(target=lambda: done.append(read_into(kb.database, path, uuid.uuid4().hex)))
+    makers = [
+        threading.Thread(target=lambda: done.append(KnowledgeBase(kb.database, name))),
+        threading.Thread(target=lambda: done.append(kb.build(recipe))),
+    ]
+    importer.start()
+    assert held.wait(60)
+    monkeypatch.setattr(Index, "create", watched)
+    for thread in makers:
+        thread.start()
+    assert both.wait(60)
+    other = KnowledgeBase(kb.database, kb.name)
+    writer = threading.Thread(target=lambda: [other.add(Document(f"memo:{n}", "The heron is grey.")) for n in (2, 3)])
+    writer.start()
+    writer.join(15)
+    waited, made = writer.is_alive(), len(done)
+    go.set()
+    for thread in (writer, importer, *makers):
+        thread.join(60)
+    assert not waited
+    assert (made, len(done)) == (0, 3)
+    assert kb.behind() == {"r1": 0, "r2": 0}
 
 
 def test_no_name_of_what_is_left_out_comes_back(kb: KnowledgeBase, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
-from openbook.store.releases import Pointers, Release, Releases, create_index
+from openbook.store.releases import Pointers, Release, Releases, create_index, making
 from openbook.store.traces import Traces
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
@@ -786,6 +786,9 @@ class KnowledgeBase:
 
         embedder = open_embedder(recipe.index.embed)
         probe = probe_of(embedder)
+        return making(lambda: self._found(recipe, embedder, probe), self.database)
+
+    def _found(self, recipe: Recipe, embedder: Embedder, probe: list[float]) -> int:
         with self.database.transaction("owner") as connection:
             connection.execute(
                 "INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [self.name]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psycopg
 
-from openbook.errors import NotFound, QueryError, StoreError
+from openbook.errors import NotFound, QueryError, StoreBusy, StoreError
 from openbook.recipe import Recipe
 from openbook.store.database import Connection, Database
 from openbook.store.documents import is_behind, own_indexes
 from openbook.store.index import Index
 from openbook.types import storable
 
-_TRIES, _PAUSE = 25, 0.2  # seconds between them
+T = TypeVar("T")
+
+_PAUSE = 0.2  # seconds between two tries
+_READING = 10.0
+"""Seconds that a release waits to be dropped: questions are short."""
+_WRITING = 1800.0
+"""Seconds that an index waits to be made: an import writes its documents in one transaction."""
 
 State = Literal["live", "previous", "ready", "building"]
 
@@ -141,7 +147,11 @@ class Releases:
 
         Raises:
             QueryError: a release with this recipe and this model is there, whole.
+            StoreBusy: somebody has been importing for long.
         """
+        return making(lambda: self._begin(recipe, embedder, dimension, probe), self.database)
+
+    def _begin(self, recipe: Recipe, embedder: str, dimension: int, probe: list[float]) -> Release:
         with self.database.transaction("owner") as connection:
             own_indexes(connection, self.kb)
             index = self._index_of(connection, recipe, embedder) or create_index(
@@ -225,18 +235,12 @@ class Releases:
         Raises:
             NotFound: there is no such release.
             QueryError: it is the live one.
-            StoreError: somebody has been reading for long.
+            StoreBusy: somebody has been reading for long.
         """
-        for _ in range(_TRIES):
-            try:
-                return self._drop(name)
-            except StoreError as error:
-                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                    raise
-                time.sleep(_PAUSE)
-        raise StoreError(
+        busy = StoreBusy(
             "others have been reading documents for long", where=name, do="run it again when they are done"
         )
+        return _persistent(lambda: self._drop(name), _READING, busy)
 
     def _drop(self, name: str) -> int | None:
         with self.database.transaction("owner") as connection:
@@ -253,8 +257,7 @@ class Releases:
             ).fetchone()
             if shared is not None:
                 return None
-            # It wants the documents' table alone for a moment: who waits for that long has all questions wait with it.
-            connection.execute("SET LOCAL lock_timeout = '200ms'")
+            _wait_briefly(connection)
             Index.drop(connection, release.index)
             connection.execute("DELETE FROM openbook.index WHERE id = %s", [release.index])
         return release.index
@@ -295,7 +298,8 @@ def create_index(
     *,
     complete: bool,
 ) -> int:
-    """The row and the empty table of a new index; ``complete`` where there is nothing to read yet."""
+    """The row and the empty table of a new index; ``complete`` where there is nothing to read yet. In a transaction of
+    ``making``."""
     row = connection.execute(
         "INSERT INTO openbook.index (kb, hash, embedder, dimension, language, probe, complete)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id",
@@ -303,8 +307,42 @@ def create_index(
     ).fetchone()
     assert row is not None
     roles = database.roles(connection)
+    _wait_briefly(connection)
     Index.create(connection, row[0], dimension, roles["reader"], roles["writer"])
+    connection.execute("SET LOCAL lock_timeout TO DEFAULT")
     return int(row[0])
+
+
+def making(once: Callable[[], T], database: Database) -> T:
+    """What ``once`` returns, a transaction that makes an index; tried again as long as an import writes documents.
+
+    Raises:
+        StoreBusy: it went on for too long.
+    """
+    busy = StoreBusy(
+        "others have been writing documents for long", where=database.where, do="run it again when they are done"
+    )
+    return _persistent(once, _WRITING, busy)
+
+
+def _persistent(once: Callable[[], T], seconds: float, busy: StoreBusy) -> T:
+    """What a transaction returns that waits briefly; tried again for so many seconds, then ``busy`` is raised."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return once()
+        except StoreBusy as error:
+            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                raise
+            if time.monotonic() > end:
+                raise busy from error
+        time.sleep(_PAUSE)
+
+
+def _wait_briefly(connection: Connection) -> None:
+    """What follows wants the documents' table alone for a moment: who waits for that long has all who write one wait
+    behind it, and where a table is dropped all questions, too."""
+    connection.execute("SET LOCAL lock_timeout = '200ms'")
 
 
 def _release(row: tuple[Any, ...]) -> Release:
