@@ -141,7 +141,8 @@ def export(
 
     Raises:
         NotFound: there is no knowledge base of that name.
-        ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none.
+        ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none, or with
+            ``force`` the former one.
     """
     start = time.perf_counter()
     path = Path(path)
@@ -155,6 +156,7 @@ def export(
             zip.writestr("manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
             zip.comment = b"0" * SEAL
         checksum = sealed(file)
+        size = file.tell()
     counts = manifest["counts"]
     return Exported(
         file=str(path),
@@ -164,7 +166,7 @@ def export(
         releases=counts["releases"],
         chunks=counts["chunks"],
         vectors=counts["vectors"],
-        bytes=path.stat().st_size,
+        bytes=size,
         checksum=checksum,
         seconds=round(time.perf_counter() - start, 3),
     )
@@ -304,6 +306,7 @@ def _written_whole(path: Path, force: bool) -> Iterator[IO[bytes]]:
         raise ArchiveError(
             f"cannot be written ({error.strerror})", where=str(path), do="check the folder, or name another file"
         ) from None
+    linked = False
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
@@ -313,6 +316,7 @@ def _written_whole(path: Path, force: bool) -> Iterator[IO[bytes]]:
             os.replace(fresh, path)
         else:
             os.link(fresh, path)  # unlike a rename it never replaces one that came meanwhile
+            linked = True
             os.unlink(fresh)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -322,6 +326,9 @@ def _written_whole(path: Path, force: bool) -> Iterator[IO[bytes]]:
     except FileExistsError:
         raise _taken(path) from None
     except OSError as error:
+        if linked:  # whole, and perhaps not on the disk
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         raise ArchiveError(
             f"cannot be written ({error.strerror})", where=str(path), do="free some space, or name another file"
         ) from None

@@ -788,7 +788,7 @@ class KnowledgeBase:
         probe = probe_of(embedder)
         return making(lambda: self._found(recipe, embedder, probe), self.database)
 
-    def _found(self, recipe: Recipe, embedder: Embedder, probe: list[float]) -> int:
+    def _found(self, recipe: Recipe, embedder: Embedder, probe: Sequence[float]) -> int:
         with self.database.transaction("owner") as connection:
             connection.execute(
                 "INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [self.name]
@@ -800,7 +800,7 @@ class KnowledgeBase:
             kb = int(found[0])
             if found[1] is None:  # else another process was first
                 index = create_index(
-                    self.database, connection, kb, recipe, embedder.hash, embedder.dimension, probe, complete=True
+                    self.database, connection, kb, recipe, embedder.hash, embedder.dimension, [*probe], complete=True
                 )
                 connection.execute(
                     "WITH first AS (INSERT INTO openbook.release (kb, name, recipe, index, promoted)"

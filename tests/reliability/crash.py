@@ -33,7 +33,7 @@ from typing import IO
 
 from tests.reliability.checks import Fault, faults, left_behind
 from tests.reliability.documents import Ledger, embeddings, opened
-from tests.reliability.operations import read
+from tests.reliability.operations import checksum, read
 
 import openbook
 from openbook.errors import OpenbookError
@@ -45,6 +45,8 @@ MOST_LINES = 24
 """Lines that a client writes into its journal before it is killed, two an operation, at most."""
 LONGEST = 1.0
 """Seconds that a client is given to open the store, and that others are given after a kill, at most."""
+IMPORTED = 0.1
+"""Of the exports: each takes the start of another server."""
 _ENDS = 30.0  # seconds until a process that was sent SIGKILL is gone
 
 HOW = {
@@ -67,6 +69,8 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     found: list[Fault] = field(default_factory=list)
     slowest_open: float = 0.0
+    exports: int = 0
+    imported: int = 0
 
     def __str__(self) -> str:
         kinds = Counter(fault.kind for fault in self.found)
@@ -76,7 +80,8 @@ class Tally:
             f" {self.acknowledged} acknowledged: {kinds['lost']} lost, {kinds['half-visible']} half-visible,"
             f" {kinds['returned']} returned, {kinds['not opened']} stores not opened,"
             f" {kinds['invariant'] + kinds['pointer']} verify faults, {kinds['left behind']} left behind,"
-            f" {kinds['client']} client faults; slowest open {self.slowest_open:.1f} s"
+            f" {kinds['client']} client faults; {self.exports} exports, {kinds['export']} not whole,"
+            f" {self.imported} imported; slowest open {self.slowest_open:.1f} s"
         )
 
 
@@ -215,9 +220,28 @@ class Torture:
         if len(forgotten) > self.sought:
             found += left_behind(self.db, forgotten)
             self.sought = len(forgotten)
+        for journal in journals:
+            found += self._check_exports(journal.with_name(f"{journal.name}-exports"))
         if not found:
             for journal in journals:
                 journal.unlink()
+        return found
+
+    def _check_exports(self, folder: Path) -> list[Fault]:
+        """What has the name of an export is whole, acknowledged or not; and one in a few is imported."""
+        found: list[Fault] = []
+        for path in [path for path in folder.glob("*") if not path.name.endswith(".part")]:
+            self.tally.exports += 1
+            if not checksum(path):
+                found.append(Fault("export", f"{path} is not whole"))
+            elif self.random.random() < IMPORTED:
+                try:
+                    openbook.import_(path, self.folder / "imports", f"import-{self.tally.exports}")
+                except OpenbookError as error:
+                    found.append(Fault("export", str(error)))
+                self.tally.imported += 1
+        if not found:
+            shutil.rmtree(folder, ignore_errors=True)
         return found
 
     def _finish_forgetting(self, kb: KnowledgeBase) -> None:

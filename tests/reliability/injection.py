@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import psycopg
 import pytest
-from psycopg import Connection, Cursor, OperationalError
+from psycopg import Connection, Cursor, OperationalError, ServerCursor
+from psycopg.sql import Composed
 
 DatabaseFault = Literal["disk full", "I/O error", "out of memory", "connection lost", "answer lost"]
 
@@ -49,6 +50,7 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
     server did what it was told."""
     counter = Counter(n)
     execute, executemany, command = Cursor.execute, Cursor.executemany, Connection._exec_command
+    declare = ServerCursor._declare_gen
 
     def fail(connection: Connection[Any]) -> str | None:
         """A statement in place of the one that is to fail; or ``None``, where that one meets a lost connection."""
@@ -82,8 +84,9 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
         return lose(self.connection)
 
     def control(self: Any, what: Any, *rest: Any, **options: Any) -> Any:
-        """BEGIN and COMMIT."""
-        if what != b"COMMIT" and not (isinstance(what, bytes) and what.startswith(b"BEGIN")):
+        """BEGIN and COMMIT; FETCH and CLOSE of a cursor of the server."""
+        counts = isinstance(what, Composed) or what == b"COMMIT" or what.startswith(b"BEGIN")
+        if not counts:
             return (yield from command(self, what, *rest, **options))
         if not counter.is_it():
             return (yield from command(self, what, *rest, **options))
@@ -92,8 +95,18 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
         lose(self)
         return answer
 
+    def declared(self: Any, *rest: Any, **options: Any) -> Any:
+        if not counter.is_it():
+            return (yield from declare(self, *rest, **options))
+        instead = fail(self.connection)
+        if instead:
+            yield from command(self.connection, instead.encode())
+        yield from declare(self, *rest, **options)
+        return lose(self.connection)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cursor, "execute", one)
+        patch.setattr(ServerCursor, "_declare_gen", declared)
         patch.setattr(Cursor, "executemany", many)
         patch.setattr(psycopg.Connection, "_exec_command", control)
         yield counter
@@ -103,21 +116,58 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
 def failing_folder(folder: Path, n: int, number: int) -> Iterator[Counter]:
     """The n-th call of the system that writes below ``folder`` fails with this ``errno``: ENOSPC, EIO."""
     counter = Counter(n)
-
-    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(path: Any, *rest: Any, **options: Any) -> Any:
-            inside = not isinstance(path, int) and os.fspath(path).startswith(str(folder))
-            if inside and counter.is_it():
-                raise OSError(number, os.strerror(number), os.fspath(path))
-            return call(path, *rest, **options)
-
-        return checked
-
     with pytest.MonkeyPatch.context() as patch:
         for name in ("replace", "rename", "mkdir", "unlink", "open", "listdir", "scandir", "rmdir"):
-            patch.setattr(os, name, wrapped(getattr(os, name)))
-        patch.setattr(io, "open", wrapped(io.open))
+            patch.setattr(os, name, _checked(getattr(os, name), folder, counter, number))
+        patch.setattr(io, "open", _checked(io.open, folder, counter, number))
         yield counter
+
+
+@contextlib.contextmanager
+def failing_file(folder: Path, n: int, number: int) -> Iterator[Counter]:
+    """The n-th call fails of all that make a file below ``folder``, name it, write, read and sync it."""
+    counter = Counter(n)
+    fsync = os.fsync
+
+    class Failing(io.BufferedRandom):
+        def write(self, *what: Any) -> int:
+            return self._unless(super().write, *what)
+
+        def read(self, *what: Any) -> bytes:
+            return self._unless(super().read, *what)
+
+        def seek(self, *what: Any) -> int:
+            return self._unless(super().seek, *what)
+
+        def flush(self) -> None:
+            return self._unless(super().flush)
+
+        def _unless(self, call: Callable[..., Any], *what: Any) -> Any:
+            if counter.is_it():
+                raise OSError(number, os.strerror(number))
+            return call(*what)
+
+    def synced(descriptor: int) -> None:
+        if counter.is_it():
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("open", "link", "replace", "unlink", "stat", "lstat"):
+            patch.setattr(os, name, _checked(getattr(os, name), folder, counter, number))
+        patch.setattr(os, "fdopen", lambda descriptor, mode: Failing(io.FileIO(descriptor, "r+")))
+        patch.setattr(os, "fsync", synced)
+        yield counter
+
+
+def _checked(call: Callable[..., Any], folder: Path, counter: Counter, number: int) -> Callable[..., Any]:
+    def checked(path: Any, *rest: Any, **options: Any) -> Any:
+        inside = not isinstance(path, int) and os.fspath(path).startswith(str(folder))
+        if inside and counter.is_it():
+            raise OSError(number, os.strerror(number), os.fspath(path))
+        return call(path, *rest, **options)
+
+    return checked
 
 
 FOLDER_FAULTS = {"disk full": errno.ENOSPC, "I/O error": errno.EIO}

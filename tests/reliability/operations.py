@@ -7,6 +7,7 @@ outlives the process.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import traceback
@@ -54,6 +55,11 @@ class Client:
     def leads(self) -> bool:
         """Whether it has releases built and promoted: one client does."""
         return self.name.endswith("0")
+
+    @property
+    def exports(self) -> Path:
+        """The folder of what this client exports."""
+        return self.journal.path.with_name(f"{self.journal.path.name}-exports")
 
     @contextmanager
     def intends(self, verb: str, faces: Mapping[str, Seen], live: str | None = None) -> Iterator[None]:
@@ -243,6 +249,16 @@ def prune(client: Client) -> None:
             client.kb.prune(*(previous if client.random.random() < 0.3 else ()))
 
 
+def export(client: Client) -> None:
+    """Into a new file, or now and then in the place of the former one."""
+    client.exports.mkdir(exist_ok=True)
+    force = client.random.random() < 0.3
+    path = client.exports / ("again" if force else f"{client.random.getrandbits(32):x}")
+    with client.intends("export", {}):
+        done = client.kb.export(path, force=force)
+        client.journal.write(exported=str(path), checksum=done.checksum)
+
+
 OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "add": (4, add),
     "put back": (2, put_back),
@@ -259,13 +275,22 @@ OPERATIONS: dict[str, tuple[float, Callable[[Client], None]]] = {
     "promote": (1, promote),
     "rollback": (0.7, rollback),
     "prune": (0.5, prune),
+    "export": (0.5, export),
 }
 """Verb → how often, and what it does."""
+
+
+def checksum(export: Path) -> str:
+    """The SHA-256 that an export ends with; "": it is none, or not whole."""
+    content = export.read_bytes()
+    told = hashlib.sha256(content[:-64]).hexdigest()
+    return told if content[-64:] == told.encode() else ""
 
 
 def read(journal: Path, ledger: Ledger) -> tuple[int, int, list[str], list[str]]:
     """Bring a ledger to where a journal ends: operations begun and acknowledged, what was refused, what went wrong."""
     begun = done = 0
+    exported: dict[str, str] = {}  # file → its checksum
     refused, wrong = [], []
     for line in journal.read_text().splitlines():
         entry = json.loads(line)
@@ -275,8 +300,14 @@ def read(journal: Path, ledger: Ledger) -> tuple[int, int, list[str], list[str]]
         elif "done" in entry:
             ledger.acknowledge()
             done += 1
+        elif "exported" in entry:
+            exported[entry["exported"]] = entry["checksum"]
         elif "refused" in entry:
             refused.append(f"{entry['refused']}: {entry['error']}")
         else:
             wrong.append(entry["wrong"])
+    for path, told in exported.items():
+        replaced = path.endswith("again")  # by one that was not acknowledged
+        if not os.path.exists(path) or not (checksum(Path(path)) if replaced else checksum(Path(path)) == told):
+            wrong.append(f"export: {path} is not what was acknowledged")
     return begun, done, refused, wrong

@@ -53,6 +53,15 @@ def test_the_journal_tells_what_the_client_knows(client: Client) -> None:
     assert (ledger.faces, ledger.live) == (client.ledger.faces, client.ledger.live)
 
 
+def test_an_export_that_is_not_what_was_acknowledged_is_found(client: Client) -> None:
+    for _ in range(3):
+        OPERATIONS["export"][1](client)
+    assert read(client.journal.path, Ledger())[3] == []
+    for path in client.exports.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    assert "is not what was acknowledged" in read(client.journal.path, Ledger())[3][0]
+
+
 DAMAGE: dict[str, tuple[str, set[Kind]]] = {
     "an acknowledged document is gone": (
         "DELETE FROM openbook.document WHERE id = {there}",

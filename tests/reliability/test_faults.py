@@ -13,15 +13,16 @@ import psycopg
 import pytest
 from tests.reliability.checks import faults
 from tests.reliability.documents import Ledger, recipe
-from tests.reliability.injection import FOLDER_FAULTS, DatabaseFault, failing_database, failing_folder
-from tests.reliability.operations import OPERATIONS, Client, Journal
+from tests.reliability.injection import FOLDER_FAULTS, DatabaseFault, failing_database, failing_file, failing_folder
+from tests.reliability.operations import OPERATIONS, Client, Journal, checksum
 
-from openbook.errors import OpenbookError
+from openbook.errors import ArchiveError, OpenbookError
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
 from openbook.store.server import SUPERUSER
 
 MOST_CALLS = 400
+MOST_FILE_CALLS = 2_000
 SEED = 5
 
 
@@ -75,8 +76,15 @@ def settled(client: Client) -> None:
     client.kb.forget()  # finishes what a fault left of an erasure; else it does nothing
     found, truth = faults(client.kb, [client.ledger])
     assert not found
+    whole(client.exports)
     client.ledger.settle(truth, client.kb.release)
     assert "wrong" not in client.journal.path.read_text()
+
+
+def whole(folder: Path) -> None:
+    """What has the name of an export is whole, and nothing else is left of one."""
+    for path in folder.glob("*"):
+        assert checksum(path), path
 
 
 def one_line(error: OpenbookError) -> None:
@@ -153,3 +161,34 @@ def test_a_failing_keyword_folder_leaves_all_or_nothing(client: Client, verb: st
         if not counter.reached:
             break
     assert n < MOST_CALLS
+
+
+@pytest.mark.parametrize("fault", FOLDER_FAULTS)
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failing_file_leaves_no_export_or_the_former_one(
+    client: Client, tmp_path: Path, force: bool, fault: str
+) -> None:
+    """A name was kept that could not be synced; and the size of a file was asked for when it had its name already."""
+    ready(client, "export")
+    folder, refused = tmp_path / "exports", 0
+    folder.mkdir()
+    path = folder / "export"
+    if force:
+        client.kb.export(path)
+    for n in range(1, MOST_FILE_CALLS):
+        with failing_file(folder, n, FOLDER_FAULTS[fault]) as counter:
+            try:
+                done = client.kb.export(path, force=force)
+                assert checksum(path) == done.checksum
+            except ArchiveError as error:
+                refused += 1
+                one_line(error)
+                assert [*folder.iterdir()] == ([path] if force else [])
+        whole(folder)
+        if not force:
+            path.unlink(missing_ok=True)
+        if not counter.reached:
+            break
+    assert n < MOST_FILE_CALLS
+    assert refused > 20
+    settled(client)
