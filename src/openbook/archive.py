@@ -48,6 +48,7 @@ from openbook.store import archive as rows
 from openbook.store.archive import Row
 from openbook.store.database import MIGRATIONS, Connection, Database
 from openbook.store.index import Index, Reading
+from openbook.store.traces import DAYS as TRACE_DAYS
 from openbook.types import Chunk, Document, Heading, storable
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ def _write(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "kb": name,
         "releases": base["releases"] if owner else 1,
+        "trace_days": base["trace_days"] if owner else TRACE_DAYS,
         "live": base["live"],
         "previous": base["previous"] if owner else None,
         "principals": None if owner else list(principals or ()),
@@ -503,7 +505,7 @@ def _read_in(database: Database, archive: _Archive, name: str, progress: Progres
     try:
         with database.transaction("owner") as connection:
             rows.take_turns(connection)
-            kb = rows.found(connection, name, told["releases"])
+            kb = rows.found(connection, name, told["releases"], told.get("trace_days", TRACE_DAYS))
             if kb is None:
                 raise _name_taken(name)
             entering = _Entering(connection, database, archive, kb)

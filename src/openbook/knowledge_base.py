@@ -44,6 +44,9 @@ DEFAULT_DB = ".openbook"
 MOST_HITS = 10_000
 """Of one question: each comes with its text, and more is an export."""
 
+MOST_DAYS = 36_500
+"""That traces are kept for: what is kept longer is kept for ever."""
+
 _FOLLOWED = 10
 """Releases promoted while one question is asked, at most."""
 
@@ -413,6 +416,7 @@ class KnowledgeBase:
             "unfamiliar": serving.index.unfamiliar(principals),
             "generator": serving.recipe.query.generate.kind,
             **({"rollback": self._rollback()} if principals is None else {}),
+            **({"trace_days": self.traces.days()} if principals is None else {}),
             **({"unfinished_erasures": self.documents.unfinished_erasures()} if principals is None else {}),
         }
 
@@ -632,6 +636,13 @@ class KnowledgeBase:
         if found is None:
             raise NotFound("no such trace", where=id, do="take the id that ask or search printed")
         return {**found, "feedback": [asdict(said) for said in self.feedbacks.of(id, principals)]}
+
+    def keep_traces(self, days: int | None) -> int:
+        """Keep traces for so many days (``None``: for ever), but for those with feedback, which stay. Returns how many
+        were older, and are gone. Raises: QueryError (not 1 to 36,500)."""
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise QueryError(f"traces kept for {days} days", do=f"keep them for 1 to {MOST_DAYS:,} days, or for ever")
+        return self.traces.keep(days)
 
     def feedback(
         self, trace: str, verdict: str, *, hit: int | None = None, as_: Sequence[str] | None = None

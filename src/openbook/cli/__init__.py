@@ -74,6 +74,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": measuring.compare,
     "check": measuring.check,
     "feedback": asking.feedback,
+    "traces": asking.traces,
     "version": version,
 }
 """In the order in which help lists them."""

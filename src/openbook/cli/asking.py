@@ -10,6 +10,7 @@ import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
 from openbook.cli.printing import file_name, one_line, print_json, say, shortened, stream
+from openbook.errors import QueryError
 from openbook.types import Answer, Citation, Hit, printable
 
 
@@ -104,6 +105,27 @@ def feedback(
         said = base.feedback(trace, verdict, hit=hit, as_=as_)
     about = "" if said.hit is None else f", hit {said.hit}"
     print_json(asdict(said)) if json else print(f"noted: {one_line(said.answer or said.verdict)}{about}")
+
+
+def traces(
+    context: typer.Context,
+    days: Annotated[int | None, typer.Option("--days", metavar="N", help="Keep them for N days from now on.")] = None,
+    forever: Annotated[bool, typer.Option("--forever", help="Keep them for ever.")] = False,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Say for how long traces are kept, or change it; those with feedback always are."""
+    if days is not None and forever:
+        raise QueryError("both --days and --forever", do="choose one")
+    with opened(context, db, kb) as base:
+        gone = base.keep_traces(days) if days is not None or forever else 0
+        kept = base.status()["trace_days"]
+    if json:
+        print_json({"trace_days": kept, "deleted": gone})
+    else:
+        deleted = f"; {gone} were older and are deleted" if gone else ""
+        print(f"traces are kept {'for ever' if kept is None else f'for {kept} days'}{deleted}")
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

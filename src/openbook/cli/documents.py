@@ -161,6 +161,9 @@ def status(context: typer.Context, as_: As = None, db: Db = None, kb: Kb = None,
     for script, count in found["unfamiliar"].items():
         print(f"                does not know the language of {count} in {script} script: keyword search carries them")
     print(f"generator       {found['generator']}")
+    if "trace_days" in found:
+        days = found["trace_days"]
+        print(f"traces          kept {'for ever' if days is None else f'for {days} days'}")
     if found.get("unfinished_erasures"):
         print("unfinished      an erasure was stopped: openbook forget goes on")
 

@@ -29,12 +29,16 @@ Row = dict[str, Any]
 
 def knowledge_base(connection: Connection, name: str) -> Row | None:
     row = connection.execute(
-        "SELECT k.id, k.position, k.releases, l.name, p.name FROM openbook.knowledge_base k"
+        "SELECT k.id, k.position, k.releases, k.trace_days, l.name, p.name FROM openbook.knowledge_base k"
         " LEFT JOIN openbook.release l ON l.id = k.live LEFT JOIN openbook.release p ON p.id = k.previous"
         " WHERE k.name = %s",
         [name],
     ).fetchone()
-    return None if row is None else dict(zip(("id", "position", "releases", "live", "previous"), row, strict=True))
+    return (
+        None
+        if row is None
+        else dict(zip(("id", "position", "releases", "trace_days", "live", "previous"), row, strict=True))
+    )
 
 
 def count(connection: Connection, kb: int) -> int:
@@ -216,11 +220,12 @@ def take_turns(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_IMPORT_LOCK])
 
 
-def found(connection: Connection, name: str, releases: int) -> int | None:
+def found(connection: Connection, name: str, releases: int, trace_days: int | None) -> int | None:
     """The number of a new knowledge base, without a live release yet; ``None``: the name is taken."""
     row = connection.execute(
-        "INSERT INTO openbook.knowledge_base (name, releases) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING id",
-        [name, releases],
+        "INSERT INTO openbook.knowledge_base (name, releases, trace_days) VALUES (%s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING id",
+        [name, releases, trace_days],
     ).fetchone()
     return None if row is None else int(row[0])
 

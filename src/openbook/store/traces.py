@@ -1,4 +1,8 @@
-"""Traces: what happened to each question. They hold ids and spans; text is read through row-level security."""
+"""Traces: what happened to each question. They hold ids and spans; text is read through row-level security.
+
+They are kept for as many days as the knowledge base says. Those that are older go as new ones are written, a few with
+each batch; one that somebody gave feedback on stays.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import atexit
 import json
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +24,15 @@ from openbook.types import Answer, Hit, Trace
 WAITING = 10_000
 """Traces that wait to be written, at most: where the database takes none, later ones are dropped, not the questions."""
 
+DAYS = 90
+"""For how long a new knowledge base keeps them; migration 0008 says it."""
+
+EXPIRED = 1_000
+"""Old traces that are deleted together: in some milliseconds."""
+
+_LOOKED = 3600.0
+"""Seconds between two looks for old traces, when the last one found few."""
+
 
 class Traces:
     """Records traces off the answer's path, in batches, and reads them back."""
@@ -29,6 +43,7 @@ class Traces:
         self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._look = 0.0  # when old traces are next looked for, on the monotonic clock
 
     def record(self, trace: Trace, answer: Answer | None = None) -> None:
         body: dict[str, Any] = {
@@ -70,6 +85,35 @@ class Traces:
                 self._thread.join()
                 self._thread = None
                 atexit.unregister(self.close)
+
+    def days(self) -> int | None:
+        """For how many days traces are kept; ``None``: for ever."""
+        with self.database.snapshot(None) as connection:
+            row = connection.execute(
+                "SELECT trace_days FROM openbook.knowledge_base WHERE id = %s", [self.kb]
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def keep(self, days: int | None) -> int:
+        """Keep traces for so many days (``None``: for ever); returns how many were older, and are gone."""
+        with self.database.transaction("owner") as connection:
+            connection.execute("UPDATE openbook.knowledge_base SET trace_days = %s WHERE id = %s", [days, self.kb])
+        gone = some = self._expire()
+        while some == EXPIRED:
+            gone += (some := self._expire())
+        return gone
+
+    def _expire(self) -> int:
+        """Delete some of the traces that are older than they are kept; how many."""
+        with self.database.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM openbook.trace WHERE id IN (SELECT t.id FROM openbook.trace t"
+                "  WHERE t.kb = %s AND t.created < now() - make_interval(days =>"
+                "   (SELECT k.trace_days FROM openbook.knowledge_base k WHERE k.id = %s))"
+                "  AND NOT EXISTS (SELECT FROM openbook.feedback f WHERE f.trace = t.id)"
+                "  ORDER BY t.created LIMIT %s FOR UPDATE SKIP LOCKED)",
+                [self.kb, self.kb, EXPIRED],
+            ).rowcount
 
     def get(self, id: str, principals: Sequence[str] | None) -> dict[str, Any] | None:
         """A recorded trace with the text of its hits that the principals may see; ``None`` where there is none.
@@ -138,6 +182,9 @@ class Traces:
                         " ON CONFLICT DO NOTHING",
                         rows,
                     )
+                if time.monotonic() >= self._look:
+                    some = self._expire()
+                    self._look = time.monotonic() + (0.0 if some == EXPIRED else _LOOKED)
             except OpenbookError:
                 continue  # a question that was answered is not failed for its trace
 
