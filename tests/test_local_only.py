@@ -29,7 +29,7 @@ from openbook.recipe import (
     ReciprocalRankFusion,
     WeightedFusion,
 )
-from openbook.store.documents import Write
+from openbook.store.writing import Write
 from openbook.types import Answer, Chunk, Document, Hit
 
 SECRET = Document("secret.md", "The merger with Zyxcorp is signed in May.", title="Merger", local_only=True)
@@ -202,10 +202,10 @@ class TestTheRule:
         kb.add(replace(SECRET, local_only=False))
         late = replace(SECRET, local_only=False, metadata={"late": True})
         kb.add(replace(SECRET, local_only=True), access=["group:board"])
-        kb.documents.write([Write(late, keeps=frozenset({"access", "local_only"}))])
+        kb.writer.write([Write(late, keeps=frozenset({"access", "local_only"}))])
         now = kb.show("secret.md")
         assert (now.access, now.local_only, now.metadata) == (("group:board",), True, {"late": True})
-        [again] = kb.documents.write(
+        [again] = kb.writer.write(
             [Write(replace(late, text="new"), readings={}, keeps=frozenset({"access", "local_only"}))]
         ).again
         assert (again.document.access, again.document.local_only) == (("group:board",), True)
@@ -217,10 +217,10 @@ class TestTheRule:
         kb = new_kb(remote(server))
         kb.add(replace(SECRET, local_only=False))
         (reader,) = kb._readers()
-        [(id, version, document)] = kb.documents.behind(0)
+        [(id, version, document)] = kb.writer.behind(0)
         [reading], _ = reader.read(reader.cut([document]))
         kb.add(SECRET)
-        assert kb.documents.catch_up(kb.index, [(id, version, reading)]) == 0
+        assert kb.writer.catch_up(kb.index, [(id, version, reading)]) == 0
         assert vectors(kb, "secret.md") == [False]
 
 

@@ -21,9 +21,10 @@ from openbook.load import MAX_BYTES, SourceFile, read, scan
 from openbook.load.files import shown
 from openbook.reading import Reader
 from openbook.store.access import readers
-from openbook.store.documents import Current, Documents, FileState, Write
 from openbook.store.edits import Edit
+from openbook.store.files import FileState
 from openbook.store.index import Reading
+from openbook.store.writing import Current, Write, Writer
 from openbook.types import PUBLIC, Chunk, Document, Metadata, Scalar, Skipped, storable
 
 BATCH_CHUNKS = 1024
@@ -160,12 +161,13 @@ class Ingest:
 
     def __init__(
         self,
-        documents: Documents,
+        writer: Writer,
         readers: Callable[[], Sequence[Reader]],
         *,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.documents = documents
+        self.writer = writer
+        self.files = writer.files
         self._find_readers = readers
         self._readers: list[Reader] = []
         self._tell = progress or (lambda _: None)
@@ -226,7 +228,7 @@ class Ingest:
                     only=only,
                 )
         self._flush()
-        self.documents.unname(self._unnamed)
+        self.files.unname(self._unnamed)
         return self._report(start)
 
     def _report(self, start: float) -> Added:
@@ -259,9 +261,9 @@ class Ingest:
     ) -> None:
         listing = scan(path, include=include, exclude=exclude, only=only)
         rules = json.dumps([list(include), list(exclude)])
-        root = self.documents.root(path.resolve().as_uri(), rules, access, local_only)
-        opened, local = self.documents.access_rules(), self.documents.local_rules()
-        known = self.documents.files(root, None if only is None else _uris(path, only))
+        root = self.files.root(path.resolve().as_uri(), rules, access, local_only)
+        opened, local = self.files.access_rules(), self.files.local_rules()
+        known = self.files.known(root, None if only is None else _uris(path, only))
         found: list[SourceFile] = []
         for file in listing:
             if isinstance(file, Skipped):
@@ -272,7 +274,7 @@ class Ingest:
         states = {file.uri: _state(file, options) for file in found}
         stale = {uri for uri in states if self._again or uri not in known or known[uri][1] != states[uri]}
         fresh = [number for uri, (number, _) in known.items() if uri in states and uri not in stale]
-        self._unchanged += len(self.documents.held(fresh))
+        self._unchanged += len(self.files.held(fresh))
         self._held = []
         vanished: dict[str, str] = {}
         for file in found:
@@ -284,10 +286,10 @@ class Ingest:
             self._progress()
         self._flush()
         gone = [number for uri, (number, _) in known.items() if uri not in states and _is_gone(uri)]
-        vanished |= self.documents.held(gone)
+        vanished |= self.files.held(gone)
         vanished = self._take_over(vanished)
         if vanished and not keep_missing:
-            whole = known if only is None or yes else self.documents.files(root)
+            whole = known if only is None or yes else self.files.known(root)
             self._drop(path, vanished, gone, yes, [number for number, _ in whole.values()])
         elif not vanished:
             self._batch.finished += self._held
@@ -326,8 +328,8 @@ class Ingest:
     ) -> dict[str, str]:
         """Take what a file holds; returns id → source of the documents that it held before and holds no more."""
         started = time.time_ns()
-        number = known[0] if known else self.documents.file(root, file.uri)
-        before = self.documents.held([number]) if known else {}
+        number = known[0] if known else self.files.number(root, file.uri)
+        before = self.files.held([number]) if known else {}
         passed = _Passed(file, read_file, access)
         kept: set[str] = set()
         batch: list[Document] = []
@@ -360,11 +362,11 @@ class Ingest:
         """Cut what changed into chunks and put it into the batch. Returns the ids of those that are there already: by
         their names a document would seem to be gone that is renamed meanwhile."""
         documents = self._allowed(documents, file)
-        current = self.documents.current([document.source for document in documents]) if documents else {}
+        current = self.writer.current([document.source for document in documents]) if documents else {}
         rechunk: list[Write] = []
         there: set[str] = set()
-        owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
-        mine = self.documents.paths({file} - {None}).get(file)
+        owners = self.files.paths({now.file for now in current.values() if not now.removed} - {None, file})
+        mine = self.files.paths({file} - {None}).get(file)
         for document in documents:
             name, now = document.source, current.get(document.source)
             keeps, document = access.keeps(document), access.on(document, now)
@@ -402,9 +404,9 @@ class Ingest:
         if not documents:
             return documents
         if self._again:
-            self.documents.take_again(documents)
+            self.writer.take_again(documents)
             return documents
-        refused = self.documents.forgotten(documents)
+        refused = self.writer.forgotten(documents)
         self._skipped += [Skipped(source, reason) for source, reason in refused.items()]
         self._unnamed |= {file} if refused and file is not None else set()
         return [document for document in documents if document.source not in refused]
@@ -472,7 +474,7 @@ class Ingest:
             replace(cut.write, readings=None if cut.chunks is None else read)
             for cut, read in zip(batch.cuts, readings, strict=True)
         ]
-        written = _patiently(lambda: self.documents.write(writes, batch.finished))
+        written = _patiently(lambda: self.writer.write(writes, batch.finished))
         self._added += written.added
         self._updated += written.updated
         self._unchanged += written.unchanged
@@ -510,7 +512,7 @@ class Ingest:
     def _drop(
         self, root: Path, vanished: Mapping[str, str], gone: Sequence[int], yes: bool, files: Sequence[int]
     ) -> None:
-        all = len(self.documents.held(files)) or 1
+        all = len(self.files.held(files)) or 1
         if len(vanished) > VANISHED_SHARE * all and not yes:
             self._skipped.append(
                 Skipped(
@@ -522,7 +524,7 @@ class Ingest:
             return
         finished = self._held
         sources = sorted(vanished.values())
-        self._removed += _patiently(lambda: self.documents.remove(sources, gone=gone, finished=finished, dropped=True))
+        self._removed += _patiently(lambda: self.writer.remove(sources, gone=gone, finished=finished, dropped=True))
 
     def _embedding(self, done: int) -> None:
         """``done`` chunks of the batch in hand are embedded, besides those that are written."""

@@ -24,6 +24,7 @@ from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
 from openbook.store.releases import Pointers, Release, Releases, create_index
 from openbook.store.traces import Traces
+from openbook.store.writing import Writer
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class KnowledgeBase:
             kb = self._create(recipe or Recipe())
         self.kb = kb
         self.documents = Documents(database, kb)
+        self.writer = Writer(database, kb)
         self.traces = Traces(database, kb)
         self.feedbacks = Feedbacks(database, kb)
         self._releases = Releases(database, kb)
@@ -259,7 +261,7 @@ class KnowledgeBase:
             NotFound: a name means no document; nothing was removed.
             QueryError: a name means several; nothing was removed.
         """
-        return self.documents.remove([self.named(name)[1] for name in names])
+        return self.writer.remove([self.named(name)[1] for name in names])
 
     def edit(
         self,
@@ -400,6 +402,8 @@ class KnowledgeBase:
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
+        from openbook.store.erasure import Erasures
+
         principals = principals_of(as_)
         serving = self._now()
         return {
@@ -413,7 +417,11 @@ class KnowledgeBase:
             "unfamiliar": serving.index.unfamiliar(principals),
             "generator": serving.recipe.query.generate.kind,
             **({"rollback": self._rollback()} if principals is None else {}),
-            **({"unfinished_erasures": self.documents.unfinished_erasures()} if principals is None else {}),
+            **(
+                {"unfinished_erasures": len(Erasures(self.database, self.kb).unfinished())}
+                if principals is None
+                else {}
+            ),
         }
 
     def _rollback(self) -> dict[str, Any] | None:
@@ -494,7 +502,7 @@ class KnowledgeBase:
     def _releasing(self) -> Releasing:
         from openbook.releasing import Releasing
 
-        return Releasing(self._releases, self.documents)
+        return Releasing(self._releases, self.writer)
 
     def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> Verified:
         """Look at every invariant; with ``repair`` make anew what is derived and broken. Texts are never touched."""
@@ -669,7 +677,7 @@ class KnowledgeBase:
         """One run that writes documents."""
         from openbook.ingest import Ingest
 
-        return Ingest(self.documents, self._readers, progress=progress)
+        return Ingest(self.writer, self._readers, progress=progress)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -25,10 +25,11 @@ from openbook.reading import Reader
 from openbook.recipe import IndexHalf, Recipe
 from openbook.store import soundness
 from openbook.store.database import Connection, Database
-from openbook.store.documents import Documents, own_indexes
 from openbook.store.index import Index
 from openbook.store.keyword import Held, document_number
+from openbook.store.locks import own_indexes
 from openbook.store.soundness import Found, Indexed, KeptIndex
+from openbook.store.writing import Writer, feed
 from openbook.types import Chunk, Document, Heading
 
 COMPARED = 1_024
@@ -210,7 +211,7 @@ def _look_at_base(
             tally.one("attributes", source)
             broken.attributes.append(id)
     tally.add("principals", soundness.mistaken_access(connection, kb))
-    tally.add("feed", soundness.feed(connection, kb))
+    tally.add("feed", soundness.out_of_feed(connection, kb))
     tally.add("orphans", soundness.orphans(connection))
     tally.add("erasures", soundness.erasures(connection, kb))
     tally.add("indexes", soundness.invalid_indexes(connection))
@@ -518,7 +519,7 @@ def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[t
     for some in _batches(broken.attributes):
         with database.transaction("owner") as connection:
             soundness.mend_attributes(connection, some)
-            soundness.mend_changed(connection, kb, some)
+            feed(connection, kb, some)
     with database.snapshot(None) as connection:
         indexes = soundness.kept_indexes(connection, kb)
     refused: list[tuple[KeptIndex, OpenbookError]] = []
@@ -553,7 +554,7 @@ def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]
     ]
     readings, _ = reader.read(reader.cut(documents))
     read = [(id, version, reading) for (id, version, *_), reading in zip(there, readings, strict=True)]
-    Documents(database, kb).catch_up(opened, read, anew=True)
+    Writer(database, kb).catch_up(opened, read, anew=True)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -14,8 +14,8 @@ import psycopg
 from openbook.errors import NotFound, QueryError, StoreError
 from openbook.recipe import Recipe
 from openbook.store.database import Connection, Database
-from openbook.store.documents import is_behind, own_indexes
 from openbook.store.index import Index
+from openbook.store.locks import own_indexes
 from openbook.types import storable
 
 _TRIES, _PAUSE = 25, 0.2  # seconds between them
@@ -175,7 +175,7 @@ class Releases:
         """Declare an index whole, if no document is missing in it any more; whether it is."""
         with self.database.transaction("owner") as connection:
             own_indexes(connection, self.kb)
-            if is_behind(connection, self.kb, index):
+            if _behind(connection, self.kb, index):
                 return False
             connection.execute("UPDATE openbook.index SET complete = true WHERE id = %s", [index])
         return True
@@ -211,7 +211,7 @@ class Releases:
                 raise QueryError(
                     f"{now.live} was promoted meanwhile", where=name, do="look again: openbook release list"
                 )
-            if is_behind(connection, self.kb, index.id):
+            if _behind(connection, self.kb, index.id):
                 return None
             connection.execute(
                 "UPDATE openbook.knowledge_base SET previous = live, live = %s WHERE id = %s", [release.id, self.kb]
@@ -304,6 +304,19 @@ def create_index(
     assert row is not None
     roles = database.roles(connection)
     Index.create(connection, row[0], dimension, roles["reader"], roles["writer"])
+    return int(row[0])
+
+
+def _behind(connection: Connection, kb: int, index: int) -> int:
+    """How many documents of a knowledge base an index has not read in their newest version."""
+    row = connection.execute(
+        "SELECT count(*) FROM openbook.document d"
+        " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+        " WHERE d.kb = %s AND d.removed IS NULL AND NOT EXISTS ("
+        " SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)",
+        [kb, index],
+    ).fetchone()
+    assert row is not None
     return int(row[0])
 
 

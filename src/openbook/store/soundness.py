@@ -14,8 +14,8 @@ import psycopg
 from psycopg import sql
 
 from openbook.store.database import Connection
-from openbook.store.documents import insert_attributes
 from openbook.store.filter import attributes, filterable, tuples
+from openbook.store.writing import feed, insert_attributes
 
 EXAMPLES = 5
 
@@ -297,7 +297,7 @@ def mend_attributes(connection: Connection, documents: Sequence[str]) -> None:
 # --- the change feed --------------------------------------------------------------------------------------------------
 
 
-def feed(connection: Connection, kb: int) -> Found:
+def out_of_feed(connection: Connection, kb: int) -> Found:
     """Every document has its place in the change feed, and none lies beyond where the feed ends."""
     return _found(
         connection,
@@ -321,19 +321,6 @@ def mend_feed(connection: Connection, kb: int) -> None:
         " WHERE d.kb = %(kb)s AND (c.position IS NULL OR c.position < 1)"
         " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
         {"kb": kb},
-    )
-
-
-def mend_changed(connection: Connection, kb: int, documents: Sequence[str]) -> None:
-    """Say in the feed that these documents changed; last in its transaction."""
-    if not documents:
-        return
-    connection.execute(
-        "WITH next AS (UPDATE openbook.knowledge_base SET position = position + 1 WHERE id = %s RETURNING position)"
-        " INSERT INTO openbook.change (kb, document, position)"
-        " SELECT %s, id, next.position FROM next, unnest(%s::uuid[]) AS id"
-        " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
-        [kb, kb, list(documents)],
     )
 
 
@@ -438,7 +425,7 @@ def mend_astray(connection: Connection, kb: int, index: KeptIndex) -> None:
         ).format(index.table),
         [kb],
     ).fetchall()
-    mend_changed(connection, kb, sorted({row[0] for row in rows}))  # keyword views hold them, too
+    feed(connection, kb, sorted({row[0] for row in rows}))  # keyword views hold them, too
 
 
 def misshapen(connection: Connection, index: KeptIndex) -> Found:
