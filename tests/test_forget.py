@@ -24,9 +24,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import openbook
-from openbook.errors import NotFound, QueryError, StoreError
+from openbook.errors import NotFound, OpenbookError, QueryError, StoreError
 from openbook.evaluate.caches import open_copy
 from openbook.forgetting import Receipt
+from openbook.ingest import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store.database import Database
@@ -563,6 +564,46 @@ def test_a_file_that_is_on_its_way_in_keeps_its_place(
     gone.set()
     thread.join(60)
     (tmp_path / "note.md").unlink()
+    assert kb.add(tmp_path, yes=True).removed == 1
+
+
+def test_a_file_that_is_forgotten_while_its_new_text_is_read_is_added_all_the_same(
+    kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number was gone, and the add failed."""
+    path = tmp_path / "note.md"
+    path.write_text("The vault opens with two keys.\n")
+    kb.add(tmp_path)
+    path.write_text("The heron is blue.\n")
+    read, gone = threading.Event(), threading.Event()
+    write = Writer.write
+
+    def late(self: Writer, *args: Any, **more: Any) -> Any:
+        read.set()
+        assert gone.wait(60)
+        return write(self, *args, **more)
+
+    monkeypatch.setattr(Writer, "write", late)
+    adder = new_kb(name=kb.name)
+    done: list[Added | OpenbookError] = []
+
+    def add() -> None:
+        try:
+            done.append(adder.add(tmp_path))
+        except OpenbookError as error:
+            done.append(error)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    assert read.wait(60)
+    forgotten(kb, "note.md")
+    gone.set()
+    thread.join(60)
+    assert isinstance(done[0], Added), done[0]
+    assert [row["title"] for row in kb.list()] == ["note"]
+    monkeypatch.undo()
+    kb.add(tmp_path)  # which gives it another number
+    path.unlink()
     assert kb.add(tmp_path, yes=True).removed == 1
 
 

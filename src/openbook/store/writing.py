@@ -257,7 +257,7 @@ class Writer:
             self._refuse_edits(connection, edits, by_name)
             refused = self._refuse(connection, sources)
             gone = self.files.gone(connection, [write.file for write in sources.values()])
-            sources |= {name: replace(write, file=None) for name, write in sources.items() if write.file in gone}
+            by_name |= {name: replace(write, file=None) for name, write in sources.items() if write.file in gone}
             self._found(connection, sources)
             for name, current in self._rows(connection, list(sources), edited=list(edits), lock=True):
                 plan = _Plan.of(by_name[name], current)
