@@ -402,8 +402,6 @@ class KnowledgeBase:
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
-        from openbook.store.erasure import Erasures
-
         principals = principals_of(as_)
         serving = self._now()
         return {
@@ -416,20 +414,20 @@ class KnowledgeBase:
             "embedder": {"hash": serving.index.embedder, "dimension": serving.index.dimension},
             "unfamiliar": serving.index.unfamiliar(principals),
             "generator": serving.recipe.query.generate.kind,
-            **({"rollback": self._rollback()} if principals is None else {}),
-            **(
-                {"unfinished_erasures": len(Erasures(self.database, self.kb).unfinished())}
-                if principals is None
-                else {}
-            ),
+            **(self._pending() if principals is None else {}),
         }
 
-    def _rollback(self) -> dict[str, Any] | None:
-        """What a rollback returns to, and how many documents it would have to read first."""
+    def _pending(self) -> dict[str, Any]:
+        """What a rollback returns to, and how many documents it would have to read first; how many erasures were
+        stopped before their end."""
+        from openbook.store.erasure import Erasures
+
         previous = next((one for one in self._releases.all() if one.state == "previous"), None)
-        if previous is None:
-            return None
-        return {"release": previous.name, "behind": self._releases.behind().get(previous.index, 0)}
+        behind = 0 if previous is None else self._releases.behind().get(previous.index, 0)
+        return {
+            "rollback": None if previous is None else {"release": previous.name, "behind": behind},
+            "unfinished_erasures": len(Erasures(self.database, self.kb).unfinished()),
+        }
 
     # --- releases -----------------------------------------------------------------------------------------------------
 
