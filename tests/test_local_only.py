@@ -216,7 +216,7 @@ class TestTheRule:
         """A build that had read a document before it became local-only."""
         kb = new_kb(remote(server))
         kb.add(replace(SECRET, local_only=False))
-        (reader,) = kb._readers()
+        (reader,) = kb.live.readers()
         [(id, version, document)] = kb.writer.behind(0)
         [reading], _ = reader.read(reader.cut([document]))
         kb.add(SECRET)

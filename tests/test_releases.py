@@ -177,9 +177,9 @@ def test_a_writer_that_does_not_know_the_candidate_leaves_it_behind_not_wrong(
     kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(kb)
-    known = kb._readers()
+    known = kb.live.readers()
     kb.build(SMALLER)
-    monkeypatch.setattr(kb, "_readers", lambda: known)
+    monkeypatch.setattr(kb.live, "readers", lambda: known)
     kb.add(note(2, "Note 2 is about giraffes now."))
     monkeypatch.undo()
     assert kb.behind() == {"r1": 0, "r2": 1}
@@ -193,12 +193,12 @@ def test_a_release_promoted_while_something_is_added_gets_it(
 ) -> None:
     """What was read for the former live index alone is read again for the new one."""
     filled(kb)
-    known = kb._readers()
+    known = kb.live.readers()
     kb.build(SMALLER)
     kb.promote("r2")
     first = [known]
-    readers = kb._readers
-    monkeypatch.setattr(kb, "_readers", lambda: first.pop() if first else readers())
+    readers = kb.live.readers
+    monkeypatch.setattr(kb.live, "readers", lambda: first.pop() if first else readers())
     kb.add(note(2, "Note 2 is about giraffes now."))
     assert found(kb, "giraffes")[0] == "note-2"
     assert kb.behind() == {"r1": 0, "r2": 0}

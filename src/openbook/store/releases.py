@@ -284,6 +284,37 @@ class Releases:
         return dict(rows)
 
 
+def number_of(database: Database, name: str) -> int | None:
+    """The number of the knowledge base of that name, where there is one that answers."""
+    with database.snapshot(None) as connection:
+        row = connection.execute(
+            "SELECT id FROM openbook.knowledge_base WHERE name = %s AND live IS NOT NULL", [name]
+        ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def create_knowledge_base(
+    database: Database, name: str, recipe: Recipe, embedder: str, dimension: int, probe: list[float]
+) -> int:
+    """The number of a knowledge base, made with its index and its first release in one transaction."""
+    with database.transaction("owner") as connection:
+        connection.execute("INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [name])
+        found = connection.execute(
+            "SELECT id, live FROM openbook.knowledge_base WHERE name = %s FOR UPDATE", [name]
+        ).fetchone()
+        assert found is not None
+        kb = int(found[0])
+        if found[1] is None:  # else another process was first
+            index = create_index(database, connection, kb, recipe, embedder, dimension, probe, complete=True)
+            connection.execute(
+                "WITH first AS (INSERT INTO openbook.release (kb, name, recipe, index, promoted)"
+                "  VALUES (%s, 'r1', %s, %s, now()) RETURNING id)"
+                " UPDATE openbook.knowledge_base SET live = first.id FROM first WHERE knowledge_base.id = %s",
+                [kb, recipe.to_toml(), index, kb],
+            )
+    return kb
+
+
 def create_index(
     database: Database,
     connection: Connection,
