@@ -27,7 +27,7 @@ import openbook
 from openbook.errors import NotFound, OpenbookError, QueryError, StoreError
 from openbook.evaluate.caches import open_copy
 from openbook.forgetting import Receipt
-from openbook.ingest import Added
+from openbook.indexing import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store.database import Database

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from openbook.errors import QueryError, SourceError
-from openbook.ingest import Added
+from openbook.indexing import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
 from openbook.store.files import FileState

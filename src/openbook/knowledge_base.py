@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from openbook.editing import Edited, History
     from openbook.embed import Embedder
     from openbook.forgetting import Receipt
-    from openbook.ingest import Added, Ingest, Progress
+    from openbook.indexing import Added, Progress
+    from openbook.ingest import Ingest
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
     from openbook.store.erasure import Doomed
     from openbook.types import Scalar
@@ -235,7 +236,7 @@ class KnowledgeBase:
             SourceError: a source does not exist.
             ModelError, StoreError: the whole cannot go on; batches written so far are kept.
         """
-        return self.ingest(progress).add(
+        return self._ingest(progress).add(
             sources,
             include=include,
             exclude=exclude,
@@ -332,7 +333,7 @@ class KnowledgeBase:
         from openbook.watch import Watch
 
         def take(root: Path, places: Collection[str] | None, *, first: bool, seen_gone: bool) -> Added:
-            return self.ingest(progress).add(
+            return self._ingest(progress).add(
                 [root],
                 include=include,
                 exclude=exclude,
@@ -640,15 +641,12 @@ class KnowledgeBase:
         """
         return self.feedbacks.all(principals_of(as_))
 
-    # --- parts --------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
-    def ingest(self, progress: Callable[[Progress], None] | None = None) -> Ingest:
-        """One run that writes documents."""
+    def _ingest(self, progress: Callable[[Progress], None] | None) -> Ingest:
         from openbook.ingest import Ingest
 
         return Ingest(self.writer, self.live.readers, progress=progress)
-
-    # --- inside -------------------------------------------------------------------------------------------------------
 
     def _search(
         self, question: str, k: int | None, filter: str | Filter | None, as_: Sequence[str] | None
