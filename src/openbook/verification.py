@@ -154,10 +154,9 @@ def verify(database: Database, name: str, *, repair: bool = False, progress: Pro
         NotFound: there is no knowledge base of that name.
     """
     with database.snapshot(None) as connection:
-        row = soundness.number_of(connection, name)
-    if row is None:
+        kb = soundness.number_of(connection, name)
+    if kb is None:
         raise NotFound(f"no knowledge base named {name!r}", where=database.where, do="check its name")
-    kb = row[0]
     position, tally, broken = _look(database, kb, progress)
     repaired: list[str] = []
     if repair and any(found.count for found in tally.found.values()):
@@ -180,9 +179,9 @@ def verify(database: Database, name: str, *, repair: bool = False, progress: Pro
 def _look(database: Database, kb: int, progress: Progress | None) -> tuple[int, _Tally, _Broken]:
     tally, broken = _Tally(), _Broken()
     with database.snapshot(None) as connection:
-        position = _position(connection, kb)
+        position = soundness.position(connection, kb)
         indexes = soundness.kept_indexes(connection, kb)
-        documents = _count(connection, kb)
+        documents = soundness.count(connection, kb)
         advance = _advancing(progress, documents * (1 + len(indexes)))
         _look_at_base(database, connection, kb, tally, broken, advance)
     for index in indexes:
@@ -447,7 +446,7 @@ def _look_at_keyword(
         return
     # A view can know more than it says: whoever writes it commits first, and says so after. Asked now, the feed tells.
     with database.snapshot(None) as now:
-        later = soundness.changed_since(now, kb, min(held.position.number, _position(connection, kb)))
+        later = soundness.changed_since(now, kb, min(held.position.number, soundness.position(connection, kb)))
     newer = np.array([document_number(document) for document in later], dtype=np.int64)
     wrong = _differences(held, np.fromiter(_places(connection, index), dtype=_PLACE), newer)
     if tally.add("keyword", wrong, index):
@@ -579,16 +578,6 @@ def _opened(database: Database, kb: int, index: KeptIndex) -> Index:
         dimension=index.dimension,
         language=index.language,
     )
-
-
-def _position(connection: Connection, kb: int) -> int:
-    row = connection.execute("SELECT position FROM openbook.knowledge_base WHERE id = %s", [kb]).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _count(connection: Connection, kb: int) -> int:
-    row = connection.execute("SELECT count(*) FROM openbook.document WHERE kb = %s", [kb]).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def _advancing(progress: Progress | None, of: int) -> Callable[[], None]:
