@@ -23,8 +23,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import openbook
-from openbook.archive import SEAL, VERSION, Imported, import_from, sealed
+from openbook.archive import SEAL, VERSION, sealed
 from openbook.errors import ArchiveError, NotFound
+from openbook.importing import Imported, import_from
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store import archive as rows

@@ -25,10 +25,11 @@ from openbook.store.writing import Writer
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, storable
 
 if TYPE_CHECKING:
-    from openbook.archive import Exported, Imported
     from openbook.editing import Edited, History
     from openbook.embed import Embedder
+    from openbook.exporting import Exported
     from openbook.forgetting import Receipt
+    from openbook.importing import Imported
     from openbook.indexing import Added, Progress
     from openbook.ingest import Ingest
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
@@ -88,7 +89,7 @@ def import_(
             was changed.
         StoreError: as ``open``.
     """
-    from openbook.archive import import_from
+    from openbook.importing import import_from
 
     return import_from(path, lambda: open_database(db, say=say), name, progress=progress)
 
@@ -519,7 +520,7 @@ class KnowledgeBase:
         Raises:
             ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none.
         """
-        from openbook.archive import export
+        from openbook.exporting import export
 
         return export(
             self.database,

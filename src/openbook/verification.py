@@ -204,7 +204,7 @@ def _look_at_base(
         if current:
             advance()
     for id, source, title, removed, metadata, rows in soundness.stored_metadata(connection, kb):
-        if problem := _wrong_metadata(metadata):
+        if problem := soundness.wrong_metadata(metadata):
             tally.one("metadata", f"{source}: {problem}")
         elif rows != (set() if removed else soundness.expected_attributes(source, title, metadata)):
             tally.one("attributes", source)
@@ -263,16 +263,6 @@ def _wrong_text(title: str, text: str, headings: Any, pages: Sequence[int], hash
         return "a heading lies outside it, or out of order"
     if pages and (pages[0] != 0 or list(pages) != sorted(pages) or pages[-1] > len(text)):
         return "a page lies outside it, or out of order"
-    return ""
-
-
-def _wrong_metadata(metadata: Any) -> str:
-    if not isinstance(metadata, dict):
-        return "not an object"
-    for key, value in metadata.items():
-        for one in value if isinstance(value, list) else (value,):
-            if not isinstance(one, str | int | float):
-                return f"{key} is {json.dumps(one)[:40]}"
     return ""
 
 

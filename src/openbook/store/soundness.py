@@ -6,6 +6,7 @@ disk or a hand in psql broke all the same. ``verification.py`` says what each me
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -276,6 +277,17 @@ def stored_metadata(connection: Connection, kb: int) -> Iterator[tuple[str, str,
             if len(kept) < len(rows or ()):
                 kept.add((False, "", "said twice", None, None))
             yield id, source, title, removed, metadata, kept
+
+
+def wrong_metadata(metadata: Any) -> str:
+    """Why no document can have this metadata; empty: one can."""
+    if not isinstance(metadata, dict):
+        return "not an object"
+    for key, value in metadata.items():
+        for one in value if isinstance(value, list) else (value,):
+            if not isinstance(one, str | int | float):
+                return f"{key} is {json.dumps(one)[:40]}"
+    return ""
 
 
 def expected_attributes(source: str, title: str, metadata: Any) -> set[Any]:
