@@ -423,6 +423,19 @@ def test_a_principal_has_a_name(kb: KnowledgeBase, folder: Path) -> None:
         kb.search("x", as_=[" "])
 
 
+def test_a_rule_that_is_said_again_of_a_folder_inside_holds(kb: KnowledgeBase, folder: Path) -> None:
+    """Its files looked as they had when the rule was first said, and stayed open to whom the outer folder was."""
+    inside = folder / "part-0"
+    kb.add(inside, access=["group:board"])
+    kb.add(folder)
+    kb.add(folder, access=["public"])
+    kb.add(inside, access=["group:board"])
+    closed = {row["source"] for row in kb.list() if row["access"] == ["group:board"]}
+    assert len(closed) == 5
+    assert {row["source"] for row in kb.list(as_=["public"])}.isdisjoint(closed)
+    assert kb.add(inside, access=["group:board"]).unchanged == 5
+
+
 def test_a_document_added_again_without_a_rule_stays_closed(kb: KnowledgeBase) -> None:
     """It used to become public with the next edit, since that is what a Document is whose maker says nothing."""
     kb.add(Document("salaries", "What everybody earns."), access=["group:hr"])

@@ -3,6 +3,7 @@ for remote ones, and what they were sent is read."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -182,6 +183,7 @@ class TestTheRule:
         for name in ("house/board/plan.md", "house/menu.md"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(f"What {name} says.")
+            os.utime(tmp_path / name, (1e9, 1e9))  # a file that was just written is read again in any case
         kb.add(tmp_path / "house/board", local_only=True)
         kb.add(tmp_path / "house")
         (tmp_path / "house/board/new.md").write_text("New for the board.")

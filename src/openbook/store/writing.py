@@ -294,8 +294,8 @@ class Writer:
                 )
             self._drop_vectors(connection, [plan for plan in changed if plan.closed])
             # What another root read from the same file is not what is there now.
-            moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
-            self.files.unread(connection, [id for id in self.files.same(connection, [*moved]) if id not in moved])
+            files = {plan.write.file for plan in changed if plan.write.edit is None and plan.write.file is not None}
+            self.files.unread(connection, [id for id in self.files.same(connection, [*files]) if id not in files])
             halves = {write.file for write in again}
             self.files.finish(connection, [(id, state) for id, state in finished if id not in halves])
             feed(connection, self.kb, [plan.id for plan in changed])
