@@ -33,9 +33,9 @@ from embed import features
 from openbook.embed import Embedder
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import QueryHalf
-from openbook.store.documents import Write
 from openbook.store.filter import matches, parse
 from openbook.store.index import Reading
+from openbook.store.writing import Write
 from openbook.types import Chunk, Document
 
 CHUNKS = 100_000
@@ -101,7 +101,7 @@ def build(kb: KnowledgeBase, data: Path) -> None:
         if batch and (document is None or sum(map(len, cut)) >= 4_000):
             made = vectors([chunk for chunks in cut for chunk in chunks], kb.embedder, chance)
             split = np.split(made, np.cumsum([len(chunks) for chunks in cut])[:-1])
-            kb.documents.write(
+            kb.writer.write(
                 [
                     Write(one, readings={kb.index.id: Reading(chunks, rows, kb.embedder.hash)})
                     for one, chunks, rows in zip(batch, cut, split, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -23,8 +24,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import openbook
-from openbook.archive import SEAL, VERSION, Imported, import_from, sealed
+from openbook.archive import SEAL, VERSION, sealed
 from openbook.errors import ArchiveError, NotFound
+from openbook.importing import Imported, import_from
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store import archive as rows
@@ -492,6 +494,21 @@ KILLED = """
 import openbook, sys
 openbook.import_(sys.argv[1], sys.argv[2], "imported")
 """
+
+
+def test_a_file_system_without_links_takes_an_export_and_keeps_what_is_there(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuses)
+    kb.add(Document("memo:1", "The vault opens with two keys."))
+    kb.export(tmp_path / "kb.openbook")
+    assert zipfile.is_zipfile(tmp_path / "kb.openbook")
+    with pytest.raises(ArchiveError, match="exists already"):
+        kb.export(tmp_path / "kb.openbook")
+    assert [path.name for path in tmp_path.iterdir()] == ["kb.openbook"]
 
 
 def test_what_was_edited_stands_through_an_import(take_in: Any, new_kb: Any, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from openbook.errors import NotFound, QueryError
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.store.database import Database
-from openbook.store.documents import Write
+from openbook.store.writing import Write
 from openbook.types import Document
 
 LEAVE = "# Sick leave\n\nEvery employee gets ten days of paid sick leave.\n"
@@ -260,7 +260,7 @@ class TestAFileThatWasEditedHere:
         kb.add(folder)
         said = kb.show("vpn.md")
         kb.edit("vpn.md", title="Tunnels", metadata={"owner": "ann"}, access=["group:it"], source="tunnels")
-        kb.documents.write([Write(said, keeps=frozenset({"access", "local_only"}), said=said)])
+        kb.writer.write([Write(said, keeps=frozenset({"access", "local_only"}), said=said)])
         vpn = kb.show("tunnels")
         assert (vpn.title, vpn.metadata["owner"], vpn.access) == ("Tunnels", "ann", ("group:it",))
         assert len(kb.list()) == 3

@@ -24,13 +24,14 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import openbook
-from openbook.errors import NotFound, QueryError, StoreError
+from openbook.errors import NotFound, OpenbookError, QueryError, StoreError
 from openbook.evaluate.caches import open_copy
 from openbook.forgetting import Receipt
+from openbook.indexing import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store.database import Database
-from openbook.store.documents import Documents
+from openbook.store.writing import Writer
 from openbook.types import Document
 
 SMALL = Recipe(index=IndexHalf(chunk=RecursiveChunker(size=60, overlap=10)))
@@ -271,15 +272,15 @@ def test_an_add_that_was_under_way_does_not_bring_it_back(
     secret = Document("memo:1", f"The vault's code is {canary()}.")
     kb.add(secret)
     read, gone = threading.Event(), threading.Event()
-    write = Documents.write
+    write = Writer.write
 
-    def late(self: Documents, *args: object, **more: object) -> object:
+    def late(self: Writer, *args: object, **more: object) -> object:
         if threading.current_thread() is thread:
             read.set()
             assert gone.wait(60)
         return write(self, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Documents, "write", late)
+    monkeypatch.setattr(Writer, "write", late)
     adder = new_kb(name=kb.name)
     done = []
     changed = replace(secret, metadata={"year": 2026}), replace(secret, title="Another title")
@@ -417,14 +418,14 @@ def test_a_build_that_was_under_way_does_not_bring_it_back(
 ) -> None:
     kb.add(SAFE, Document("memo:1", f"The vault's code is {canary()}."))
     read, gone = threading.Event(), threading.Event()
-    catch_up = Documents.catch_up
+    catch_up = Writer.catch_up
 
-    def late(self: Documents, *args: object, **more: object) -> object:
+    def late(self: Writer, *args: object, **more: object) -> object:
         read.set()
         assert gone.wait(60)
         return catch_up(self, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Documents, "catch_up", late)
+    monkeypatch.setattr(Writer, "catch_up", late)
     builder = new_kb(name=kb.name)
     built: list[Any] = []
     thread = threading.Thread(target=lambda: built.append(builder.build(SMALL)))
@@ -547,14 +548,14 @@ def test_a_file_that_is_on_its_way_in_keeps_its_place(
     kb.add(SAFE, Document("memo:1", "The vault opens with two keys."))
     (tmp_path / "note.md").write_text("The heron is blue.\n")
     numbered, gone = threading.Event(), threading.Event()
-    write = Documents.write
+    write = Writer.write
 
-    def late(self: Documents, *args: Any, **more: Any) -> Any:
+    def late(self: Writer, *args: Any, **more: Any) -> Any:
         numbered.set()
         assert gone.wait(60)
         return write(self, *args, **more)
 
-    monkeypatch.setattr(Documents, "write", late)
+    monkeypatch.setattr(Writer, "write", late)
     adder = new_kb(name=kb.name)
     thread = threading.Thread(target=lambda: adder.add(tmp_path))
     thread.start()
@@ -563,6 +564,46 @@ def test_a_file_that_is_on_its_way_in_keeps_its_place(
     gone.set()
     thread.join(60)
     (tmp_path / "note.md").unlink()
+    assert kb.add(tmp_path, yes=True).removed == 1
+
+
+def test_a_file_that_is_forgotten_while_its_new_text_is_read_is_added_all_the_same(
+    kb: KnowledgeBase, new_kb: Callable[..., KnowledgeBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number was gone, and the add failed."""
+    path = tmp_path / "note.md"
+    path.write_text("The vault opens with two keys.\n")
+    kb.add(tmp_path)
+    path.write_text("The heron is blue.\n")
+    read, gone = threading.Event(), threading.Event()
+    write = Writer.write
+
+    def late(self: Writer, *args: Any, **more: Any) -> Any:
+        read.set()
+        assert gone.wait(60)
+        return write(self, *args, **more)
+
+    monkeypatch.setattr(Writer, "write", late)
+    adder = new_kb(name=kb.name)
+    done: list[Added | OpenbookError] = []
+
+    def add() -> None:
+        try:
+            done.append(adder.add(tmp_path))
+        except OpenbookError as error:
+            done.append(error)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    assert read.wait(60)
+    forgotten(kb, "note.md")
+    gone.set()
+    thread.join(60)
+    assert isinstance(done[0], Added), done[0]
+    assert [row["title"] for row in kb.list()] == ["note"]
+    monkeypatch.undo()
+    kb.add(tmp_path)  # which gives it another number
+    path.unlink()
     assert kb.add(tmp_path, yes=True).removed == 1
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from openbook.errors import QueryError, SourceError
-from openbook.ingest import Added
+from openbook.indexing import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store.database import Database
-from openbook.store.documents import Current, Documents, FileState, Write, Written
+from openbook.store.files import FileState
 from openbook.store.index import Reading
+from openbook.store.writing import Current, Write, Writer, Written
 from openbook.types import Document, Heading
 
 
@@ -191,7 +192,7 @@ def test_a_run_that_stops_before_it_drops_leaves_that_to_the_next(
     def stop(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(kb.documents, "remove", stop)
+    monkeypatch.setattr(kb.writer, "remove", stop)
     with pytest.raises(KeyboardInterrupt):
         kb.add(corpus)
     monkeypatch.undo()
@@ -281,7 +282,7 @@ def test_a_document_that_another_process_changed_meanwhile_is_whole(
     corpus.write_text('{"_id": "d1", "text": "about zebras"}')
     age(corpus)
     kb.add(corpus)
-    write, finished = kb.documents.write, []
+    write, finished = kb.writer.write, []
 
     def meanwhile(writes: list[Write], done: list[tuple[int, FileState]]) -> Written:
         if not finished:
@@ -289,13 +290,12 @@ def test_a_document_that_another_process_changed_meanwhile_is_whole(
             write([Write(Document("d1", "giraffes"), None, {kb.index.id: nothing})])
         finished.append(done)
         written = write(writes, done)
-        states = {
-            state for _, state in kb.documents.files(kb.documents.root(corpus.as_uri(), "[[], []]", None)).values()
-        }
+        files = kb.writer.files
+        states = {state for _, state in files.known(files.root(corpus.as_uri(), "[[], []]", None)).values()}
         assert not (written.again and {state for _, state in done} & states)
         return written
 
-    monkeypatch.setattr(kb.documents, "write", meanwhile)
+    monkeypatch.setattr(kb.writer, "write", meanwhile)
     kb.add(corpus, metadata={"team": "hr"})
     monkeypatch.undo()
     assert [len(done) for done in finished] == [1, 1]
@@ -358,9 +358,9 @@ def test_a_document_that_moves_to_another_file_stays(
 def test_an_add_that_another_is_in_the_way_of_tries_again(
     kb: KnowledgeBase, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Documents.write
+    write = Writer.write
 
-    def locked_out(self: Documents, writes: Sequence[Write], finished: Iterable[tuple[int, FileState]] = ()) -> Written:
+    def locked_out(self: Writer, writes: Sequence[Write], finished: Iterable[tuple[int, FileState]] = ()) -> Written:
         monkeypatch.undo()
         with self.database.transaction("owner") as connection:
             connection.execute("LOCK TABLE openbook.document IN ACCESS EXCLUSIVE MODE")
@@ -369,7 +369,7 @@ def test_an_add_that_another_is_in_the_way_of_tries_again(
                 other.execute("SELECT FROM openbook.document")
         return write(self, writes, finished)
 
-    monkeypatch.setattr(Documents, "write", locked_out)
+    monkeypatch.setattr(Writer, "write", locked_out)
     assert counts(kb.add(folder)) == (10, 0, 0, 0)
 
 
@@ -380,14 +380,14 @@ def test_a_document_that_is_renamed_while_its_file_is_added_stays(
     collection(corpus, "0", "1", "2", "3", "4", hours=2)
     kb.add(corpus)
     collection(corpus, "0 new", "1", "2", "3", "4")
-    look = Documents.current
+    look = Writer.current
 
-    def current(self: Documents, sources: Sequence[str]) -> dict[str, Current]:
+    def current(self: Writer, sources: Sequence[str]) -> dict[str, Current]:
         monkeypatch.undo()
         kb.edit("2", source="two")
         return look(self, sources)
 
-    monkeypatch.setattr(Documents, "current", current)
+    monkeypatch.setattr(Writer, "current", current)
     assert counts(kb.add(corpus)) == (0, 1, 4, 0)
     assert names(kb) == {"0", "1", "two", "3", "4"}
 
@@ -421,6 +421,19 @@ def test_a_principal_has_a_name(kb: KnowledgeBase, folder: Path) -> None:
         kb.add(folder, access=[""])
     with pytest.raises(QueryError, match="principal without a name"):
         kb.search("x", as_=[" "])
+
+
+def test_a_rule_that_is_said_again_of_a_folder_inside_holds(kb: KnowledgeBase, folder: Path) -> None:
+    """Its files looked as they had when the rule was first said, and stayed open to whom the outer folder was."""
+    inside = folder / "part-0"
+    kb.add(inside, access=["group:board"])
+    kb.add(folder)
+    kb.add(folder, access=["public"])
+    kb.add(inside, access=["group:board"])
+    closed = {row["source"] for row in kb.list() if row["access"] == ["group:board"]}
+    assert len(closed) == 5
+    assert {row["source"] for row in kb.list(as_=["public"])}.isdisjoint(closed)
+    assert kb.add(inside, access=["group:board"]).unchanged == 5
 
 
 def test_a_document_added_again_without_a_rule_stays_closed(kb: KnowledgeBase) -> None:

@@ -177,9 +177,9 @@ def test_a_writer_that_does_not_know_the_candidate_leaves_it_behind_not_wrong(
     kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(kb)
-    known = kb._readers()
+    known = kb.live.readers()
     kb.build(SMALLER)
-    monkeypatch.setattr(kb, "_readers", lambda: known)
+    monkeypatch.setattr(kb.live, "readers", lambda: known)
     kb.add(note(2, "Note 2 is about giraffes now."))
     monkeypatch.undo()
     assert kb.behind() == {"r1": 0, "r2": 1}
@@ -193,12 +193,12 @@ def test_a_release_promoted_while_something_is_added_gets_it(
 ) -> None:
     """What was read for the former live index alone is read again for the new one."""
     filled(kb)
-    known = kb._readers()
+    known = kb.live.readers()
     kb.build(SMALLER)
     kb.promote("r2")
     first = [known]
-    readers = kb._readers
-    monkeypatch.setattr(kb, "_readers", lambda: first.pop() if first else readers())
+    readers = kb.live.readers
+    monkeypatch.setattr(kb.live, "readers", lambda: first.pop() if first else readers())
     kb.add(note(2, "Note 2 is about giraffes now."))
     assert found(kb, "giraffes")[0] == "note-2"
     assert kb.behind() == {"r1": 0, "r2": 0}
@@ -207,7 +207,7 @@ def test_a_release_promoted_while_something_is_added_gets_it(
 def test_a_build_that_was_stopped_goes_on_where_it_was(
     kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
-    from openbook.store import documents as room
+    from openbook.store import writing as room
 
     monkeypatch.setattr(room, "TOGETHER", 200)
     filled(kb)
@@ -375,8 +375,8 @@ def test_a_model_that_was_replaced_is_not_promoted(kb: KnowledgeBase, tmp_path: 
 def test_vectors_of_two_models_are_never_mixed(kb: KnowledgeBase, other_model: Path) -> None:
     from openbook.embed import open_embedder
     from openbook.retrieve import Retriever
-    from openbook.store.documents import Write
     from openbook.store.index import Reading
+    from openbook.store.writing import Write
 
     filled(kb)
     stranger = open_embedder(LocalEmbedder(model=str(other_model)))
@@ -384,7 +384,7 @@ def test_vectors_of_two_models_are_never_mixed(kb: KnowledgeBase, other_model: P
         Retriever(kb.index, stranger, kb.recipe.query)
     read = Reading([], np.zeros((0, 384), np.float32), stranger.hash)
     with pytest.raises(StoreError, match="do not belong to an index of model"):
-        kb.documents.write([Write(Document("d", ""), None, {kb.index.id: read})])
+        kb.writer.write([Write(Document("d", ""), None, {kb.index.id: read})])
 
 
 def test_questions_are_answered_while_releases_change(kb: KnowledgeBase, other_model: Path) -> None:
@@ -484,9 +484,9 @@ def test_a_comparison_with_the_live_release_is_kept(openbook: Callable[..., Any]
 
 def test_what_has_to_be_read_again_leaves_no_half_of_a_row(kb: KnowledgeBase) -> None:
     """A kill before the second reading left a document without a version."""
-    from openbook.store.documents import Write
+    from openbook.store.writing import Write
 
-    written = kb.documents.write([Write(note(1), None, None)])
+    written = kb.writer.write([Write(note(1), None, None)])
     assert [write.document.source for write in written.again] == ["note-1"]
     with kb.database.snapshot(None) as connection:
         left = connection.execute("SELECT count(*) FROM openbook.document WHERE kb = %s", [kb.kb]).fetchone()
@@ -495,19 +495,19 @@ def test_what_has_to_be_read_again_leaves_no_half_of_a_row(kb: KnowledgeBase) ->
 
 def test_two_builders_of_one_release_do_no_harm(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slower one replaced chunks of the index that answered by then, and no keyword view was told."""
-    from openbook.store.documents import Documents
+    from openbook.store.writing import Writer
 
     filled(kb)
-    catch_up, slower = Documents.catch_up, threading.Event()
+    catch_up, slower = Writer.catch_up, threading.Event()
     late: list[Any] = []
 
-    def wait(self: Documents, *arguments: Any, **more: Any) -> int:
+    def wait(self: Writer, *arguments: Any, **more: Any) -> int:
         if threading.current_thread().name == "slower":
             late.append(1)
             assert slower.wait(60)
         return catch_up(self, *arguments, **more)
 
-    monkeypatch.setattr(Documents, "catch_up", wait)
+    monkeypatch.setattr(Writer, "catch_up", wait)
     second = KnowledgeBase(kb.database, kb.name)
     thread = threading.Thread(target=lambda: second.build(SMALLER), name="slower")
     thread.start()
@@ -525,7 +525,7 @@ def test_two_builders_of_one_release_do_no_harm(kb: KnowledgeBase, monkeypatch: 
 def test_what_was_renamed_while_its_file_was_read_is_not_dropped(kb: KnowledgeBase) -> None:
     kb.add(note(1))
     kb.edit("note-1", source="one")
-    assert kb.documents.remove(["note-1"], dropped=True) == 0
+    assert kb.writer.remove(["note-1"], dropped=True) == 0
     assert kb.show("one").text
 
 

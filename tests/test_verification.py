@@ -18,8 +18,8 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
 from openbook.store.database import Connection, Database
-from openbook.store.documents import Documents
 from openbook.store.keyword import Changes
+from openbook.store.writing import Writer
 from openbook.types import Document, Heading
 from openbook.verification import CHECKS, Verified, verify
 
@@ -353,7 +353,7 @@ def test_a_repair_of_attributes_waits_for_an_edit_and_takes_none_away(
 ) -> None:
     do(sound, "DELETE FROM openbook.attribute WHERE document = (SELECT id FROM openbook.document WHERE kb = {kb}"
               " AND source = 'birds')")  # fmt: skip
-    written, write_rows = threading.Event(), Documents._write_rows
+    written, write_rows = threading.Event(), Writer._write_rows
 
     def slowly(connection: Connection, *rest: Any) -> None:
         write_rows(connection, *rest)
@@ -364,7 +364,7 @@ def test_a_repair_of_attributes_waits_for_an_edit_and_takes_none_away(
             with sound.database.transaction("owner") as other:
                 waiting = bool(other.execute(waits).fetchall())
 
-    monkeypatch.setattr(Documents, "_write_rows", staticmethod(slowly))
+    monkeypatch.setattr(Writer, "_write_rows", staticmethod(slowly))
     editing = threading.Thread(target=lambda: sound.edit("birds", title="Birds anew"))
     editing.start()
     assert written.wait(30)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from openbook.errors import SourceError, StoreBusy, StoreError, StoreUnreachable
-from openbook.ingest import Added
+from openbook.indexing import Added
 from openbook.knowledge_base import KnowledgeBase
 from openbook.knowledge_base import open as open_
 from openbook.watch import Followed, Watch

@@ -148,10 +148,12 @@ def history(kb: KnowledgeBase, name: str, principals: Sequence[str] | None) -> H
 
 
 def _apply(kb: KnowledgeBase, edit: Edit) -> Edited:
+    from openbook.indexing import Indexing, Run
+
     before, now = kb.documents.get(edit.document, None), kb.documents.about(edit.document, None)
     if before is None or now is None:
         raise NotFound("no such document", where=edit.document, do="openbook list shows the sources")
-    done = kb.ingest().edit(edit, before)
+    done = Indexing(kb.writer, kb.live.readers, Run()).edit(edit, before)
     after, then = kb.documents.get(edit.document, None), kb.documents.about(edit.document, None)
     if after is None or then is None:
         raise NotFound("was forgotten meanwhile", where=before.source, do="openbook list shows the sources")

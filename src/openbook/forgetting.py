@@ -93,7 +93,7 @@ def forget(
         StoreError: it could not be finished; where the rows are gone already, the next ``forget`` goes on.
     """
     erasures = Erasures(kb.database, kb.kb)
-    ids = list(dict.fromkeys(_one(erasures, name) for name in names))
+    ids = list(dict.fromkeys(_one(kb, name) for name in names))
     doomed = erasures.doomed(ids)
     if doomed and confirm is not None and not confirm(doomed):
         return None
@@ -105,8 +105,8 @@ def forget(
     return _finish(kb, erasures, {one.document: one for one in doomed}, say)
 
 
-def _one(erasures: Erasures, name: str) -> str:
-    found = erasures.find(storable(name))
+def _one(kb: KnowledgeBase, name: str) -> str:
+    found = kb.documents.find(storable(name), None, removed=True)
     if not found:
         raise NotFound("no such document", where=name, do="openbook list shows the sources; nothing was forgotten")
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Sources become indexed documents: read, cut, embedded and written in batches, and only where something changed."""
+"""One run of ``add``: what sources hold is read where something changed, and what is gone from them is dropped."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ import hashlib
 import json
 import math
 import os
-import random
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from openbook.errors import OpenbookError, SourceError, StoreBusy
+from openbook.errors import SourceError
+from openbook.indexing import Added, Indexing, Note, Progress, Run, patiently
 from openbook.load import MAX_BYTES, SourceFile, read, scan
-from openbook.load.files import shown
+from openbook.load.files import shown, shown_uri
 from openbook.reading import Reader
 from openbook.store.access import readers
-from openbook.store.documents import Current, Documents, FileState, Write
-from openbook.store.edits import Edit
-from openbook.store.index import Reading
-from openbook.types import PUBLIC, Chunk, Document, Metadata, Scalar, Skipped, storable
-
-BATCH_CHUNKS = 1024
-"""Chunks of one transaction: enough for batches of equal length, few enough to lose little to a kill."""
+from openbook.store.files import FileState
+from openbook.store.writing import Current, Write, Writer
+from openbook.types import PUBLIC, Document, Metadata, Scalar, Skipped, storable
 
 VANISHED_SHARE = 0.30
 """More than this share of a root gone at once is more often an unmounted disk than a clean-up."""
@@ -38,61 +32,7 @@ READ_TOGETHER = 256
 LOADERS = 1
 """Raised when a loader reads a format differently: files are then read again though they have not changed."""
 
-_WAITS = (0.05, 0.2, 0.8)
-"""Seconds before each further try of a transaction that others were in the way of."""
-
 _RACY_NS = 50_000_000  # a file changed this shortly before it was read may change again within one tick of its clock
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something to know about a document that was added all the same."""
-
-    source: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unfamiliar:
-    """Documents of one run in languages that the model does not know: how many, by script, and one of them."""
-
-    documents: int
-    scripts: Mapping[str, int]
-    example: str
-
-    def __str__(self) -> str:
-        what = "1 document" if self.documents == 1 else f"{self.documents} documents"
-        return (
-            f"the embedding model does not know the language of {what} ({', '.join(self.scripts)} script; such as"
-            f" {shown_uri(self.example)}): keyword search carries them"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What ``add`` did: numbers of documents, what was skipped and why, chunks written, texts embedded, seconds."""
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    skipped: tuple[Skipped, ...] = ()
-    notes: tuple[Note, ...] = ()
-    unfamiliar: Unfamiliar | None = None
-    chunks: int = 0
-    embedded: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far ``add`` is. ``documents`` are durable; ``chunks`` are embedded, of the ``of_chunks`` cut so far."""
-
-    files: int = 0
-    of_files: int = 0
-    documents: int = 0
-    chunks: int = 0
-    of_chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +68,6 @@ class _Access:
         return now.access if now is not None else self.ruled or document.access
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A document to be written, with its chunks by the number of the index, the live one's first; ``None``: its content
-    is the same."""
-
-    write: Write
-    chunks: Mapping[int, Sequence[Chunk]] | None = None
-
-
 @dataclass(slots=True)
 class _Passed:
     """A file with documents that another file holds already: how it is read again, and of each such document, by the
@@ -148,39 +79,25 @@ class _Passed:
     documents: dict[str, tuple[str, Skipped | None]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Batch:
-    cuts: list[_Cut] = field(default_factory=list)
-    finished: list[tuple[int, FileState]] = field(default_factory=list)
-    chunks: int = 0
-
-
 class Ingest:
-    """One run of ``add``. ``readers`` tells who reads for the indexes that are kept, the live one's first."""
+    """One run of ``add``. ``readers``: as of ``Indexing``."""
 
     def __init__(
         self,
-        documents: Documents,
+        writer: Writer,
         readers: Callable[[], Sequence[Reader]],
         *,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.documents = documents
-        self._find_readers = readers
-        self._readers: list[Reader] = []
-        self._tell = progress or (lambda _: None)
-        self._batch = _Batch()
+        self.writer = writer
+        self.files = writer.files
+        self.run = Run(progress)
+        self._indexing = Indexing(writer, readers, self.run)
         self._again = False  # take also what was forgotten
-        self._unnamed: set[int] = set()  # files of what was refused because it was forgotten
+        self._revive = True  # and what was removed by hand, though its file has not changed
         self._held: list[tuple[int, FileState]] = []  # read whole, but what left them is not dropped yet
         self._passed: dict[int, _Passed] = {}  # by the number of the file
         self._left: frozenset[str] = frozenset()  # documents that are no more in the file that held them
-        self._skipped: list[Skipped] = []
-        self._notes: list[Note] = []
-        self._unfamiliar: list[tuple[str, str]] = []  # (source, script)
-        self._added = self._updated = self._unchanged = self._removed = self._chunks = self._embedded = 0
-        self._revive = True
-        self._files = self._of_files = self._in_hand = self._cut_chunks = 0
 
     def add(
         self,
@@ -201,9 +118,10 @@ class Ingest:
         """As ``KnowledgeBase.add``. ``only``: what stands at these places of the one source, which is a folder. Without
         ``revive`` what was removed by hand stays removed until its text changes."""
         self._revive = revive
-        start = time.perf_counter()
         self._again = again
-        require([source for source in sources if not isinstance(source, Document)])
+        for source in sources:
+            if not isinstance(source, Document) and not os.path.lexists(source):
+                raise SourceError("no such file or folder", where=str(source), do="check the path")
         metadata = storable_metadata(metadata, "metadata")
         access = None if access is None else readers(access)
         documents = [_storable(source) for source in sources if isinstance(source, Document)]
@@ -225,23 +143,9 @@ class Ingest:
                     yes=yes,
                     only=only,
                 )
-        self._flush()
-        self.documents.unname(self._unnamed)
-        return self._report(start)
-
-    def _report(self, start: float) -> Added:
-        return Added(
-            added=self._added,
-            updated=self._updated,
-            unchanged=self._unchanged,
-            removed=self._removed,
-            skipped=tuple(self._skipped),
-            notes=tuple(self._notes),
-            unfamiliar=_told(self._unfamiliar),
-            chunks=self._chunks,
-            embedded=self._embedded,
-            seconds=round(time.perf_counter() - start, 3),
-        )
+        self._indexing.flush()
+        self.files.unname(self.run.unnamed)
+        return self.run.result()
 
     def _root(
         self,
@@ -259,20 +163,20 @@ class Ingest:
     ) -> None:
         listing = scan(path, include=include, exclude=exclude, only=only)
         rules = json.dumps([list(include), list(exclude)])
-        root = self.documents.root(path.resolve().as_uri(), rules, access, local_only)
-        opened, local = self.documents.access_rules(), self.documents.local_rules()
-        known = self.documents.files(root, None if only is None else _uris(path, only))
+        root = self.files.root(path.resolve().as_uri(), rules, access, local_only)
+        opened, local = self.files.access_rules(), self.files.local_rules()
+        known = self.files.known(root, None if only is None else _uris(path, only))
         found: list[SourceFile] = []
         for file in listing:
             if isinstance(file, Skipped):
-                self._skipped.append(file)
+                self.run.skipped.append(file)
             else:
                 found.append(file)
-        self._of_files += len(found)
+        self.run.of_files += len(found)
         states = {file.uri: _state(file, options) for file in found}
         stale = {uri for uri in states if self._again or uri not in known or known[uri][1] != states[uri]}
         fresh = [number for uri, (number, _) in known.items() if uri in states and uri not in stale]
-        self._unchanged += len(self.documents.held(fresh))
+        self.run.unchanged += len(self.files.held(fresh))
         self._held = []
         vanished: dict[str, str] = {}
         for file in found:
@@ -280,17 +184,17 @@ class Ingest:
             if file.uri in stale:
                 ruled = _Access(access, _ruled(file.uri, opened, (PUBLIC,)), local_only, _ruled(file.uri, local, False))
                 vanished |= self._file(root, file, state, read_file, ruled, known.get(file.uri))
-            self._files += 1
-            self._progress()
-        self._flush()
+            self.run.files += 1
+            self.run.tell()
+        self._indexing.flush()
         gone = [number for uri, (number, _) in known.items() if uri not in states and _is_gone(uri)]
-        vanished |= self.documents.held(gone)
+        vanished |= self.files.held(gone)
         vanished = self._take_over(vanished)
         if vanished and not keep_missing:
-            whole = known if only is None or yes else self.documents.files(root)
+            whole = known if only is None or yes else self.files.known(root)
             self._drop(path, vanished, gone, yes, [number for number, _ in whole.values()])
         elif not vanished:
-            self._batch.finished += self._held
+            self._indexing.finish(self._held)
 
     def _take_over(self, vanished: dict[str, str]) -> dict[str, str]:
         """A document that left its file may have come to another one of this run, which passed it over as long as it
@@ -306,13 +210,13 @@ class Ingest:
                 id, told = passed.documents.pop(name)
                 moved.add(id)
                 if told is None:
-                    self._unchanged -= 1
+                    self.run.unchanged -= 1
                 else:
-                    self._skipped.remove(told)
+                    self.run.skipped.remove(told)
             for first in range(0, len(again), READ_TOGETHER):
                 self._take(again[first : first + READ_TOGETHER], number, passed.access)
         self._left = frozenset()
-        self._flush()
+        self._indexing.flush()
         return {id: source for id, source in vanished.items() if id not in moved}
 
     def _file(
@@ -326,19 +230,19 @@ class Ingest:
     ) -> dict[str, str]:
         """Take what a file holds; returns id → source of the documents that it held before and holds no more."""
         started = time.time_ns()
-        number = known[0] if known else self.documents.file(root, file.uri)
-        before = self.documents.held([number]) if known else {}
+        number = known[0] if known else self.files.number(root, file.uri)
+        before = self.files.held([number]) if known else {}
         passed = _Passed(file, read_file, access)
         kept: set[str] = set()
         batch: list[Document] = []
         clean = True
         for document in read_file(file):
             if isinstance(document, Skipped):
-                self._skipped.append(document)
+                self.run.skipped.append(document)
                 clean = False
                 continue
             batch.append(document)
-            self._notes += _notes(document)
+            self.run.notes += _notes(document)
             if len(batch) >= READ_TOGETHER:
                 kept |= self._take(batch, number, access, passed)
                 batch = []
@@ -351,7 +255,10 @@ class Ingest:
         if state.mtime_ns < started - _RACY_NS:
             # Whoever is stopped, or not allowed to drop what left a file, must meet it again in the next run; and the
             # file to which it may have gone.
-            (self._held if vanished or passed.documents else self._batch.finished).append((number, state))
+            if vanished or passed.documents:
+                self._held.append((number, state))
+            else:
+                self._indexing.finish([(number, state)])
         return vanished
 
     def _take(
@@ -360,11 +267,11 @@ class Ingest:
         """Cut what changed into chunks and put it into the batch. Returns the ids of those that are there already: by
         their names a document would seem to be gone that is renamed meanwhile."""
         documents = self._allowed(documents, file)
-        current = self.documents.current([document.source for document in documents]) if documents else {}
+        current = self.writer.current([document.source for document in documents]) if documents else {}
         rechunk: list[Write] = []
         there: set[str] = set()
-        owners = self.documents.paths({now.file for now in current.values() if not now.removed} - {None, file})
-        mine = self.documents.paths({file} - {None}).get(file)
+        owners = self.files.paths({now.file for now in current.values() if not now.removed} - {None, file})
+        mine = self.files.paths({file} - {None}).get(file)
         for document in documents:
             name, now = document.source, current.get(document.source)
             keeps, document = access.keeps(document), access.on(document, now)
@@ -379,11 +286,11 @@ class Ingest:
                 # Two files that hold one id would else overwrite each other with every add.
                 told = None
                 if now.same_content(document):
-                    self._unchanged += 1
+                    self.run.unchanged += 1
                 else:
                     do = "give it an id of its own, or take it out there"
                     told = Skipped(document.source, f"stands in {shown_uri(owner)} already; {do}")
-                    self._skipped.append(told)
+                    self.run.skipped.append(told)
                 if passed is not None:
                     passed.documents[name] = now.id, told
             elif now is not None and now.by_hand and not self._revive and now.hash == document.hash:
@@ -391,10 +298,10 @@ class Ingest:
             elif now is None or not now.same_content(document):
                 rechunk.append(write)
             elif not now.same(document) or now.file != file or held != now.held:
-                self._put(_Cut(write))
+                self._indexing.put(write)
             else:
-                self._unchanged += 1
-        self._cut(rechunk)
+                self.run.unchanged += 1
+        self._indexing.cut(rechunk)
         return there
 
     def _allowed(self, documents: Sequence[Document], file: int | None) -> Sequence[Document]:
@@ -402,117 +309,19 @@ class Ingest:
         if not documents:
             return documents
         if self._again:
-            self.documents.take_again(documents)
+            self.writer.take_again(documents)
             return documents
-        refused = self.documents.forgotten(documents)
-        self._skipped += [Skipped(source, reason) for source, reason in refused.items()]
-        self._unnamed |= {file} if refused and file is not None else set()
+        refused = self.writer.forgotten(documents)
+        self.run.skipped += [Skipped(source, reason) for source, reason in refused.items()]
+        self.run.unnamed |= {file} if refused and file is not None else set()
         return [document for document in documents if document.source not in refused]
-
-    def edit(self, edit: Edit, before: Document) -> Added:
-        """Write an edit of a document, which was ``before`` when it was looked at.
-
-        Raises:
-            NotFound: it was removed meanwhile.
-            QueryError: its new source is taken, or its new text was forgotten.
-        """
-        start = time.perf_counter()
-        write = Write(edit.applied(before), edit=edit)
-        if write.document.hash == before.hash and not edit.restores:
-            self._put(_Cut(write))
-        else:
-            self._cut([write])
-        self._flush()
-        return self._report(start)
-
-    def _cut(self, writes: Sequence[Write]) -> None:
-        """Cut documents into chunks, by every index's own recipe, and put them into the batch."""
-        if not writes:
-            return
-        documents = [write.document for write in writes]
-        if not self._readers:
-            self._readers = list(self._find_readers())
-        cuts = {reader.index.id: its for reader in [*self._readers] if (its := self._tried(reader, documents))}
-        for at, write in enumerate(writes):
-            self._put(_Cut(write, {index: its[at] for index, its in cuts.items()}))
-
-    def _tried(self, reader: Reader, documents: Sequence[Document]) -> list[Sequence[Chunk]] | None:
-        with self._may_fail(reader):
-            return [chunks for _, chunks in reader.cut(documents)]
-        return None
-
-    @contextmanager
-    def _may_fail(self, reader: Reader) -> Iterator[None]:
-        """An index that does not answer falls behind when its model fails; edits go on."""
-        try:
-            yield
-        except OpenbookError:
-            if reader is self._readers[0]:
-                raise
-            reader.rest()
-            self._readers.remove(reader)
-
-    def _put(self, cut: _Cut) -> None:
-        chunks = len(next(iter(cut.chunks.values()))) if cut.chunks else 0
-        self._batch.cuts.append(cut)
-        self._batch.chunks += chunks
-        self._cut_chunks += chunks
-        if self._batch.chunks >= BATCH_CHUNKS or len(self._batch.cuts) >= 4 * BATCH_CHUNKS:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Embed and commit the batch. What it held is durable and found by every process when this returns."""
-        batch, self._batch = self._batch, _Batch()
-        if not batch.cuts and not batch.finished:
-            return
-        readings: list[dict[int, Reading]] = [{} for _ in batch.cuts]
-        for reader in [*self._readers]:
-            self._read(reader, batch, readings)
-        writes = [
-            replace(cut.write, readings=None if cut.chunks is None else read)
-            for cut, read in zip(batch.cuts, readings, strict=True)
-        ]
-        written = _patiently(lambda: self.documents.write(writes, batch.finished))
-        self._added += written.added
-        self._updated += written.updated
-        self._unchanged += written.unchanged
-        self._skipped += written.refused
-        refused = {skipped.source for skipped in written.refused}
-        self._unnamed |= {
-            cut.write.file for cut in batch.cuts if cut.write.file is not None and cut.write.document.source in refused
-        }
-        self._chunks += batch.chunks
-        self._embedding(0)
-        # Another process changed these, or the release, between our look and our lock: now they are to be read anew.
-        if written.again:
-            self._readers = []
-            halves = {write.file for write in written.again}
-            self._cut(written.again)
-            self._batch.finished += [(number, state) for number, state in batch.finished if number in halves]
-            self._flush()
-
-    def _read(self, reader: Reader, batch: _Batch, readings: Sequence[dict[int, Reading]]) -> None:
-        """Fill in what one index will hold of the batch."""
-        index, live = reader.index.id, reader is self._readers[0]
-        chunks = [(cut.chunks or {}).get(index) for cut in batch.cuts]
-        cuts = [(cut.write.document, its) for cut, its in zip(batch.cuts, chunks, strict=True) if its is not None]
-        if not cuts:
-            return
-        with self._may_fail(reader):
-            read, embedded = reader.read(cuts, self._embedding if live else None)
-            self._embedded += embedded
-            places = [place for place, its in zip(readings, chunks, strict=True) if its is not None]
-            for place, (document, _), reading in zip(places, cuts, read, strict=True):
-                place[index] = reading
-                if live and reading.unfamiliar:
-                    self._unfamiliar.append((document.source, reading.unfamiliar))
 
     def _drop(
         self, root: Path, vanished: Mapping[str, str], gone: Sequence[int], yes: bool, files: Sequence[int]
     ) -> None:
-        all = len(self.documents.held(files)) or 1
+        all = len(self.files.held(files)) or 1
         if len(vanished) > VANISHED_SHARE * all and not yes:
-            self._skipped.append(
+            self.run.skipped.append(
                 Skipped(
                     shown(root),
                     f"{len(vanished)} of its {all} documents are gone; they were kept: run again with --yes to drop"
@@ -522,36 +331,7 @@ class Ingest:
             return
         finished = self._held
         sources = sorted(vanished.values())
-        self._removed += _patiently(lambda: self.documents.remove(sources, gone=gone, finished=finished, dropped=True))
-
-    def _embedding(self, done: int) -> None:
-        """``done`` chunks of the batch in hand are embedded, besides those that are written."""
-        self._in_hand = done
-        self._progress()
-
-    def _progress(self) -> None:
-        documents = self._added + self._updated + self._unchanged
-        self._tell(Progress(self._files, self._of_files, documents, self._chunks + self._in_hand, self._cut_chunks))
-
-
-_Done = TypeVar("_Done")
-
-
-def _patiently(do: Callable[[], _Done]) -> _Done:
-    """What a transaction comes to that is tried again, a few times, where others were in its way."""
-    for wait in _WAITS:
-        try:
-            return do()
-        except StoreBusy:
-            time.sleep(wait * random.uniform(0.5, 1.5))  # not in step with the other
-    return do()
-
-
-def require(paths: Sequence[str | Path]) -> None:
-    """Raise SourceError where one of the paths is not there."""
-    for path in paths:
-        if not os.path.lexists(path):
-            raise SourceError("no such file or folder", where=str(path), do="check the path")
+        self.run.removed += patiently(lambda: self.writer.remove(sources, gone=gone, finished=finished, dropped=True))
 
 
 def _storable(document: Document) -> Document:
@@ -603,14 +383,6 @@ def _notes(document: Document) -> Iterator[Note]:
         yield Note(document.source, f"has no text layer on page {pages}; run OCR to have it found")
 
 
-def _told(unfamiliar: Sequence[tuple[str, str]]) -> Unfamiliar | None:
-    by_source = dict(unfamiliar)
-    if not by_source:
-        return None
-    scripts = dict(Counter(by_source.values()).most_common())
-    return Unfamiliar(len(by_source), scripts, next(iter(by_source)))
-
-
 def _state(file: SourceFile, options: str) -> FileState:
     return FileState(file.uri, file.size, file.mtime_ns, file.inode, options)
 
@@ -632,11 +404,6 @@ def _options(metadata: Metadata, access: Sequence[str] | None, local_only: bool 
         *([] if local_only is None else [local_only]),
     ]
     return hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:16]
-
-
-def shown_uri(uri: str) -> str:
-    """The path of a ``file://`` URI, on one line."""
-    return shown(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
 
 
 def _uris(root: Path, places: Iterable[str]) -> set[str]:

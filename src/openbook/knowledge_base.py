@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError, StoreError
+from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError
+from openbook.live import Live
 from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
-from openbook.serving import Serving, open_model, probe_of
+from openbook.serving import Serving, probe_of
 from openbook.store.access import principals_of, without_statistics
 from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
-from openbook.store.releases import Pointers, Release, Releases, create_index, making
+from openbook.store.releases import Pointers, Release, Releases, create_knowledge_base, making, number_of
 from openbook.store.traces import Traces
-from openbook.types import Answer, Chunk, Document, Metadata, Trace, heading_path, storable
+from openbook.store.writing import Writer
+from openbook.types import Answer, Chunk, Document, Metadata, Trace, storable
 
 if TYPE_CHECKING:
-    from openbook.archive import Exported, Imported
     from openbook.editing import Edited, History
     from openbook.embed import Embedder
+    from openbook.exporting import Exported
     from openbook.forgetting import Receipt
-    from openbook.ingest import Added, Ingest, Progress
-    from openbook.reading import Reader
+    from openbook.importing import Imported
+    from openbook.indexing import Added, Progress
+    from openbook.ingest import Ingest
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
     from openbook.store.erasure import Doomed
     from openbook.types import Scalar
@@ -46,9 +45,6 @@ MOST_HITS = 10_000
 
 MOST_DAYS = 36_500
 """That traces are kept for: what is kept longer is kept for ever."""
-
-_FOLLOWED = 10
-"""Releases promoted while one question is asked, at most."""
 
 
 def open(
@@ -96,7 +92,7 @@ def import_(
             was changed.
         StoreError: as ``open``.
     """
-    from openbook.archive import import_from
+    from openbook.importing import import_from
 
     return import_from(path, lambda: open_database(db, say=say), name, progress=progress)
 
@@ -143,7 +139,7 @@ class KnowledgeBase:
         self.database = database
         self.name = name = storable(name)
         recipe = recipe and recipe.anchored()
-        kb = self._number()
+        kb = number_of(database, name)
         if kb is None:
             if not create or release is not None:
                 raise NotFound(
@@ -151,16 +147,14 @@ class KnowledgeBase:
                     where=database.where,
                     do="add documents first: openbook add FOLDER",
                 )
-            kb = self._create(recipe or Recipe())
+            kb = _create(database, name, recipe or Recipe())
         self.kb = kb
         self.documents = Documents(database, kb)
+        self.writer = Writer(database, kb)
         self.traces = Traces(database, kb)
         self.feedbacks = Feedbacks(database, kb)
         self._releases = Releases(database, kb)
-        self._pinned = release
-        self._query: QueryHalf | None = None  # that which answers in the place of the release's own
-        self._others: dict[int, Reader] = {}  # who reads for indexes that do not answer
-        self.serving = self._load()
+        self.live = Live(self._releases, release)
         if recipe is not None:
             # A recipe that says nothing of its index half asks for none other than the one that is there.
             told = differences(self.recipe.index, recipe.index) if "index" in recipe.model_fields_set else []
@@ -175,6 +169,11 @@ class KnowledgeBase:
                 )
             if "query" in recipe.model_fields_set:
                 self.answer_by(recipe.query)
+
+    @property
+    def serving(self) -> Serving:
+        """The release that answers, ready to."""
+        return self.live.serving
 
     @property
     def release(self) -> str:
@@ -198,8 +197,7 @@ class KnowledgeBase:
 
     def answer_by(self, query: QueryHalf) -> None:
         """Answer by this query half from now on, here; nothing is stored."""
-        self._query = query
-        self.serving = self.serving.answering_by(query)
+        self.live.answer_by(query)
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -242,7 +240,7 @@ class KnowledgeBase:
             SourceError: a source does not exist.
             ModelError, StoreError: the whole cannot go on; batches written so far are kept.
         """
-        return self.ingest(progress).add(
+        return self._ingest(progress).add(
             sources,
             include=include,
             exclude=exclude,
@@ -262,7 +260,7 @@ class KnowledgeBase:
             NotFound: a name means no document; nothing was removed.
             QueryError: a name means several; nothing was removed.
         """
-        return self.documents.remove([self.named(name)[1] for name in names])
+        return self.writer.remove([self.named(name)[1] for name in names])
 
     def edit(
         self,
@@ -339,7 +337,7 @@ class KnowledgeBase:
         from openbook.watch import Watch
 
         def take(root: Path, places: Collection[str] | None, *, first: bool, seen_gone: bool) -> Added:
-            return self.ingest(progress).add(
+            return self._ingest(progress).add(
                 [root],
                 include=include,
                 exclude=exclude,
@@ -399,12 +397,12 @@ class KnowledgeBase:
 
     def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
         """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
-        return self._now().index.chunks(self.named(name, principals_of(as_))[0], principals_of(as_))
+        return self.live.now().index.chunks(self.named(name, principals_of(as_))[0], principals_of(as_))
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""
         principals = principals_of(as_)
-        serving = self._now()
+        serving = self.live.now()
         return {
             "kb": self.name,
             **({"db": self.database.where} if principals is None else {}),
@@ -415,17 +413,21 @@ class KnowledgeBase:
             "embedder": {"hash": serving.index.embedder, "dimension": serving.index.dimension},
             "unfamiliar": serving.index.unfamiliar(principals),
             "generator": serving.recipe.query.generate.kind,
-            **({"rollback": self._rollback()} if principals is None else {}),
             **({"trace_days": self.traces.days()} if principals is None else {}),
-            **({"unfinished_erasures": self.documents.unfinished_erasures()} if principals is None else {}),
+            **(self._pending() if principals is None else {}),
         }
 
-    def _rollback(self) -> dict[str, Any] | None:
-        """What a rollback returns to, and how many documents it would have to read first."""
+    def _pending(self) -> dict[str, Any]:
+        """What a rollback returns to, and how many documents it would have to read first; how many erasures were
+        stopped before their end."""
+        from openbook.store.erasure import Erasures
+
         previous = next((one for one in self._releases.all() if one.state == "previous"), None)
-        if previous is None:
-            return None
-        return {"release": previous.name, "behind": self._releases.behind().get(previous.index, 0)}
+        behind = 0 if previous is None else self._releases.behind().get(previous.index, 0)
+        return {
+            "rollback": None if previous is None else {"release": previous.name, "behind": behind},
+            "unfinished_erasures": len(Erasures(self.database, self.kb).unfinished()),
+        }
 
     # --- releases -----------------------------------------------------------------------------------------------------
 
@@ -472,13 +474,13 @@ class KnowledgeBase:
             ModelError, StoreError: its model is missing, or is not the one that it was built with.
         """
         pointers = self._releasing.promote(release, require_report=require_report)
-        self._now()
+        self.live.now()
         return pointers
 
     def rollback(self) -> Pointers:
         """Have the release answer that answered before; no edit made since is lost. Raises: QueryError, ModelError."""
         pointers = self._releasing.rollback()
-        self._now()
+        self.live.now()
         return pointers
 
     def prune(self, *releases: str) -> Sequence[str]:
@@ -498,7 +500,7 @@ class KnowledgeBase:
     def _releasing(self) -> Releasing:
         from openbook.releasing import Releasing
 
-        return Releasing(self._releases, self.documents)
+        return Releasing(self._releases, self.writer)
 
     def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> Verified:
         """Look at every invariant; with ``repair`` make anew what is derived and broken. Texts are never touched."""
@@ -522,7 +524,7 @@ class KnowledgeBase:
         Raises:
             ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none.
         """
-        from openbook.archive import export
+        from openbook.exporting import export
 
         return export(
             self.database,
@@ -583,7 +585,7 @@ class KnowledgeBase:
         """
         serving, trace = self._search(question, None, filter, as_)
         try:
-            answer = self._answer(serving, trace, llm, on_text)
+            answer = serving.answer(trace, self.documents, llm, on_text)
         except OpenbookError as error:
             self.traces.record(replace(trace, details={"error": str(error)}))
             raise
@@ -603,30 +605,7 @@ class KnowledgeBase:
         Raises:
             ModelError: as ``ask``.
         """
-        return self._answer(self.serving, trace, llm, on_text)
-
-    def _answer(
-        self, serving: Serving, trace: Trace, llm: str | LanguageModel | None, on_text: Callable[[str], None] | None
-    ) -> Answer:
-        start = time.perf_counter()
-        hits = trace.hits[: serving.recipe.query.context]
-        reads_all = serving.reads_local_only(llm)
-        withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
-        handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
-        answer = serving.generator(llm).generate(trace.question, handed, on_text)
-        if withheld and answer.abstained:
-            answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
-        # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
-        headings = self.documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
-        cited = [
-            replace(c, headings=heading_path(headings.get((c.document, c.version), ()), c.start))
-            for c in answer.citations
-        ]
-        generate = _ms(start)
-        ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
-        # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
-        details = {**trace.details, "withheld": {"generate": withheld}} if withheld else trace.details
-        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
+        return self.serving.answer(trace, self.documents, llm, on_text)
 
     def trace(self, id: str, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """A recorded trace, with what was said of it. Raises: NotFound."""
@@ -674,101 +653,20 @@ class KnowledgeBase:
         """
         return self.feedbacks.all(principals_of(as_))
 
-    # --- parts --------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
-    def ingest(self, progress: Callable[[Progress], None] | None = None) -> Ingest:
-        """One run that writes documents."""
+    def _ingest(self, progress: Callable[[Progress], None] | None) -> Ingest:
         from openbook.ingest import Ingest
 
-        return Ingest(self.documents, self._readers, progress=progress)
-
-    # --- inside -------------------------------------------------------------------------------------------------------
+        return Ingest(self.writer, self.live.readers, progress=progress)
 
     def _search(
         self, question: str, k: int | None, filter: str | Filter | None, as_: Sequence[str] | None
     ) -> tuple[Serving, Trace]:
-        """The trace of a question, and the release that found it; without ``k`` as many hits as it answers from."""
         if k is not None and not 1 <= k <= MOST_HITS:
             raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
-        from openbook.retrieve import Superseded
-
-        start = time.perf_counter()
-        question = storable(question)
-        principals = principals_of(as_)
         tree = parse(filter) if isinstance(filter, str) else filter
-        for _ in range(_FOLLOWED):
-            serving = self.serving
-            most = serving.recipe.query.context if k is None else k
-            try:
-                found = serving.retriever.retrieve(question, most, principals=principals, filter=tree)
-                break
-            except Superseded:
-                self.serving = self._load(serving)
-        else:
-            raise StoreError("releases change too fast", where=self.database.where, do="ask again")
-        return serving, Trace(
-            id=str(uuid.uuid4()),
-            question=question,
-            release=serving.release.name,
-            ms={**found.ms, "total": _ms(start)},
-            hits=found.hits,
-            filter=None if tree is None else str(tree),
-            principals=principals,
-            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            details=found.details,
-        )
-
-    def _load(self, former: Serving | None = None) -> Serving:
-        """The release that answers now. What is open of its index and its model stays open."""
-        try:
-            release, index, probe = self._releases.opened(self._pinned)
-        except NotFound as error:
-            if former is None:
-                raise
-            raise NotFound("the release was pruned", where=error.where, do=error.do) from None
-        if release.state == "building":
-            raise QueryError("is not whole yet", where=release.name, do="openbook release build goes on with it")
-        open_: Callable[[], Embedder] | None = None
-        if former is not None and former.index.id != index.id and former.recipe.index.embed.kind == "local":
-            self._others[former.index.id] = former.reader  # after a rollback no question waits for its model again
-        if former is not None and former.index.id == index.id:
-            index, open_ = former.index, lambda: former.embedder
-        elif (other := self._others.get(index.id)) is not None and other.part.embed.kind == "local":
-            index, open_ = other.index, lambda: other.embedder
-        return Serving(release, index, probe, query=self._query, pinned=self._pinned is not None, embedder=open_)
-
-    def _now(self) -> Serving:
-        """The release that answers by now."""
-        if self._pinned is None and self._releases.live() != self.serving.release.id:
-            self.serving = self._load(self.serving)
-        return self.serving
-
-    def _readers(self) -> Sequence[Reader]:
-        """Who reads documents for each index that is kept, the live one's first. One whose model failed a moment ago
-        rests: its index falls behind, and edits go on."""
-        serving = self._now()
-        releases = sorted(self._releases.all(), key=lambda release: release.state != "live")
-        readers: list[Reader] = []
-        for release in {release.index: release for release in reversed(releases)}.values():
-            try:
-                reader = serving.reader if release.index == serving.index.id else self._reader(release)
-            except NotFound:
-                continue  # pruned meanwhile
-            if release.state == "live":
-                readers.insert(0, reader)
-            elif not reader.rests:
-                readers.append(reader)
-        return readers
-
-    def _reader(self, release: Release) -> Reader:
-        """Who reads for an index that this knowledge base does not answer from."""
-        from openbook.reading import Reader
-
-        if release.index not in self._others:
-            _, index, probe = self._releases.opened(release.name)
-            part, waits = release.recipe.index, release.state == "live"
-            self._others[index.id] = Reader(index, part, partial(open_model, part, index, probe, patient=waits))
-        return self._others[release.index]
+        return self.live.search(storable(question), k, principals_of(as_), tree)
 
     def named(self, name: str, principals: Sequence[str] | None = None, *, removed: bool = False) -> tuple[str, str]:
         """(id, source) of the one document that a name means; ``removed`` ones are asked if it means no other.
@@ -784,53 +682,17 @@ class KnowledgeBase:
             raise QueryError(f"means {len(found)} documents", where=name, do=f"name one whole, such as {found[0][1]}")
         return found[0]
 
-    def _number(self) -> int | None:
-        with self.database.snapshot(None) as connection:
-            row = connection.execute(
-                "SELECT id FROM openbook.knowledge_base WHERE name = %s AND live IS NOT NULL", [self.name]
-            ).fetchone()
-        return None if row is None else int(row[0])
 
-    def _create(self, recipe: Recipe) -> int:
-        """The knowledge base with its index and its first release, in one transaction."""
-        from openbook.embed import open_embedder
+def _create(database: Database, name: str, recipe: Recipe) -> int:
+    from openbook.embed import open_embedder
 
-        embedder = open_embedder(recipe.index.embed)
-        probe = probe_of(embedder)
-        return making(lambda: self._found(recipe, embedder, probe), self.database)
-
-    def _found(self, recipe: Recipe, embedder: Embedder, probe: Sequence[float]) -> int:
-        with self.database.transaction("owner") as connection:
-            connection.execute(
-                "INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [self.name]
-            )
-            found = connection.execute(
-                "SELECT id, live FROM openbook.knowledge_base WHERE name = %s FOR UPDATE", [self.name]
-            ).fetchone()
-            assert found is not None
-            kb = int(found[0])
-            if found[1] is None:  # else another process was first
-                index = create_index(
-                    self.database, connection, kb, recipe, embedder.hash, embedder.dimension, [*probe], complete=True
-                )
-                connection.execute(
-                    "WITH first AS (INSERT INTO openbook.release (kb, name, recipe, index, promoted)"
-                    "  VALUES (%s, 'r1', %s, %s, now()) RETURNING id)"
-                    " UPDATE openbook.knowledge_base SET live = first.id FROM first WHERE knowledge_base.id = %s",
-                    [kb, recipe.to_toml(), index, kb],
-                )
-        return kb
+    embedder = open_embedder(recipe.index.embed)
+    probe = probe_of(embedder)
+    return making(
+        lambda: create_knowledge_base(database, name, recipe, embedder.hash, embedder.dimension, probe), database
+    )
 
 
 def _told(trace: Trace) -> Trace:
     """A trace as who asked may know it: raw scores are the owner's."""
     return trace if trace.principals is None else replace(trace, hits=without_statistics(trace.hits))
-
-
-def _withheld(withheld: int, of: int, reason: str) -> str:
-    what = f"{withheld} of {of} passages are local-only and were not sent to the model, which is remote"
-    return what if withheld == of else f"{reason}; {what}"
-
-
-def _ms(start: float) -> float:
-    return round((time.perf_counter() - start) * 1000, 3)

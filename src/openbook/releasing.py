@@ -20,10 +20,10 @@ from openbook.prices import prices
 from openbook.reading import Reader
 from openbook.recipe import OpenAIEmbedder, Recipe, differences
 from openbook.serving import open_model, probe_of
-from openbook.store.documents import FIRST, Documents
 from openbook.store.index import Index, keyword_folder
 from openbook.store.releases import Pointers, Release, Releases
 from openbook.store.vectors import known_of
+from openbook.store.writing import FIRST, Writer
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -96,9 +96,9 @@ class Difference:
 class Releasing:
     """The verbs of releases, over one knowledge base."""
 
-    def __init__(self, releases: Releases, documents: Documents) -> None:
+    def __init__(self, releases: Releases, writer: Writer) -> None:
         self.releases = releases
-        self.documents = documents
+        self.writer = writer
         self.database = releases.database
         self.kb = releases.kb
 
@@ -283,7 +283,7 @@ class Releasing:
             if computed and reader.embedder.remote:  # cached ones among them are few
                 tokens += sum(map(len, reader.embedder.tokens(reader.texts(cuts))))
             rows = [(id, version, read) for (id, version, _), read in zip(batch, readings, strict=True)]
-            done += self.documents.catch_up(reader.index, rows)
+            done += self.writer.catch_up(reader.index, rows)
             embedded += computed
             chunks += sum(len(read.chunks) for read in readings)
             if progress is not None:
@@ -292,7 +292,7 @@ class Releasing:
 
     def _behind(self, index: int) -> Iterator[Sequence[tuple[str, int, Document]]]:
         after = FIRST
-        while batch := self.documents.behind(index, after):
+        while batch := self.writer.behind(index, after):
             yield batch
             after = batch[-1][0]
 

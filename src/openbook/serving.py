@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,12 +14,15 @@ from openbook.errors import StoreError
 from openbook.recipe import Extractive, IndexHalf, LanguageModel, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
+from openbook.types import Answer, Trace, heading_path
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
     from openbook.generate import Generator
     from openbook.reading import Reader
     from openbook.retrieve import Retriever
+    from openbook.store.documents import Documents
+    from openbook.store.filter import Filter
 
 PROBE = "A model is known by what it makes of this sentence."
 PROBE_COSINE = 0.999
@@ -71,6 +78,66 @@ class Serving:
         number = None if self.pinned else self.release.id
         return Retriever(self.index, self.embedder, self.recipe.query, release=number)
 
+    def search(
+        self,
+        question: str,
+        k: int | None,
+        principals: tuple[str, ...] | None,
+        filter: Filter | None,
+        *,
+        since: float,
+    ) -> Trace:
+        """The trace of a question that was asked at ``since``; without ``k`` as many hits as are answered from.
+
+        Raises:
+            Superseded: another release is live by now.
+        """
+        most = self.recipe.query.context if k is None else k
+        found = self.retriever.retrieve(question, most, principals=principals, filter=filter)
+        return Trace(
+            id=str(uuid.uuid4()),
+            question=question,
+            release=self.release.name,
+            ms={**found.ms, "total": _ms(since)},
+            hits=found.hits,
+            filter=None if filter is None else str(filter),
+            principals=principals,
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            details=found.details,
+        )
+
+    def answer(
+        self,
+        trace: Trace,
+        documents: Documents,
+        llm: str | LanguageModel | None,
+        on_text: Callable[[str], None] | None,
+    ) -> Answer:
+        """Answer a trace's question from its hits, those withheld that the model may not read.
+
+        Raises:
+            ModelError: the language model is missing, refused or did not answer.
+        """
+        start = time.perf_counter()
+        hits = trace.hits[: self.recipe.query.context]
+        reads_all = self.reads_local_only(llm)
+        withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
+        handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
+        answer = self.generator(llm).generate(trace.question, handed, on_text)
+        if withheld and answer.abstained:
+            answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
+        # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
+        headings = documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
+        cited = [
+            replace(c, headings=heading_path(headings.get((c.document, c.version), ()), c.start))
+            for c in answer.citations
+        ]
+        generate = _ms(start)
+        ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
+        # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
+        details = {**trace.details, "withheld": {"generate": withheld}} if withheld else trace.details
+        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
+
     def generator(self, llm: str | LanguageModel | None) -> Generator:
         """Who writes the answer: the recipe's generator, or another language model."""
         from openbook.generate import open_generator
@@ -123,3 +190,12 @@ def open_model(part: IndexHalf, index: Index, probe: list[float], *, patient: bo
 def probe_of(embedder: Embedder) -> list[float]:
     """What a model makes of ``PROBE``."""
     return [float(x) for x in embedder.encode([PROBE])[0]]
+
+
+def _withheld(withheld: int, of: int, reason: str) -> str:
+    what = f"{withheld} of {of} passages are local-only and were not sent to the model, which is remote"
+    return what if withheld == of else f"{reason}; {what}"
+
+
+def _ms(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 3)

@@ -25,10 +25,11 @@ from openbook.reading import Reader
 from openbook.recipe import IndexHalf, Recipe
 from openbook.store import soundness
 from openbook.store.database import Connection, Database
-from openbook.store.documents import Documents, own_indexes
 from openbook.store.index import Index
 from openbook.store.keyword import Held, document_number
+from openbook.store.locks import own_indexes
 from openbook.store.soundness import Found, Indexed, KeptIndex
+from openbook.store.writing import Writer, feed
 from openbook.types import Chunk, Document, Heading
 
 COMPARED = 1_024
@@ -153,10 +154,9 @@ def verify(database: Database, name: str, *, repair: bool = False, progress: Pro
         NotFound: there is no knowledge base of that name.
     """
     with database.snapshot(None) as connection:
-        row = soundness.number_of(connection, name)
-    if row is None:
+        kb = soundness.number_of(connection, name)
+    if kb is None:
         raise NotFound(f"no knowledge base named {name!r}", where=database.where, do="check its name")
-    kb = row[0]
     position, tally, broken = _look(database, kb, progress)
     repaired: list[str] = []
     if repair and any(found.count for found in tally.found.values()):
@@ -179,9 +179,9 @@ def verify(database: Database, name: str, *, repair: bool = False, progress: Pro
 def _look(database: Database, kb: int, progress: Progress | None) -> tuple[int, _Tally, _Broken]:
     tally, broken = _Tally(), _Broken()
     with database.snapshot(None) as connection:
-        position = _position(connection, kb)
+        position = soundness.position(connection, kb)
         indexes = soundness.kept_indexes(connection, kb)
-        documents = _count(connection, kb)
+        documents = soundness.count(connection, kb)
         advance = _advancing(progress, documents * (1 + len(indexes)))
         _look_at_base(database, connection, kb, tally, broken, advance)
     for index in indexes:
@@ -204,13 +204,13 @@ def _look_at_base(
         if current:
             advance()
     for id, source, title, removed, metadata, rows in soundness.stored_metadata(connection, kb):
-        if problem := _wrong_metadata(metadata):
+        if problem := soundness.wrong_metadata(metadata):
             tally.one("metadata", f"{source}: {problem}")
         elif rows != (set() if removed else soundness.expected_attributes(source, title, metadata)):
             tally.one("attributes", source)
             broken.attributes.append(id)
     tally.add("principals", soundness.mistaken_access(connection, kb))
-    tally.add("feed", soundness.feed(connection, kb))
+    tally.add("feed", soundness.out_of_feed(connection, kb))
     tally.add("orphans", soundness.orphans(connection))
     tally.add("erasures", soundness.erasures(connection, kb))
     tally.add("indexes", soundness.invalid_indexes(connection))
@@ -263,16 +263,6 @@ def _wrong_text(title: str, text: str, headings: Any, pages: Sequence[int], hash
         return "a heading lies outside it, or out of order"
     if pages and (pages[0] != 0 or list(pages) != sorted(pages) or pages[-1] > len(text)):
         return "a page lies outside it, or out of order"
-    return ""
-
-
-def _wrong_metadata(metadata: Any) -> str:
-    if not isinstance(metadata, dict):
-        return "not an object"
-    for key, value in metadata.items():
-        for one in value if isinstance(value, list) else (value,):
-            if not isinstance(one, str | int | float):
-                return f"{key} is {json.dumps(one)[:40]}"
     return ""
 
 
@@ -446,7 +436,7 @@ def _look_at_keyword(
         return
     # A view can know more than it says: whoever writes it commits first, and says so after. Asked now, the feed tells.
     with database.snapshot(None) as now:
-        later = soundness.changed_since(now, kb, min(held.position.number, _position(connection, kb)))
+        later = soundness.changed_since(now, kb, min(held.position.number, soundness.position(connection, kb)))
     newer = np.array([document_number(document) for document in later], dtype=np.int64)
     wrong = _differences(held, np.fromiter(_places(connection, index), dtype=_PLACE), newer)
     if tally.add("keyword", wrong, index):
@@ -518,7 +508,7 @@ def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[t
     for some in _batches(broken.attributes):
         with database.transaction("owner") as connection:
             soundness.mend_attributes(connection, some)
-            soundness.mend_changed(connection, kb, some)
+            feed(connection, kb, some)
     with database.snapshot(None) as connection:
         indexes = soundness.kept_indexes(connection, kb)
     refused: list[tuple[KeptIndex, OpenbookError]] = []
@@ -553,7 +543,7 @@ def _read_anew(database: Database, kb: int, index: KeptIndex, ids: Sequence[str]
     ]
     readings, _ = reader.read(reader.cut(documents))
     read = [(id, version, reading) for (id, version, *_), reading in zip(there, readings, strict=True)]
-    Documents(database, kb).catch_up(opened, read, anew=True)
+    Writer(database, kb).catch_up(opened, read, anew=True)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -578,16 +568,6 @@ def _opened(database: Database, kb: int, index: KeptIndex) -> Index:
         dimension=index.dimension,
         language=index.language,
     )
-
-
-def _position(connection: Connection, kb: int) -> int:
-    row = connection.execute("SELECT position FROM openbook.knowledge_base WHERE id = %s", [kb]).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _count(connection: Connection, kb: int) -> int:
-    row = connection.execute("SELECT count(*) FROM openbook.document WHERE kb = %s", [kb]).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def _advancing(progress: Progress | None, of: int) -> Callable[[], None]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from openbook.errors import ModelUnavailable, SourceError, StoreBusy, StoreUnreachable
-from openbook.ingest import Added
+from openbook.indexing import Added
 from openbook.load import SUFFIXES, scan
 from openbook.load.files import shown
 from openbook.store.disk import is_remote

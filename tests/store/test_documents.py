@@ -10,6 +10,7 @@ import pytest
 
 from openbook.errors import OpenbookError
 from openbook.knowledge_base import KnowledgeBase
+from openbook.store import writing
 from openbook.store.database import Database
 from openbook.types import PUBLIC, Document, Heading
 
@@ -85,7 +86,7 @@ def test_a_failed_write_leaves_nothing_behind(kb: KnowledgeBase, monkeypatch: py
     def fail(*_: object) -> None:
         raise psycopg.errors.DiskFull("no space")
 
-    monkeypatch.setattr(kb.documents, "_feed", fail)
+    monkeypatch.setattr(writing, "feed", fail)
     with pytest.raises(OpenbookError, match="nothing was half-written"):
         kb.add(note(1, "changed"), note(2))
     monkeypatch.undo()

@@ -7,9 +7,9 @@ import pytest
 
 from openbook.knowledge_base import KnowledgeBase
 from openbook.store import index as room
-from openbook.store.documents import Write
 from openbook.store.filter import parse
 from openbook.store.index import Reading
+from openbook.store.writing import Write
 from openbook.types import PUBLIC, Chunk, Document
 
 ROWS = 400
@@ -32,7 +32,7 @@ def filled(kb: KnowledgeBase) -> tuple[KnowledgeBase, np.ndarray]:
         )
         chunks = [Chunk(0, len(document.text), document.text)]
         writes.append(Write(document, None, reading(kb, chunks, vectors[n : n + 1])))
-    kb.documents.write(writes)
+    kb.writer.write(writes)
     return kb, vectors
 
 
@@ -95,7 +95,7 @@ def test_what_is_fetched_is_what_stands_there(kb: KnowledgeBase, whole: int, mon
     for name, text in texts.items():
         chunks = [Chunk(start, end, text[start:end], (name,), 1) for start, end in spans[name]]
         read = reading(kb, chunks, vector[: len(chunks)])
-        kb.documents.write([Write(Document(source=name, text=text), None, read)])
+        kb.writer.write([Write(Document(source=name, text=text), None, read)])
     with kb.database.snapshot(None) as connection:
         view = kb.index.view(connection, None, None)
         found = kb.index.fetch(view, [chunk for chunk, _ in kb.index.dense(view, vector[0], 10)[0]])
@@ -112,7 +112,7 @@ def test_vectors_of_another_length_are_refused(kb: KnowledgeBase) -> None:
     document = Document(source="d", text="text")
     read = reading(kb, [Chunk(0, 4, "text")], np.ones((1, 5), np.float32))
     with pytest.raises(Exception, match="dimensions"):
-        kb.documents.write([Write(document, None, read)])
+        kb.writer.write([Write(document, None, read)])
     assert kb.status()["documents"] == 0
 
 

@@ -15,7 +15,7 @@ from openbook.errors import QueryError
 from openbook.types import Scalar, printable
 
 if TYPE_CHECKING:
-    from openbook.ingest import Added
+    from openbook.indexing import Added
 
 
 def add(

@@ -12,7 +12,8 @@ from openbook.cli.opening import As, Db, Json, Kb, opened, opened_database
 from openbook.cli.printing import bar, one_line, print_json, say
 
 if TYPE_CHECKING:
-    from openbook.archive import Exported, Imported
+    from openbook.exporting import Exported
+    from openbook.importing import Imported
 
 
 def verify(

@@ -75,12 +75,12 @@ def open_copy(
         raise NotFound("no document to ask", where=f"knowledge base {kb.name}", do="openbook add FOLDER")
     copy = open_(folder / f"copy-{maker}-{of}-{_hash(_reader(recipe))}", recipe=recipe, say=say)
     try:
-        copy.documents.remove([row["source"] for row in copy.list() if row["source"] not in there])
+        copy.writer.remove([row["source"] for row in copy.list() if row["source"] not in there])
         _erase_former(copy)
         sources = list(there)
         for first in range(0, len(sources), _COPIED_TOGETHER):
             batch = sources[first : first + _COPIED_TOGETHER]
-            theirs, ours = kb.documents.current(batch), copy.documents.current(batch)
+            theirs, ours = kb.writer.current(batch), copy.writer.current(batch)
             stale = [source for source in batch if source in theirs and not _is_same(theirs[source], ours.get(source))]
             read = [kb.documents.get(there[source], None) for source in stale]
             documents = sorted((one for one in read if one is not None), key=_rules)

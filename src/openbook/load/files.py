@@ -7,6 +7,7 @@ import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from pathspec import GitIgnoreSpec
 
@@ -45,6 +46,11 @@ def shown(path: str | os.PathLike[str]) -> str:
     """A path on one line: control characters, line breaks and undecodable bytes are escaped."""
     text = os.fspath(path)
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown_uri(uri: str) -> str:
+    """The path of a ``file://`` URI, on one line."""
+    return shown(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
 
 
 def file_at(path: Path) -> SourceFile:

@@ -1,6 +1,7 @@
 """What is kept, in PostgreSQL and beside it.
 
-documents.py   documents, versions, the transaction that writes them; edits.py, tombstones.py, access.py: its rules
+documents.py   documents and their versions, as a caller may see them; files.py: where they came from
+writing.py     the transaction that changes documents; edits.py, tombstones.py, access.py, locks.py: its rules
 index.py       an index: chunks and vectors; keyword/: its words, on this host; vectors.py: the cache
 releases.py    recipes, and the pointer to the one that answers
 erasure.py     what is forgotten, to the byte; soundness.py: what verify looks at; archive.py: rows in and out of a file

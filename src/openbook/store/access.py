@@ -39,6 +39,11 @@ def readers(access: Sequence[str], where: str = "access") -> tuple[str, ...]:
     return names(access, where)
 
 
+def normal(access: Iterable[str]) -> tuple[str, ...]:
+    """Principals sorted and distinct: equal rules are one row."""
+    return tuple(sorted(set(access)))
+
+
 def principals_of(as_: Sequence[str] | None) -> tuple[str, ...] | None:
     """A caller's principals: whoever calls in another's name is also the public. ``None``: the owner.
 

@@ -6,17 +6,18 @@ files, tombstones and the vector cache are the owner's.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
 
+from openbook.store.access import normal
 from openbook.store.database import Connection, Database
-from openbook.store.documents import insert_attributes, normal_access
 from openbook.store.filter import tuples
 from openbook.store.index import Index
+from openbook.store.tombstones import key_of
+from openbook.store.writing import insert_attributes
 
 FETCHED = 200
 """Rows that a cursor brings at once."""
@@ -282,7 +283,7 @@ def add_files(connection: Connection, roots: Mapping[int, int], rows: Iterable[R
 def add_documents(connection: Connection, kb: int, rows: Sequence[Row], sets: dict[tuple[str, ...], int]) -> None:
     """Document rows; ``sets`` remembers access sets that are interned already. Each is in the change feed at 1."""
     for row in rows:
-        access = normal_access(row["access"])
+        access = normal(row["access"])
         if access not in sets:
             made = connection.execute(
                 "INSERT INTO openbook.access_set (kb, principals) VALUES (%s, %s) RETURNING id", [kb, list(access)]
@@ -295,8 +296,8 @@ def add_documents(connection: Connection, kb: int, rows: Sequence[Row], sets: di
             " changed, removed, edited) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
-                    row["id"], kb, row["source"], _key(row["source"]), row["version"],
-                    sets[normal_access(row["access"])], json.dumps(row["metadata"]), row["file"], row["local_only"],
+                    row["id"], kb, row["source"], key_of(row["source"]), row["version"],
+                    sets[normal(row["access"])], json.dumps(row["metadata"]), row["file"], row["local_only"],
                     row["added"], row["changed"], row["removed"],
                     None if row["edited"] is None else json.dumps(row["edited"]),
                 )
@@ -305,7 +306,7 @@ def add_documents(connection: Connection, kb: int, rows: Sequence[Row], sets: di
         )  # fmt: skip
         cursor.executemany(
             "INSERT INTO openbook.renamed (kb, key, source, document) VALUES (%s, %s, %s, %s)",
-            [(kb, _key(source), source, row["id"]) for row in rows for source in row["former"]],
+            [(kb, key_of(source), source, row["id"]) for row in rows for source in row["former"]],
         )
         cursor.executemany(
             "INSERT INTO openbook.change (kb, document, position) VALUES (%s, %s, 1)", [(kb, row["id"]) for row in rows]
@@ -432,7 +433,3 @@ def add_releases(
         " previous = (SELECT id FROM openbook.release WHERE kb = %s AND name = %s) WHERE id = %s",
         [kb, live, kb, previous, kb],
     )
-
-
-def _key(source: str) -> bytes:
-    return hashlib.sha256(source.encode()).digest()

@@ -1,106 +1,22 @@
-"""The truth: documents, their versions, the files they came from, and the transaction that changes them.
+"""Documents as a caller may see them: which there are, what they say, what versions they had.
 
-Every change of a batch of documents - rows, versions, attributes, chunks, vectors, change feed - commits in one
-transaction, with the knowledge base's position taken as its last statement, so that positions commit in order.
+Each question is asked under the caller's principals, in a snapshot of its own. ``writing.py`` is what changes them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from openbook.errors import NotFound, QueryError, StoreError
-from openbook.store import tombstones, vectors
 from openbook.store.access import theirs
-from openbook.store.database import Connection, Database
-from openbook.store.edits import NOTHING_HELD, Content, Edit, Held
-from openbook.store.filter import attributes, filterable, tuples
-from openbook.store.index import Index, Reading
-from openbook.types import Document, Heading, Metadata, Skipped
-
-FIRST = str(uuid.UUID(int=0))
-"""An id before all others: they are random, of version 4."""
-
-TOGETHER = 500_000
-"""Bytes of text that an index reads at once when it catches up: about a thousand chunks."""
-
-_MOST_TOGETHER = 256  # documents
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What a file looked like when it was read; ``options`` hashes what else decided the reading."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    inode: int
-    options: str
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """What the database holds of a source."""
-
-    id: str
-    version: int
-    hash: str
-    source: str  # what it goes by now: the source that was asked for may be a former one
-    title: str
-    metadata: Metadata
-    access: tuple[str, ...]
-    removed: bool
-    file: int | None
-    local_only: bool = False
-    held: Held = NOTHING_HELD
-    content: Content | None = None  # where the text was edited, or is to be
-
-    @property
-    def by_hand(self) -> bool:
-        """Whether ``remove`` hid it; what was dropped with its file belongs to none."""
-        return self.removed and self.file is not None
-
-    def over(self, said: Document, unsaid: Collection[str] = ()) -> tuple[Document, Held]:
-        """The document of what its source says: by its present name, and with the edits that still stand; and those. Of
-        the rules that are ``unsaid`` (``access``) the source says nothing."""
-        document, held = said, NOTHING_HELD
-        if self.held:
-            document, held = self.held.over(said, self.metadata, self.title, self.content, self.access, unsaid)
-        return (document if document.source == self.source else replace(document, source=self.source)), held
-
-    def document(self) -> Document:
-        """What the database has, where ``content`` was asked for."""
-        assert self.content is not None
-        text = self.content
-        return Document(
-            source=self.source,
-            text=text.text,
-            title=self.title,
-            metadata=self.metadata,
-            access=self.access,
-            headings=text.headings,
-            pages=text.pages,
-            local_only=self.local_only,
-        )
-
-    def same_content(self, document: Document) -> bool:
-        """Whether nothing is to be read anew: what a remote model may read is a part of that."""
-        return not self.removed and (self.hash, self.local_only) == (document.hash, document.local_only)
-
-    def same(self, document: Document) -> bool:
-        """Whether nothing would change. A file that was only touched still says when its content was modified, and one
-        that another root holds as well keeps the path that it was first shown by."""
-        mine, its = dict(self.metadata), dict(_plain(document.metadata))
-        if _end_alike(str(mine.get("path", "")), str(its.get("path", ""))):
-            mine["path"] = its["path"] = ""
-        mine["modified"] = its["modified"] = ""
-        alike = self.source == document.source and self.access == normal_access(document.access) and mine == its
-        return alike and self.same_content(document)
+from openbook.store.database import Database
+from openbook.store.edits import Held
+from openbook.store.filter import tuples
+from openbook.store.tombstones import key_of
+from openbook.types import Document, Heading
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,152 +32,12 @@ class About:
     former: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A document to be written. ``readings`` tells, by the number of the index, what each index will hold of it; an
-    index that is not the live one may lack, and is then behind. Without any (``None``) the content is believed
-    unchanged, and only metadata and access are written. ``keeps`` names the rules (``access``, ``local_only``) of which
-    nothing was said: what counts is what is there when the row is locked, so that no rule made meanwhile is lost."""
-
-    document: Document
-    file: int | None = None
-    readings: Mapping[int, Reading] | None = None
-    keeps: frozenset[str] = frozenset({"local_only"})
-    said: Document | None = None  # what the source says, where edits stand over it
-    edit: Edit | None = None  # what was asked for, where ``document`` is what should come of it
-
-    def over(self, current: Current) -> Write:
-        """With the rules that it keeps as they are now; of two that would send a text away or not, not."""
-        document = self.document
-        if current.version > 0 and "access" in self.keeps:
-            document = replace(document, access=current.access)
-        if current.version > 0 and "local_only" in self.keeps:
-            document = replace(document, local_only=document.local_only or current.local_only)
-        return replace(self, document=document)
-
-    def is_read(self, live: int) -> bool:
-        """Whether the live index has its reading, made under the rule that holds."""
-        reading = (self.readings or {}).get(live)
-        return reading is not None and reading.local_only == self.document.local_only
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    again: tuple[Write, ...] = ()  # another process changed them, or the release, meanwhile: they need readings
-    refused: tuple[Skipped, ...] = ()  # forgotten, and nobody asked to have them again
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a write comes to, decided under the lock of the document's row."""
-
-    write: Write
-    id: str
-    version: int
-    new: bool  # to a reader: never there, or removed
-    rechunk: bool
-    changed: bool
-    moved: bool  # only to another file
-    closed: bool  # to remote models, from now on
-    held: Held
-    former: str | None  # its source before, where it is another now
-
-    @property
-    def principals(self) -> tuple[str, ...]:
-        return normal_access(self.write.document.access)
-
-    @staticmethod
-    def of(write: Write, current: Current) -> _Plan:
-        exists = current.version > 0
-        held = current.held
-        if write.edit is None:
-            document, held = current.over(write.said or write.document, write.keeps)
-            write = replace(write, document=document, said=write.said or write.document).over(current)
-            document = write.document
-        else:
-            document = write.edit.applied(current.document())
-            held = held.after(write.edit, current.document(), document)
-            write = replace(write, document=document, file=current.file)
-        return _Plan(
-            write=write,
-            id=current.id,
-            version=current.version + (not exists or current.hash != document.hash),
-            new=not exists or current.removed,
-            rechunk=not exists or not current.same_content(document),
-            changed=not exists or not current.same(document) or held != current.held,
-            moved=write.file != current.file,
-            closed=exists and document.local_only and not current.local_only,
-            held=held,
-            former=current.source if current.source != document.source else None,
-        )
-
-
 class Documents:
     """The documents of one knowledge base."""
 
     def __init__(self, database: Database, kb: int) -> None:
         self.database = database
         self.kb = kb
-
-    # --- what is there ------------------------------------------------------------------------------------------------
-
-    def current(self, sources: Sequence[str]) -> dict[str, Current]:
-        """What the database holds of these sources (removed ones included), as the owner sees it."""
-        with self.database.transaction() as connection:
-            return dict(self._rows(connection, sources))
-
-    def _rows(
-        self, connection: Connection, sources: Sequence[str], *, edited: Sequence[str] = (), lock: bool = False
-    ) -> list[tuple[str, Current]]:
-        """What the database holds of these sources, by the name that was asked for, present or former; and, by their
-        id and with their text, of documents that are to be ``edited``."""
-        names = {_key(source): source for source in sources}
-        if lock:
-            # Locks are taken in the order of the key by every process, so that none waits for another in a circle. And
-            # they are taken first: a statement that had to wait for one sees the row as it is now, and what it joins to
-            # it (version, access) as it was before.
-            connection.execute(
-                "SELECT FROM openbook.document d WHERE d.id IN ("
-                "  SELECT id FROM openbook.document WHERE kb = %s AND key = ANY(%s)"
-                "  UNION ALL SELECT document FROM openbook.renamed WHERE kb = %s AND key = ANY(%s)"
-                "  UNION ALL SELECT unnest(%s::uuid[])) ORDER BY d.key FOR UPDATE OF d",
-                [self.kb, list(names), self.kb, list(names), list(edited)],
-            )
-        rows = connection.execute(
-            "SELECT asked.key, d.id::text, d.version, v.hash, d.source, v.title, d.metadata, a.principals,"
-            " d.removed IS NOT NULL, d.file, d.local_only, d.edited, CASE WHEN d.edited ? 'text' OR asked.key IS NULL"
-            " THEN jsonb_build_array(v.text, v.headings, v.pages) END"
-            " FROM (SELECT key, id FROM openbook.document WHERE kb = %s AND key = ANY(%s)"
-            "  UNION ALL SELECT key, document FROM openbook.renamed WHERE kb = %s AND key = ANY(%s)"
-            "  UNION ALL SELECT NULL, unnest(%s::uuid[])) asked"
-            " JOIN openbook.document d ON d.id = asked.id JOIN openbook.access_set a ON a.id = d.access"
-            " LEFT JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
-            " WHERE d.kb = %s ORDER BY d.key",
-            [self.kb, list(names), self.kb, list(names), list(edited), self.kb],
-        ).fetchall()
-        return [
-            (
-                id if key is None else names[bytes(key)],
-                Current(
-                    id=id,
-                    version=version,
-                    hash=hash or "",
-                    source=source,
-                    title=title or "",
-                    metadata=tuples(metadata),
-                    access=tuple(access),
-                    removed=removed,
-                    file=file,
-                    local_only=local,
-                    held=Held.read(held),
-                    content=content and Content(content[0], _headings(content[1]), tuple(content[2])),
-                ),
-            )
-            for key, id, version, hash, source, title, metadata, access, removed, file, local, held, content in rows
-        ]
 
     def all(self, principals: Sequence[str] | None) -> list[dict[str, Any]]:
         """Every document that the principals may see, in order of source; of those whom it is open to, their own."""
@@ -292,11 +68,11 @@ class Documents:
 
     def find(self, name: str, principals: Sequence[str] | None, *, removed: bool = False) -> list[tuple[str, str]]:
         """(id, source) of the documents that ``name`` means: a source that it has or had, an id, or the end of a path.
-        Of those that were ``removed``, the owner finds them."""
+        ``removed``: among all, those included that were."""
         with self.database.snapshot(principals) as connection:
             for condition, value in (
-                ("d.key = %s", _key(name)),
-                ("d.id = (SELECT document FROM openbook.renamed WHERE kb = d.kb AND key = %s)", _key(name)),
+                ("d.key = %s", key_of(name)),
+                ("d.id = (SELECT document FROM openbook.renamed WHERE kb = d.kb AND key = %s)", key_of(name)),
                 ("d.id::text = %s", name),
                 ("right(d.source, length(%s) + 1) = '/' || %s", name),
                 ("right('/' || (d.metadata ->> 'path'), length(%s) + 1) = '/' || %s", name),  # not percent-encoded
@@ -308,7 +84,7 @@ class Documents:
             ):
                 rows = connection.execute(
                     "SELECT d.id::text, d.source FROM openbook.document d"
-                    f" WHERE d.kb = %s AND d.version > 0 AND (d.removed IS NULL OR %s) AND ({condition})"
+                    f" WHERE d.kb = %s AND (d.version > 0 AND d.removed IS NULL OR %s) AND ({condition})"
                     " ORDER BY d.source",
                     [self.kb, removed, *[value] * condition.count("%s")],
                 ).fetchall()
@@ -351,7 +127,7 @@ class Documents:
             ).fetchone()
         if row is None:
             return None
-        document = _document(*row)
+        document = document_of(*row)
         return replace(document, access=theirs(document.access, principals))
 
     def texts(self, ids: Sequence[str], principals: Sequence[str] | None) -> dict[str, str]:
@@ -378,7 +154,7 @@ class Documents:
                 " WHERE (document, version) IN (SELECT * FROM unnest(%s::uuid[], %s::int[]))",
                 [[document for document, _ in wanted], [version for _, version in wanted]],
             ).fetchall()
-        return {(id, version): _headings(headings) for id, version, headings in rows}
+        return {(id, version): headings_of(headings) for id, version, headings in rows}
 
     def status(self, principals: Sequence[str] | None) -> dict[str, Any]:
         """Counts that the principals may know."""
@@ -394,524 +170,8 @@ class Documents:
         assert row is not None
         return {"documents": row[0], "public": row[1], "characters": int(row[2]), "local_only": row[3]}
 
-    def unfinished_erasures(self) -> int:
-        """How many erasures were stopped before their end; ``forget`` goes on."""
-        with self.database.snapshot(None) as connection:
-            row = connection.execute("SELECT count(*) FROM openbook.erasure WHERE kb = %s", [self.kb]).fetchone()
-        assert row is not None
-        return int(row[0])
 
-    # --- files --------------------------------------------------------------------------------------------------------
-
-    def root(self, path: str, rules: str, access: Sequence[str] | None, local_only: bool | None = None) -> int:
-        """The number of a root that is added under these rules; ``access`` and ``local_only``, where they are said, are
-        remembered for what will be new in it."""
-        with self.database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO openbook.root (kb, path, rules) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-                [self.kb, path, rules],
-            )
-            row = connection.execute(
-                "SELECT id FROM openbook.root WHERE kb = %s AND path = %s AND rules = %s", [self.kb, path, rules]
-            ).fetchone()
-            if access is not None:
-                # It holds for everything in there: an older rule of a folder inside would go on to open what is new.
-                connection.execute(
-                    "UPDATE openbook.root SET access = %s WHERE kb = %s"
-                    " AND (path = %s OR (access IS NOT NULL AND starts_with(path, %s)))",
-                    [list(normal_access(access)), self.kb, path, path.rstrip("/") + "/"],
-                )
-            if local_only is not None:
-                connection.execute(
-                    "UPDATE openbook.root SET local_only = %s WHERE kb = %s"
-                    " AND (path = %s OR (local_only IS NOT NULL AND starts_with(path, %s)))",
-                    [local_only, self.kb, path, path.rstrip("/") + "/"],
-                )
-        assert row is not None
-        return int(row[0])
-
-    def access_rules(self) -> dict[str, tuple[str, ...]]:
-        """URI of a root → the access that was last said for it."""
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT path, access FROM openbook.root WHERE kb = %s AND access IS NOT NULL", [self.kb]
-            ).fetchall()
-        return {path: tuple(access) for path, access in rows}
-
-    def local_rules(self) -> dict[str, bool]:
-        """URI of a root → whether it was last said to be local-only."""
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT path, local_only FROM openbook.root WHERE kb = %s AND local_only IS NOT NULL", [self.kb]
-            ).fetchall()
-        return dict(rows)
-
-    def files(self, root: int, at: Collection[str] | None = None) -> dict[str, tuple[int, FileState]]:
-        """path → (number, state when it was last read whole), of one root: of all, or of those that are, or are below,
-        the paths ``at`` which it is looked."""
-        some = (
-            ""
-            if at is None
-            # A range for each path, so that each is looked for in the index: a root may hold very many files.
-            else " AND id IN (SELECT below.id FROM unnest(%s::text[]) at CROSS JOIN LATERAL ("
-            " SELECT id FROM openbook.file WHERE root = %s AND path = at UNION ALL"
-            " SELECT id FROM openbook.file WHERE root = %s AND path > at || '/' AND path < at || '0') below)"
-        )
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT id, path, size, mtime_ns, inode::text, options FROM openbook.file WHERE root = %s" + some,
-                [root] if at is None else [root, list(at), root, root],
-            ).fetchall()
-        return {
-            path: (id, FileState(path, size, mtime, int(inode), options))
-            for id, path, size, mtime, inode, options in rows
-        }
-
-    def file(self, root: int, path: str) -> int:
-        """The number of a file, made if it is new; it counts as unread until ``finish``."""
-        with self.database.transaction() as connection:
-            share_indexes(connection, self.kb)
-            connection.execute(
-                "INSERT INTO openbook.file (root, path, size, mtime_ns, inode, options)"
-                " SELECT id, %s, -1, 0, 0, '' FROM openbook.root WHERE id = %s ON CONFLICT DO NOTHING",
-                [path, root],
-            )
-            row = connection.execute(
-                "SELECT id FROM openbook.file WHERE root = %s AND path = %s", [root, path]
-            ).fetchone()
-        if row is None:
-            raise StoreError("its folder was forgotten while it was being added", where=path, do="run it again")
-        return int(row[0])
-
-    def unname(self, files: Iterable[int]) -> None:
-        """Keep no path of files that no document came from, nor of a root that is one of them."""
-        if not (numbers := sorted(files)):
-            return
-        with self.database.transaction() as connection:
-            share_indexes(connection, self.kb)
-            connection.execute(
-                "WITH gone AS (DELETE FROM openbook.file f WHERE f.id = ANY(%s)"
-                "  AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.file = f.id) RETURNING f.root, f.path)"
-                " DELETE FROM openbook.root r USING gone WHERE r.id = gone.root AND r.path = gone.path",
-                [numbers],
-            )
-
-    def paths(self, files: Iterable[int | None]) -> dict[int | None, str]:
-        """The URI of each of these files."""
-        numbers = [number for number in files if number is not None]
-        if not numbers:
-            return {}
-        with self.database.transaction() as connection:
-            rows = connection.execute("SELECT id, path FROM openbook.file WHERE id = ANY(%s)", [numbers]).fetchall()
-        return dict(rows)
-
-    def held(self, files: Sequence[int]) -> dict[str, str]:
-        """id → source of the documents that came from these files, by whichever root, and are there."""
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT id::text, source FROM openbook.document WHERE removed IS NULL AND file = ANY(%s)",
-                [self._same_files(connection, files)],
-            ).fetchall()
-        return dict(rows)
-
-    def _same_files(self, connection: Connection, files: Sequence[int]) -> list[int]:
-        """Every number of these files, in order: roots may overlap, and each numbers what it holds."""
-        rows = connection.execute(
-            "SELECT DISTINCT other.id FROM openbook.file f JOIN openbook.root r ON r.kb = %s"
-            " JOIN openbook.file other ON other.root = r.id AND other.path = f.path WHERE f.id = ANY(%s) ORDER BY 1",
-            [self.kb, list(files)],
-        ).fetchall()
-        return [row[0] for row in rows]
-
-    # --- changes ------------------------------------------------------------------------------------------------------
-
-    def write(self, writes: Sequence[Write], finished: Iterable[tuple[int, FileState]] = ()) -> Written:
-        """Write a batch in one transaction, into every index that is kept; ``finished`` files are whole with it and are
-        remembered as read, but for those of which something is to be written ``again``."""
-        by_name = {w.document.source if w.edit is None else w.edit.document: w for w in writes}  # the last one wins
-        sources = {name: write for name, write in by_name.items() if write.edit is None}
-        edits = {name: write.edit for name, write in by_name.items() if write.edit is not None}
-        again: list[Write] = []
-        planned: dict[str, _Plan] = {}
-        with self.database.transaction() as connection:
-            if any(edit.source is not None for edit in edits.values()):
-                own_indexes(connection, self.kb)  # nobody may look for the former name meanwhile
-            live, kept = self._kept(connection)
-            # Before any document is locked: two writers of one new rule would else wait for each other.
-            self._intern(connection, {normal_access(write.document.access) for write in writes})
-            self._refuse_edits(connection, edits, by_name)
-            refused = self._refuse(connection, sources)
-            self._unfile(connection, sources)
-            self._found(connection, sources)
-            for name, current in self._rows(connection, list(sources), edited=list(edits), lock=True):
-                plan = _Plan.of(by_name[name], current)
-                if current.removed and name in edits and not edits[name].restores:
-                    raise NotFound("was removed meanwhile", where=current.source, do="bring it back: openbook restore")
-                cut, document = by_name[name].document, plan.write.document
-                as_cut = plan.write.is_read(live) and (cut is document or cut.hash == document.hash)
-                if plan.rechunk and not as_cut:
-                    again.append(plan.write)
-                else:
-                    planned[plan.id] = plan
-            # What is not written yet leaves no row of version 0: its next try may never come.
-            connection.execute(
-                "DELETE FROM openbook.document WHERE kb = %s AND version = 0 AND key = ANY(%s)",
-                [self.kb, [_key(write.document.source) for write in again]],
-            )
-            if missing := edits.keys() - planned.keys() - {write.edit.document for write in again if write.edit}:
-                raise NotFound("no such document", where=min(missing), do="openbook list shows the sources")
-            plans = list(planned.values())
-            self._rename(connection, [plan for plan in plans if plan.former is not None])
-            access = self._intern(connection, {plan.principals for plan in plans})
-            self._write_rows(connection, plans, access)
-            changed = [plan for plan in plans if plan.changed]
-            self._write_attributes(connection, changed, access)
-            rechunked = [plan for plan in changed if plan.rechunk]
-            for index in kept:
-                index.delete(connection, [plan.id for plan in rechunked])
-                read = [(plan, (plan.write.readings or {}).get(index.id)) for plan in rechunked]
-                index.upsert(
-                    connection, [(p.id, p.version, access[p.principals], reading) for p, reading in read if reading]
-                )
-                index.set_access(
-                    connection, [(plan.id, access[plan.principals]) for plan in changed if not plan.rechunk]
-                )
-            self._drop_vectors(connection, [plan for plan in changed if plan.closed])
-            # What another root read from the same file is not what is there now.
-            moved = {plan.write.file for plan in changed if plan.moved and plan.write.file is not None}
-            self._unread(connection, [id for id in self._same_files(connection, [*moved]) if id not in moved])
-            halves = {write.file for write in again}
-            self._finish(connection, [(id, state) for id, state in finished if id not in halves])
-            self._feed(connection, [plan.id for plan in changed])
-        added = sum(plan.new for plan in changed)
-        return Written(added, len(changed) - added, len(plans) - len(changed), tuple(again), refused)
-
-    def forgotten(self, documents: Sequence[Document]) -> dict[str, str]:
-        """source → why it is refused, of those documents whose text was forgotten."""
-        with self.database.transaction() as connection:
-            since = tombstones.forgotten(connection, self.kb, documents)
-        return {source: tombstones.refusal(when) for source, when in since.items()}
-
-    def take_again(self, documents: Sequence[Document]) -> None:
-        """Let these be written though they were forgotten."""
-        with self.database.transaction("owner") as connection:
-            tombstones.dig_up(connection, self.kb, documents)
-
-    @staticmethod
-    def _unfile(connection: Connection, writes: dict[str, Write]) -> None:
-        """A file whose only document was forgotten meanwhile has no number any more; the next add gives it another."""
-        numbers = sorted({write.file for write in writes.values() if write.file is not None})
-        if not numbers:
-            return
-        rows = connection.execute(
-            "SELECT id FROM openbook.file WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [numbers]
-        ).fetchall()
-        gone = {*numbers} - {id for (id,) in rows}
-        writes.update({source: replace(write, file=None) for source, write in writes.items() if write.file in gone})
-
-    def _refuse(self, connection: Connection, writes: dict[str, Write]) -> tuple[Skipped, ...]:
-        """Takes out of the writes what was forgotten while it was read and embedded; its vectors leave the cache."""
-        since = tombstones.forgotten(connection, self.kb, [write.document for write in writes.values()])
-        refused = [reading for source in since for reading in (writes.pop(source).readings or {}).values()]
-        if refused:
-            vectors.drop_unused(connection, [(reading.embedder, reading.keys) for reading in refused])
-        return tuple(Skipped(source, tombstones.refusal(when)) for source, when in since.items())
-
-    def _refuse_edits(self, connection: Connection, edits: Mapping[str, Edit], writes: Mapping[str, Write]) -> None:
-        """Raises: QueryError: a text that was forgotten would come back."""
-        texts = [writes[name].document for name, edit in edits.items() if edit.content is not None]
-        for source, since in tombstones.forgotten(connection, self.kb, texts).items():
-            raise QueryError(f"its new text {tombstones.refusal(since)}", where=source)
-
-    def _kept(self, connection: Connection) -> tuple[int, list[Index]]:
-        """The number of the live release's index, and every index there is; until this transaction ends, neither
-        changes."""
-        share_indexes(connection, self.kb)
-        row = connection.execute(
-            "SELECT r.index FROM openbook.knowledge_base k JOIN openbook.release r ON r.id = k.live WHERE k.id = %s",
-            [self.kb],
-        ).fetchone()
-        if row is None:
-            raise StoreError("the knowledge base is gone", where=self.database.where, do="openbook status")
-        return row[0], Index.kept(connection, self.database, self.kb)
-
-    def _found(self, connection: Connection, writes: Mapping[str, Write]) -> None:
-        """A row of version 0 for each source that has none: something to lock. A former source has one."""
-        keys = {_key(source): source for source in writes}
-        former = connection.execute(
-            "SELECT key FROM openbook.renamed WHERE kb = %s AND key = ANY(%s)", [self.kb, list(keys)]
-        ).fetchall()
-        for (key,) in former:
-            del keys[bytes(key)]
-        access = self._intern(connection, {normal_access(writes[source].document.access) for source in keys.values()})
-        rows = [
-            (uuid.uuid4(), self.kb, source, key, access[normal_access(writes[source].document.access)])
-            for key, source in sorted(keys.items())
-        ]
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO openbook.document (id, kb, source, key, version, access, metadata)"
-                " VALUES (%s, %s, %s, %s, 0, %s, '{}') ON CONFLICT (kb, key) DO NOTHING",
-                rows,
-            )
-
-    def _rename(self, connection: Connection, plans: Sequence[_Plan]) -> None:
-        """Give documents another source; the former one goes on meaning them. Raises: QueryError: it is taken."""
-        for plan in plans:
-            source, key = plan.write.document.source, _key(plan.write.document.source)
-            taken = connection.execute(
-                "SELECT source, removed IS NOT NULL FROM openbook.document WHERE kb = %s AND key = %s"
-                " UNION ALL SELECT d.source, d.removed IS NOT NULL FROM openbook.renamed r"
-                " JOIN openbook.document d ON d.id = r.document WHERE r.kb = %s AND r.key = %s AND d.id <> %s::uuid",
-                [self.kb, key, self.kb, key, plan.id],
-            ).fetchone()
-            if taken is not None:
-                what = "is taken" if taken[0] == source else f"was the source of {taken[0]}, and still means it"
-                do = "forget that one, or give" if taken[1] else "give"
-                raise QueryError(what + " by a removed document" * taken[1], where=source, do=f"{do} another name")
-            connection.execute("DELETE FROM openbook.renamed WHERE kb = %s AND key = %s", [self.kb, key])
-            connection.execute(
-                "INSERT INTO openbook.renamed (kb, key, source, document) SELECT kb, key, source, id"
-                " FROM openbook.document WHERE id = %s",
-                [plan.id],
-            )
-            connection.execute(
-                "UPDATE openbook.document SET source = %s, key = %s WHERE id = %s", [source, key, plan.id]
-            )
-
-    @staticmethod
-    def _write_rows(connection: Connection, plans: Sequence[_Plan], access: Mapping[tuple[str, ...], int]) -> None:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO openbook.version (document, version, title, text, headings, pages, hash)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                [
-                    (plan.id, plan.version, d.title, d.text, headings, list(d.pages), d.hash)
-                    for plan in plans
-                    if plan.rechunk
-                    for d in [plan.write.document]
-                    for headings in [json.dumps([(h.start, h.end, h.level, h.title) for h in d.headings])]
-                ],
-            )
-            cursor.executemany(
-                "UPDATE openbook.document SET version = %s, access = %s, metadata = %s, file = %s, edited = %s,"
-                " local_only = %s, removed = NULL, changed = now() WHERE id = %s",
-                [
-                    (plan.version, access[plan.principals], metadata, plan.write.file, held, local_only, plan.id)
-                    for plan in plans
-                    if plan.changed
-                    for metadata in [json.dumps(_lists(plan.write.document.metadata))]
-                    for held in [json.dumps(plan.held.row()) if plan.held else None]
-                    for local_only in [plan.write.document.local_only]
-                ],
-            )
-            cursor.executemany(
-                "UPDATE openbook.document SET file = %s WHERE id = %s",
-                [(plan.write.file, plan.id) for plan in plans if plan.moved and not plan.changed],
-            )
-
-    @staticmethod
-    def _drop_vectors(connection: Connection, plans: Sequence[_Plan]) -> None:
-        """Out of the cache, what models made of these documents that may not read them any more."""
-        if not plans:
-            return
-        readings = [reading for plan in plans for reading in (plan.write.readings or {}).values()]
-        may = {reading.embedder for reading in readings if reading.vectors is not None}
-        rows = connection.execute(
-            "DELETE FROM openbook.vector_use WHERE document = ANY(%s::uuid[]) AND embedder <> ALL(%s)"
-            " RETURNING embedder, text",
-            [[plan.id for plan in plans], list(may)],
-        ).fetchall()
-        vectors.drop_unused(connection, [(embedder, [text]) for embedder, text in rows])
-
-    @staticmethod
-    def _write_attributes(
-        connection: Connection, plans: Sequence[_Plan], access: Mapping[tuple[str, ...], int]
-    ) -> None:
-        connection.execute(
-            "DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [[plan.id for plan in plans]]
-        )
-        insert_attributes(
-            connection,
-            [
-                (plan.id, access[plan.principals], d.source, d.title, d.metadata)
-                for plan in plans
-                for d in [plan.write.document]
-            ],
-        )
-
-    def remove(
-        self,
-        sources: Sequence[str],
-        *,
-        gone: Sequence[int] = (),
-        finished: Iterable[tuple[int, FileState]] = (),
-        dropped: bool = False,
-    ) -> int:
-        """Hide documents: out of every search with the commit. Files that are ``gone`` are forgotten, ``finished`` ones
-        are whole without the documents, and the rest of their files are read again by the next add. ``dropped``: their
-        files hold them no more. Returns how many.
-        """
-        with self.database.transaction() as connection:
-            _, kept = self._kept(connection)
-            forgotten = self._same_files(connection, gone)
-            # Files before documents, as those who write lock them.
-            connection.execute("SELECT FROM openbook.file WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [forgotten])
-            ids = [
-                current.id
-                for name, current in self._rows(connection, sources, lock=True)
-                # One that was renamed meanwhile is not what its file held by the former name.
-                if not current.removed and (not dropped or name == current.source)
-            ]
-            connection.execute(
-                "UPDATE openbook.document SET removed = now(), changed = now() WHERE id = ANY(%s::uuid[])", [ids]
-            )
-            connection.execute("DELETE FROM openbook.attribute WHERE document = ANY(%s::uuid[])", [ids])
-            files = connection.execute(
-                "SELECT DISTINCT file FROM openbook.document WHERE id = ANY(%s::uuid[]) AND file IS NOT NULL", [ids]
-            ).fetchall()
-            self._unread(connection, self._same_files(connection, [row[0] for row in files]))
-            if dropped:
-                connection.execute("UPDATE openbook.document SET file = NULL WHERE id = ANY(%s::uuid[])", [ids])
-            self._finish(connection, finished)
-            connection.execute("DELETE FROM openbook.file WHERE id = ANY(%s)", [forgotten])
-            for index in kept:
-                index.delete(connection, ids)
-            self._feed(connection, ids)
-        return len(ids)
-
-    # --- what an index has not read -----------------------------------------------------------------------------------
-
-    def behind(self, index: int, after: str = FIRST) -> list[tuple[str, int, Document]]:
-        """(id, version, document) of those that the index has not read in their newest version, in order of id, from
-        the one that follows ``after``: at least one where there is one, and not much more than ``TOGETHER`` bytes. Of
-        an index that does not exist, such as 0, that is every document."""
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT id, version, source, text, title, metadata, principals, headings, pages, local_only FROM ("
-                "  SELECT d.id::text, d.version, d.source, v.text, v.title, d.metadata, a.principals, v.headings,"
-                "   v.pages, d.local_only,"
-                "   sum(octet_length(v.text)) OVER (ORDER BY d.id) - octet_length(v.text) AS before"
-                "  FROM openbook.document d JOIN openbook.access_set a ON a.id = d.access"
-                "  JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
-                "  WHERE d.kb = %s AND d.removed IS NULL AND d.id > %s::uuid AND NOT EXISTS ("
-                "   SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)"
-                "  ORDER BY d.id LIMIT %s) batch WHERE before < %s ORDER BY id",
-                [self.kb, after, index, _MOST_TOGETHER, TOGETHER],
-            ).fetchall()
-        return [(id, version, _document(*rest)) for id, version, *rest in rows]
-
-    def catch_up(self, index: Index, readings: Sequence[tuple[str, int, Reading]], *, anew: bool = False) -> int:
-        """Give an index what was read of (document, version). Left out is what has changed meanwhile, which stays what
-        the index is behind by, and what another builder gave it, unless it is read ``anew``. Returns how many were
-        given."""
-        read = {id: (version, reading) for id, version, reading in readings}
-        with self.database.transaction() as connection:
-            _, kept = self._kept(connection)
-            if index.id not in {one.id for one in kept}:
-                raise StoreError(f"index {index.id} was dropped meanwhile", where=self.database.where, do="build anew")
-            rows = connection.execute(
-                "SELECT d.id::text, d.version, d.access, d.local_only FROM openbook.document d"
-                " WHERE d.id = ANY(%s::uuid[]) AND d.removed IS NULL ORDER BY d.key FOR UPDATE OF d",
-                [list(read)],
-            ).fetchall()
-            held = connection.execute(
-                "SELECT document::text, version FROM openbook.indexed WHERE index = %s AND document = ANY(%s::uuid[])",
-                [index.id, list(read)],
-            ).fetchall()
-            given = set() if anew else {*held}
-            # What became local-only meanwhile was read as if it might be sent away.
-            now = [
-                (id, version, access)
-                for id, version, access, local_only in rows
-                if read[id][0] == version and read[id][1].local_only == local_only and (id, version) not in given
-            ]
-            index.delete(connection, [id for id, _, _ in now])
-            index.upsert(connection, [(id, version, access, read[id][1]) for id, version, access in now])
-            if gone := read.keys() - {id for id, *_ in rows}:  # one that was forgotten leaves no vector
-                vectors.drop_unused(connection, [(read[id][1].embedder, read[id][1].keys) for id in sorted(gone)])
-            if index.is_complete(connection):  # else nobody asks it yet, and its keyword view is made when it is
-                self._feed(connection, [id for id, _, _ in now])
-        return len(now)
-
-    @staticmethod
-    def _unread(connection: Connection, files: Sequence[int]) -> None:
-        if files:
-            connection.execute("UPDATE openbook.file SET size = -1 WHERE id = ANY(%s)", [list(files)])
-
-    @staticmethod
-    def _finish(connection: Connection, files: Iterable[tuple[int, FileState]]) -> None:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "UPDATE openbook.file SET size = %s, mtime_ns = %s, inode = %s, options = %s WHERE id = %s",
-                [(s.size, s.mtime_ns, s.inode, s.options, id) for id, s in sorted(files, key=lambda file: file[0])],
-            )
-
-    def _intern(self, connection: Connection, sets: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
-        for principals in sorted(sets):
-            connection.execute(
-                "INSERT INTO openbook.access_set (kb, principals) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                [self.kb, list(principals)],
-            )
-        rows = connection.execute("SELECT principals, id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
-        return {tuple(principals): id for principals, id in rows}
-
-    def _feed(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Last in its transaction: the row lock on the counter makes positions commit in their order."""
-        if ids:
-            connection.execute(
-                "WITH next AS ("
-                "  UPDATE openbook.knowledge_base SET position = position + 1 WHERE id = %s RETURNING position)"
-                " INSERT INTO openbook.change (kb, document, position)"
-                " SELECT %s, id, next.position FROM next, unnest(%s::uuid[]) AS id"
-                " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
-                [self.kb, self.kb, list(ids)],
-            )
-
-
-def insert_attributes(connection: Connection, rows: Iterable[tuple[Any, int, str, str, Metadata]]) -> None:
-    """What filters read of (document, access, source, title, metadata); what was there of them was deleted before."""
-    # COPY is not to be had under row-level security; executemany sends its rows in one pipeline.
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO openbook.attribute (document, access, field, text, number, flag)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [
-                (id, access, *row)
-                for id, access, source, title, metadata in rows
-                for row in attributes(filterable(source, title, metadata))
-            ],
-        )
-
-
-def is_behind(connection: Connection, kb: int, index: int) -> int:
-    """How many documents of a knowledge base an index has not read in their newest version."""
-    row = connection.execute(
-        "SELECT count(*) FROM openbook.document d"
-        " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
-        " WHERE d.kb = %s AND d.removed IS NULL AND NOT EXISTS ("
-        " SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)",
-        [kb, index],
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def share_indexes(connection: Connection, kb: int) -> None:
-    """Until this transaction ends no release is promoted, no index made and none dropped. Taken before any row is
-    locked, so that nobody waits in a circle."""
-    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", [_INDEXES_LOCK, kb])
-
-
-def own_indexes(connection: Connection, kb: int) -> None:
-    """Until this transaction ends nobody else writes a document: those who do have finished, or wait."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_INDEXES_LOCK, kb])
-
-
-_INDEXES_LOCK = 0x696E6478  # "indx"; of two numbers, so that it is none of the migrations' lock
-
-
-def _document(
+def document_of(
     source: str,
     text: str,
     title: str,
@@ -927,19 +187,14 @@ def _document(
         title=title,
         metadata=tuples(metadata),
         access=tuple(access),
-        headings=_headings(headings),
+        headings=headings_of(headings),
         pages=tuple(pages),
         local_only=local_only,
     )
 
 
-def _headings(rows: Iterable[Sequence[Any]]) -> tuple[Heading, ...]:
+def headings_of(rows: Iterable[Sequence[Any]]) -> tuple[Heading, ...]:
     return tuple(Heading(*row) for row in rows)
-
-
-def normal_access(access: Iterable[str]) -> tuple[str, ...]:
-    """Principals sorted and distinct: equal rules are one row."""
-    return tuple(sorted(set(access)))
 
 
 def _is_id(name: str) -> bool:
@@ -947,19 +202,3 @@ def _is_id(name: str) -> bool:
         return str(uuid.UUID(name)) == name
     except ValueError:
         return False
-
-
-def _end_alike(a: str, b: str) -> bool:
-    return f"/{a}".endswith(f"/{b}") or f"/{b}".endswith(f"/{a}")
-
-
-def _plain(metadata: Metadata) -> Metadata:
-    return tuples(json.loads(json.dumps(_lists(metadata))))
-
-
-def _lists(metadata: Metadata) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in metadata.items()}
-
-
-def _key(source: str) -> bytes:
-    return hashlib.sha256(source.encode()).digest()

@@ -21,8 +21,10 @@ from psycopg import sql
 
 from openbook.store import tombstones
 from openbook.store.database import Connection, Database
-from openbook.store.documents import Documents, own_indexes
+from openbook.store.files import Files
 from openbook.store.index import Index
+from openbook.store.locks import own_indexes
+from openbook.store.writing import feed
 
 OLD_SNAPSHOT = 60.0
 """Seconds to wait for a transaction that began before the erasure: what it may still see, no VACUUM drops."""
@@ -95,36 +97,9 @@ class Erasures:
     def __init__(self, database: Database, kb: int) -> None:
         self.database = database
         self.kb = kb
-        self.documents = Documents(database, kb)
+        self.files = Files(database, kb)
 
     # --- what is there ------------------------------------------------------------------------------------------------
-
-    def find(self, name: str) -> list[tuple[str, str]]:
-        """(id, source) of the documents that ``name`` means by a name they have or had, removed ones included."""
-        with self.database.snapshot(None) as connection:
-            for condition, value in (
-                ("d.key = %s", tombstones.key_of(name)),
-                (
-                    "d.id = (SELECT document FROM openbook.renamed WHERE kb = d.kb AND key = %s)",
-                    tombstones.key_of(name),
-                ),
-                ("d.id::text = %s", name),
-                ("right(d.source, length(%s) + 1) = '/' || %s", name),
-                ("right('/' || (d.metadata ->> 'path'), length(%s) + 1) = '/' || %s", name),
-                (
-                    "EXISTS (SELECT FROM openbook.renamed r WHERE r.document = d.id"
-                    " AND right(r.source, length(%s) + 1) = '/' || %s)",
-                    name,
-                ),
-            ):
-                rows = connection.execute(
-                    f"SELECT d.id::text, d.source FROM openbook.document d WHERE d.kb = %s AND ({condition})"
-                    " ORDER BY d.source",
-                    [self.kb, *[value] * condition.count("%s")],
-                ).fetchall()
-                if rows:
-                    return [(id, source) for id, source in rows]
-        return []
 
     def doomed(self, ids: Sequence[str]) -> list[Doomed]:
         with self.database.snapshot(None) as connection:
@@ -241,7 +216,7 @@ class Erasures:
             connection.execute(
                 "INSERT INTO openbook.erasure (kb, counts) VALUES (%s, %s)", [self.kb, json.dumps(counts)]
             )
-            self.documents._feed(connection, ids)
+            feed(connection, self.kb, ids)
 
     def _certificates(self, connection: Connection, ids: Sequence[str], salt: str) -> list[dict[str, Any]]:
         """What tells which text was forgotten to whoever has that text, and to nobody else."""
@@ -311,7 +286,7 @@ class Erasures:
         rows = connection.execute(
             "SELECT DISTINCT file FROM openbook.document WHERE id = ANY(%s::uuid[]) AND file IS NOT NULL", [list(ids)]
         ).fetchall()
-        return self.documents._same_files(connection, [file for (file,) in rows])
+        return self.files.same(connection, [file for (file,) in rows])
 
     def _names(
         self,

@@ -14,8 +14,8 @@ import psycopg
 from openbook.errors import NotFound, QueryError, StoreBusy, StoreError
 from openbook.recipe import Recipe
 from openbook.store.database import Connection, Database
-from openbook.store.documents import is_behind, own_indexes
 from openbook.store.index import Index
+from openbook.store.locks import own_indexes
 from openbook.types import storable
 
 T = TypeVar("T")
@@ -185,7 +185,7 @@ class Releases:
         """Declare an index whole, if no document is missing in it any more; whether it is."""
         with self.database.transaction("owner") as connection:
             own_indexes(connection, self.kb)
-            if is_behind(connection, self.kb, index):
+            if _behind(connection, self.kb, index):
                 return False
             connection.execute("UPDATE openbook.index SET complete = true WHERE id = %s", [index])
         return True
@@ -221,7 +221,7 @@ class Releases:
                 raise QueryError(
                     f"{now.live} was promoted meanwhile", where=name, do="look again: openbook release list"
                 )
-            if is_behind(connection, self.kb, index.id):
+            if _behind(connection, self.kb, index.id):
                 return None
             connection.execute(
                 "UPDATE openbook.knowledge_base SET previous = live, live = %s WHERE id = %s", [release.id, self.kb]
@@ -287,6 +287,37 @@ class Releases:
         return dict(rows)
 
 
+def number_of(database: Database, name: str) -> int | None:
+    """The number of the knowledge base of that name, where there is one that answers."""
+    with database.snapshot(None) as connection:
+        row = connection.execute(
+            "SELECT id FROM openbook.knowledge_base WHERE name = %s AND live IS NOT NULL", [name]
+        ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def create_knowledge_base(
+    database: Database, name: str, recipe: Recipe, embedder: str, dimension: int, probe: list[float]
+) -> int:
+    """The number of a knowledge base, made with its index and its first release in one transaction of ``making``."""
+    with database.transaction("owner") as connection:
+        connection.execute("INSERT INTO openbook.knowledge_base (name) VALUES (%s) ON CONFLICT DO NOTHING", [name])
+        found = connection.execute(
+            "SELECT id, live FROM openbook.knowledge_base WHERE name = %s FOR UPDATE", [name]
+        ).fetchone()
+        assert found is not None
+        kb = int(found[0])
+        if found[1] is None:  # else another process was first
+            index = create_index(database, connection, kb, recipe, embedder, dimension, probe, complete=True)
+            connection.execute(
+                "WITH first AS (INSERT INTO openbook.release (kb, name, recipe, index, promoted)"
+                "  VALUES (%s, 'r1', %s, %s, now()) RETURNING id)"
+                " UPDATE openbook.knowledge_base SET live = first.id FROM first WHERE knowledge_base.id = %s",
+                [kb, recipe.to_toml(), index, kb],
+            )
+    return kb
+
+
 def create_index(
     database: Database,
     connection: Connection,
@@ -343,6 +374,19 @@ def _wait_briefly(connection: Connection) -> None:
     """What follows wants the documents' table alone for a moment: who waits for that long has all who write one wait
     behind it, and where a table is dropped all questions, too."""
     connection.execute("SET LOCAL lock_timeout = '200ms'")
+
+
+def _behind(connection: Connection, kb: int, index: int) -> int:
+    """How many documents of a knowledge base an index has not read in their newest version."""
+    row = connection.execute(
+        "SELECT count(*) FROM openbook.document d"
+        " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+        " WHERE d.kb = %s AND d.removed IS NULL AND NOT EXISTS ("
+        " SELECT FROM openbook.indexed i WHERE i.index = %s AND i.document = d.id AND i.version = d.version)",
+        [kb, index],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _release(row: tuple[Any, ...]) -> Release:

@@ -6,6 +6,7 @@ disk or a hand in psql broke all the same. ``verification.py`` says what each me
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -14,8 +15,8 @@ import psycopg
 from psycopg import sql
 
 from openbook.store.database import Connection
-from openbook.store.documents import insert_attributes
 from openbook.store.filter import attributes, filterable, tuples
+from openbook.store.writing import feed, insert_attributes
 
 EXAMPLES = 5
 
@@ -106,10 +107,22 @@ def _found(connection: Connection, query: LiteralString | sql.Composed, **params
 # --- the knowledge base -----------------------------------------------------------------------------------------------
 
 
-def number_of(connection: Connection, name: str) -> tuple[int, int] | None:
-    """(number, position) of the knowledge base of that name."""
-    row = connection.execute("SELECT id, position FROM openbook.knowledge_base WHERE name = %s", [name]).fetchone()
-    return None if row is None else (row[0], row[1])
+def number_of(connection: Connection, name: str) -> int | None:
+    """The number of the knowledge base of that name, whether or not a release of it answers."""
+    row = connection.execute("SELECT id FROM openbook.knowledge_base WHERE name = %s", [name]).fetchone()
+    return None if row is None else int(row[0])
+
+
+def position(connection: Connection, kb: int) -> int:
+    """Where the change feed ends."""
+    row = connection.execute("SELECT position FROM openbook.knowledge_base WHERE id = %s", [kb]).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def count(connection: Connection, kb: int) -> int:
+    """How many documents there are, removed ones included."""
+    row = connection.execute("SELECT count(*) FROM openbook.document WHERE kb = %s", [kb]).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def kept_indexes(connection: Connection, kb: int) -> list[KeptIndex]:
@@ -189,21 +202,16 @@ def erasures(connection: Connection, kb: int) -> Found:
 # --- documents and versions -------------------------------------------------------------------------------------------
 
 
+_KEY: LiteralString = "sha256(convert_to(source, 'UTF8'))"
+
+
 def unreachable(connection: Connection, kb: int) -> Found:
     """Every document is found by the SHA-256 of its source."""
-    return _found(
-        connection,
-        "SELECT source FROM openbook.document WHERE kb = %(kb)s AND key <> sha256(convert_to(source, 'UTF8'))",
-        kb=kb,
-    )
+    return _found(connection, f"SELECT source FROM openbook.document WHERE kb = %(kb)s AND key <> {_KEY}", kb=kb)
 
 
 def mend_unreachable(connection: Connection, kb: int) -> None:
-    connection.execute(
-        "UPDATE openbook.document SET key = sha256(convert_to(source, 'UTF8'))"
-        " WHERE kb = %s AND key <> sha256(convert_to(source, 'UTF8'))",
-        [kb],
-    )
+    connection.execute(f"UPDATE openbook.document SET key = {_KEY} WHERE kb = %s AND key <> {_KEY}", [kb])
 
 
 def unversioned(connection: Connection, kb: int) -> Found:
@@ -271,6 +279,17 @@ def stored_metadata(connection: Connection, kb: int) -> Iterator[tuple[str, str,
             yield id, source, title, removed, metadata, kept
 
 
+def wrong_metadata(metadata: Any) -> str:
+    """Why no document can have this metadata; empty: one can."""
+    if not isinstance(metadata, dict):
+        return "not an object"
+    for key, value in metadata.items():
+        for one in value if isinstance(value, list) else (value,):
+            if not isinstance(one, str | int | float):
+                return f"{key} is {json.dumps(one)[:40]}"
+    return ""
+
+
 def expected_attributes(source: str, title: str, metadata: Any) -> set[Any]:
     """The rows that ``stored_metadata`` should have brought."""
     return {(True, *row) for row in attributes(filterable(source, title, tuples(metadata)))}
@@ -297,7 +316,7 @@ def mend_attributes(connection: Connection, documents: Sequence[str]) -> None:
 # --- the change feed --------------------------------------------------------------------------------------------------
 
 
-def feed(connection: Connection, kb: int) -> Found:
+def out_of_feed(connection: Connection, kb: int) -> Found:
     """Every document has its place in the change feed, and none lies beyond where the feed ends."""
     return _found(
         connection,
@@ -321,19 +340,6 @@ def mend_feed(connection: Connection, kb: int) -> None:
         " WHERE d.kb = %(kb)s AND (c.position IS NULL OR c.position < 1)"
         " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
         {"kb": kb},
-    )
-
-
-def mend_changed(connection: Connection, kb: int, documents: Sequence[str]) -> None:
-    """Say in the feed that these documents changed; last in its transaction."""
-    if not documents:
-        return
-    connection.execute(
-        "WITH next AS (UPDATE openbook.knowledge_base SET position = position + 1 WHERE id = %s RETURNING position)"
-        " INSERT INTO openbook.change (kb, document, position)"
-        " SELECT %s, id, next.position FROM next, unnest(%s::uuid[]) AS id"
-        " ON CONFLICT (kb, document) DO UPDATE SET position = excluded.position",
-        [kb, kb, list(documents)],
     )
 
 
@@ -365,6 +371,12 @@ _BELONGS: tuple[tuple[LiteralString, LiteralString], ...] = (
 )  # fmt: skip
 """Table → what a row of it belongs to. Foreign keys say so too; a restore with ``--disable-triggers`` does not ask."""
 
+_OF_NO_INDEX: LiteralString = (
+    "FROM pg_class c WHERE c.relnamespace = 'openbook'::regnamespace AND c.relkind = 'r'"
+    " AND c.relname ~ '^chunk_[0-9]+$'"
+    " AND NOT EXISTS (SELECT FROM openbook.index i WHERE 'chunk_' || i.id = c.relname)"
+)
+
 
 def orphans(connection: Connection) -> Found:
     """Every row belongs to something. Of all knowledge bases: what belongs to nothing belongs to none of them."""
@@ -378,9 +390,7 @@ def orphans(connection: Connection) -> Found:
         )
     return found + _found(
         connection,
-        "SELECT c.relname || ' is a table of no index' FROM pg_class c WHERE c.relnamespace = 'openbook'::regnamespace"
-        " AND c.relkind = 'r' AND c.relname ~ '^chunk_[0-9]+$'"
-        " AND NOT EXISTS (SELECT FROM openbook.index i WHERE 'chunk_' || i.id = c.relname)"
+        f"SELECT c.relname || ' is a table of no index' {_OF_NO_INDEX}"
         " UNION ALL SELECT 'index ' || i.id || ' has no table' FROM openbook.index i"
         " WHERE to_regclass('openbook.chunk_' || i.id) IS NULL",
     )
@@ -392,12 +402,7 @@ def mend_orphans(connection: Connection, _: int) -> None:
         connection.execute(
             sql.SQL("DELETE FROM {} o WHERE NOT {}").format(sql.Identifier("openbook", table), sql.SQL(belongs))
         )
-    tables = connection.execute(
-        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'openbook'::regnamespace AND c.relkind = 'r'"
-        " AND c.relname ~ '^chunk_[0-9]+$'"
-        " AND NOT EXISTS (SELECT FROM openbook.index i WHERE 'chunk_' || i.id = c.relname)"
-    ).fetchall()
-    for (table,) in tables:
+    for (table,) in connection.execute(f"SELECT c.relname {_OF_NO_INDEX}").fetchall():
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("openbook", table)))
 
 
@@ -438,7 +443,10 @@ def mend_astray(connection: Connection, kb: int, index: KeptIndex) -> None:
         ).format(index.table),
         [kb],
     ).fetchall()
-    mend_changed(connection, kb, sorted({row[0] for row in rows}))  # keyword views hold them, too
+    feed(connection, kb, sorted({row[0] for row in rows}))  # keyword views hold them, too
+
+
+_OF_ANOTHER_LENGTH: LiteralString = "c.vector IS NOT NULL AND abs(l2_norm(c.vector) - 1) > 0.01"
 
 
 def misshapen(connection: Connection, index: KeptIndex) -> Found:
@@ -456,18 +464,14 @@ def misshapen(connection: Connection, index: KeptIndex) -> Found:
         sql.SQL(
             "SELECT coalesce(d.source, c.document::text) || ', chunk at ' || c.start || ': length '"
             "  || round(l2_norm(c.vector)::numeric, 3)"
-            " FROM {} c LEFT JOIN openbook.document d ON d.id = c.document"
-            " WHERE c.vector IS NOT NULL AND abs(l2_norm(c.vector) - 1) > 0.01"
+            f" FROM {{}} c LEFT JOIN openbook.document d ON d.id = c.document WHERE {_OF_ANOTHER_LENGTH}"
         ).format(index.table),
     )
 
 
 def misshapen_documents(connection: Connection, index: KeptIndex) -> list[str]:
     rows = connection.execute(
-        sql.SQL(
-            "SELECT DISTINCT c.document::text FROM {} c"
-            " WHERE c.vector IS NOT NULL AND abs(l2_norm(c.vector) - 1) > 0.01"
-        ).format(index.table)
+        sql.SQL(f"SELECT DISTINCT c.document::text FROM {{}} c WHERE {_OF_ANOTHER_LENGTH}").format(index.table)
     ).fetchall()
     return [row[0] for row in rows]
 
@@ -541,18 +545,24 @@ def access_sets(connection: Connection, kb: int) -> list[int]:
     return [row[0] for row in rows]
 
 
+_NOT_BUILT: LiteralString = (
+    "FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid WHERE t.relnamespace = 'openbook'::regnamespace"
+    " AND NOT (i.indisvalid AND i.indisready)"
+)
+_WITHOUT_HNSW: LiteralString = (
+    "FROM openbook.index i"
+    " WHERE i.dimension <= 4000 AND to_regclass('openbook.chunk_' || i.id) IS NOT NULL"  # as ``Index.create`` has it
+    " AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam"
+    "  WHERE x.indrelid = to_regclass('openbook.chunk_' || i.id) AND a.amname = 'hnsw')"
+)
+
+
 def invalid_indexes(connection: Connection) -> Found:
     """PostgreSQL's own indexes are whole: one whose building was interrupted is not asked, and one may be damaged."""
     found = _found(
         connection,
-        "SELECT i.indexrelid::regclass::text || ' was not built to its end' FROM pg_index i"
-        " JOIN pg_class t ON t.oid = i.indrelid WHERE t.relnamespace = 'openbook'::regnamespace"
-        " AND NOT (i.indisvalid AND i.indisready)"
-        " UNION ALL SELECT 'index ' || i.id || ' has no HNSW index' FROM openbook.index i"
-        " WHERE i.dimension <= 4000 AND to_regclass('openbook.chunk_' || i.id) IS NOT NULL"
-        " AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid"
-        "  JOIN pg_am a ON a.oid = c.relam"
-        "  WHERE x.indrelid = to_regclass('openbook.chunk_' || i.id) AND a.amname = 'hnsw')",
+        f"SELECT i.indexrelid::regclass::text || ' was not built to its end' {_NOT_BUILT}"
+        f" UNION ALL SELECT 'index ' || i.id || ' has no HNSW index' {_WITHOUT_HNSW}",
     )
     if connection.execute("SELECT FROM pg_extension WHERE extname = 'amcheck'").fetchone() is None:
         return found
@@ -574,20 +584,9 @@ def invalid_indexes(connection: Connection) -> Found:
 
 def mend_invalid_indexes(connection: Connection, _: int) -> None:
     """Build anew what is not whole, of all knowledge bases; writers wait meanwhile."""
-    rows = connection.execute(
-        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
-        " WHERE t.relnamespace = 'openbook'::regnamespace AND NOT (i.indisvalid AND i.indisready)"
-    ).fetchall()
-    for (name,) in rows:
+    for (name,) in connection.execute(f"SELECT i.indexrelid::regclass::text {_NOT_BUILT}").fetchall():
         connection.execute(sql.SQL("REINDEX INDEX {}").format(sql.SQL(name)))
-    missing = connection.execute(
-        "SELECT i.id FROM openbook.index i"
-        " WHERE i.dimension <= 4000 AND to_regclass('openbook.chunk_' || i.id) IS NOT NULL"
-        " AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid"
-        "  JOIN pg_am a ON a.oid = c.relam"
-        "  WHERE x.indrelid = to_regclass('openbook.chunk_' || i.id) AND a.amname = 'hnsw')"
-    ).fetchall()
-    for (number,) in missing:
+    for (number,) in connection.execute(f"SELECT i.id {_WITHOUT_HNSW}").fetchall():
         connection.execute(
             sql.SQL("CREATE INDEX ON {} USING hnsw (vector halfvec_ip_ops)").format(
                 sql.Identifier("openbook", f"chunk_{number}")

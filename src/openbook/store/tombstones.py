@@ -22,9 +22,9 @@ def key_of(source: str) -> bytes:
 
 def forgotten(connection: Connection, kb: int, documents: Sequence[Document]) -> dict[str, datetime]:
     """source → when it was forgotten, of those documents whose text was."""
-    hashes = {hash: document.source for document in documents for hash in _hashes(document)}
+    asked = {hash for document in documents for hash in _hashes(document)}
     rows = connection.execute(
-        "SELECT hash, since FROM openbook.forgotten WHERE kb = %s AND hash = ANY(%s)", [kb, list(hashes)]
+        "SELECT hash, since FROM openbook.forgotten WHERE kb = %s AND hash = ANY(%s)", [kb, list(asked)]
     ).fetchall()
     since = {bytes(hash): when for hash, when in rows}
     found = {document.source: [since[hash] for hash in _hashes(document) if hash in since] for document in documents}
@@ -57,8 +57,8 @@ def bury(connection: Connection, kb: int, documents: Sequence[str]) -> int:
 
 def dig_up(connection: Connection, kb: int, documents: Iterable[Document]) -> int:
     """Let these documents be added again, because somebody asked for it; returns how many tombstones went."""
-    hashes = [hash for document in documents for hash in _hashes(document)]
-    return connection.execute("DELETE FROM openbook.forgotten WHERE kb = %s AND hash = ANY(%s)", [kb, hashes]).rowcount
+    asked = [hash for document in documents for hash in _hashes(document)]
+    return connection.execute("DELETE FROM openbook.forgotten WHERE kb = %s AND hash = ANY(%s)", [kb, asked]).rowcount
 
 
 def refusal(since: datetime) -> str:
@@ -66,6 +66,11 @@ def refusal(since: datetime) -> str:
     return f"was forgotten on {since:%Y-%m-%d}; to add it all the same: openbook add --again"
 
 
-def _hashes(document: Document) -> tuple[bytes, bytes]:
-    text = document.text.encode()
-    return hashlib.sha256(text).digest(), hashlib.sha256(key_of(document.source) + text).digest()
+def hashes(names: Iterable[str], text: str) -> set[bytes]:
+    """By which a text is known as forgotten: by itself, or as that of one source, which may have had other names."""
+    alone = text.encode()
+    return {hashlib.sha256(alone).digest(), *(hashlib.sha256(key_of(name) + alone).digest() for name in names)}
+
+
+def _hashes(document: Document) -> set[bytes]:
+    return hashes([document.source], document.text)

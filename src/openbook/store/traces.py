@@ -18,7 +18,7 @@ from typing import Any
 from openbook.errors import OpenbookError
 from openbook.store.access import ranked
 from openbook.store.database import Database
-from openbook.store.documents import share_indexes
+from openbook.store.locks import share_indexes
 from openbook.types import Answer, Hit, Trace
 
 WAITING = 10_000

@@ -447,14 +447,6 @@ class TestWrite:
 # --- a language model writes ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    with ModelServer("openai") as server:
-        yield server
-
-
 def model(server: ModelServer) -> LanguageModel:
     return LanguageModel(kind="openai", model="writer-1", base_url=server.base_url)
 

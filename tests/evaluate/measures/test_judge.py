@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -29,14 +29,6 @@ from openbook.recipe import LanguageModel as Part
 from openbook.types import Answer, Chunk, Hit
 
 N = 60
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    with ModelServer("openai") as server:
-        yield server
 
 
 def judge(server: ModelServer, *, seconds: float = 20.0, retries: int = 2, **options: object) -> Judge:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from tests.generate.loopback import Fail, ModelServer, Reply, Request, Say
@@ -50,14 +50,6 @@ def asked(kb: KnowledgeBase, questions: Mapping[str, Question], as_: list[str] |
         assert answer.trace is not None
         outcomes[id] = Outcome(id, answer.trace.hits, answer, answer.trace.ms, answer.trace.id)
     return outcomes
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    with ModelServer("openai") as server:
-        yield server
 
 
 @pytest.fixture
