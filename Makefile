@@ -15,8 +15,11 @@ demo: $(VENV)/.installed
 live: $(VENV)/.installed
 	@$(BIN)/python examples/live.py
 
+# Two processes, each with a server of its own; a file's tests stay together, in their order. The short ones come last.
+# One process: make test JOBS=0.
+JOBS ?= 2
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Every public-data score that openbook promises; needs OPENBOOK_DATA (default ../shared/data).
 quality: $(VENV)/.installed-dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,16 @@ from openbook.recipe import LocalEmbedder, Recipe
 from openbook.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
+MEMORY = Path("/dev/shm")
+
+
+def pytest_configure() -> None:
+    """Temporary folders lie in memory where there is room. Most hold a database, which has a disk write down whatever
+    it does: on a busy one tests waited longer for it than for all the rest. Those of tests that passed go at once
+    (``tmp_path_retention_policy``); those of a worker lie in that of the process which started it."""
+    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30
+    if roomy:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(scope="session")

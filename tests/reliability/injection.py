@@ -1,4 +1,4 @@
-"""Faults of the store at a chosen place: the n-th exchange with the database, or the n-th touch of a folder."""
+"""Faults of the store at a chosen place: an exchange with the database, or the n-th touch of a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import errno
 import io
 import os
+import sys
 import threading
+from collections import Counter as Multiset
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +17,8 @@ import psycopg
 import pytest
 from psycopg import Connection, Cursor, OperationalError, ServerCursor
 from psycopg.sql import Composed
+
+import openbook
 
 DatabaseFault = Literal["disk full", "I/O error", "out of memory", "connection lost", "answer lost"]
 
@@ -42,13 +46,56 @@ class Counter:
         return self.count == self.n and threading.get_ident() == self._thread
 
 
+Place = tuple[tuple[str, int], ...]
+"""The way through openbook's code to an exchange with the database: file and line of each call, the innermost first."""
+
+_OURS = str(Path(openbook.__file__).parent)
+
+
+def _here() -> Place:
+    frame, way = sys._getframe(1), []
+    while frame.f_back is not None:
+        if frame.f_code.co_filename.startswith(_OURS):
+            way.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(way)
+
+
+class Places:
+    """Where an operation's exchanges with the database have failed. A place fails the first time that a run comes by;
+    in the next run, where a loop comes by it again, the second time; and so on, ``most`` times."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self.failed: Multiset[Place] = Multiset()
+
+
+class Run:
+    """One run of an operation: the first exchange that did not fail before, in the thread that made this, fails."""
+
+    def __init__(self, places: Places) -> None:
+        self.reached = False
+        self._places = places
+        self._passed: Multiset[Place] = Multiset()
+        self._thread = threading.get_ident()
+
+    def is_it(self) -> bool:
+        if self.reached or threading.get_ident() != self._thread:
+            return False
+        place, places = _here(), self._places
+        self._passed[place] += 1
+        self.reached = self._passed[place] > places.failed[place] and places.failed[place] != places.most
+        places.failed[place] += self.reached
+        return self.reached
+
+
 @contextlib.contextmanager
-def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], None]) -> Iterator[Counter]:
-    """The n-th exchange with the database fails. What the server itself reports it is made to report, so that the error
-    is the driver's own and the transaction is in the state in which such an error leaves it; ``terminate`` ends a
-    session, by its process number, for a connection that is lost before the statement. An answer is lost after the
-    server did what it was told."""
-    counter = Counter(n)
+def failing_database(places: Places, fault: DatabaseFault, terminate: Callable[[int], None]) -> Iterator[Run]:
+    """The next of ``places`` fails. What the server itself reports it is made to report, so that the error is the
+    driver's own and the transaction is in the state in which such an error leaves it; ``terminate`` ends a session, by
+    its process number, for a connection that is lost before the statement. An answer is lost after the server did what
+    it was told."""
+    run = Run(places)
     execute, executemany, command = Cursor.execute, Cursor.executemany, Connection._exec_command
     declare = ServerCursor._declare_gen
 
@@ -67,7 +114,7 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
             raise OperationalError("server closed the connection unexpectedly")
 
     def one(self: Any, query: Any, *rest: Any, **options: Any) -> Any:
-        if not counter.is_it():
+        if not run.is_it():
             return execute(self, query, *rest, **options)
         instead = fail(self.connection)
         answer = execute(self, instead) if instead else execute(self, query, *rest, **options)
@@ -75,7 +122,7 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
         return answer
 
     def many(self: Any, query: Any, rows: Any, **options: Any) -> Any:
-        if not counter.is_it():
+        if not run.is_it():
             return executemany(self, query, rows, **options)
         instead = fail(self.connection)
         if instead:
@@ -88,7 +135,7 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
         counts = isinstance(what, Composed) or what == b"COMMIT" or what.startswith(b"BEGIN")
         if not counts:
             return (yield from command(self, what, *rest, **options))
-        if not counter.is_it():
+        if not run.is_it():
             return (yield from command(self, what, *rest, **options))
         instead = fail(self)
         answer = yield from command(self, instead.encode() if instead else what, *rest, **options)
@@ -96,7 +143,7 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
         return answer
 
     def declared(self: Any, *rest: Any, **options: Any) -> Any:
-        if not counter.is_it():
+        if not run.is_it():
             return (yield from declare(self, *rest, **options))
         instead = fail(self.connection)
         if instead:
@@ -109,7 +156,7 @@ def failing_database(n: int, fault: DatabaseFault, terminate: Callable[[int], No
         patch.setattr(ServerCursor, "_declare_gen", declared)
         patch.setattr(Cursor, "executemany", many)
         patch.setattr(psycopg.Connection, "_exec_command", control)
-        yield counter
+        yield run
 
 
 @contextlib.contextmanager

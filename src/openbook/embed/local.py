@@ -6,15 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openbook.embed.bert import graph, is_bert
 from openbook.embed.cache import cache_folder
 from openbook.embed.convert import converted
-from openbook.embed.folder import read_folder
-from openbook.embed.runtime import Precision, Runtime, best_precision
+from openbook.embed.folder import ModelFolder, read_folder
+from openbook.embed.runtime import Precision, Runtime, best_precision, shared
 from openbook.embed.vectors import distinct, unit
 from openbook.errors import ModelError
 from openbook.recipe import LocalEmbedder
@@ -44,7 +44,7 @@ class LocalModel:
             "query": part.query_prefix or self._folder.prompts["query"],
             "document": part.document_prefix or self._folder.prompts["document"],
         }
-        self._runtime = Runtime(self._graph, precision=precision or best_precision())
+        self._precision = precision or best_precision()
 
     @cached_property
     def hash(self) -> str:
@@ -119,12 +119,18 @@ class LocalModel:
             tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
         return tokenizer
 
-    def _graph(self) -> Any:
-        try:
-            return graph(self._folder) if is_bert(self._folder) else converted(self._folder, self._cache)
-        except (RuntimeError, LookupError, TypeError, ValueError) as error:
-            do = "save the model again with sentence-transformers"
-            raise ModelError(f"its files do not fit together ({error})", where=str(self._folder.path), do=do) from None
+    @cached_property
+    def _runtime(self) -> Runtime:
+        made_of = (self._folder.digest(self._cache), self._cache)
+        return shared(made_of, partial(_graph, self._folder, self._cache), precision=self._precision)
+
+
+def _graph(folder: ModelFolder, cache: Path | None) -> Any:
+    try:
+        return graph(folder) if is_bert(folder) else converted(folder, cache)
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        do = "save the model again with sentence-transformers"
+        raise ModelError(f"its files do not fit together ({error})", where=str(folder.path), do=do) from None
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:
