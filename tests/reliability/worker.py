@@ -25,6 +25,15 @@ import tokenizers  # noqa: F401
 from tests.reliability.documents import Ledger, opened
 from tests.reliability.operations import Client, Journal
 
+import openbook.editing
+import openbook.exporting
+import openbook.forgetting
+import openbook.importing
+import openbook.ingest
+import openbook.releasing
+import openbook.retrieve
+import openbook.verification  # noqa: F401
+
 _PR_SET_PDEATHSIG = 1
 
 

@@ -99,6 +99,12 @@ class APIModel:
         return self._estimate.tokens(texts)
 
     def _batches(self, texts: list[str]) -> Iterator[list[str]]:
+        # A token is a byte at least: a question needs no tokenizer, which takes longer to load than it is on its way.
+        sizes = [len(text.encode()) for text in texts]
+        if len(texts) <= BATCH_TEXTS and sum(sizes) <= BATCH_TOKENS and max(sizes, default=0) <= self.max_tokens:
+            if texts:
+                yield [text or " " for text in texts]
+            return
         batch: list[str] = []
         held = 0
         for text, tokens in zip(texts, self.tokens(texts), strict=True):
