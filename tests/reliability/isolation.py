@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from tests.generate.loopback import ModelServer, Say
 from tests.reliability.documents import Embeddings
 
-from openbook.archive import import_from
 from openbook.errors import NotFound, QueryError
 from openbook.evaluate import Question, evaluate
 from openbook.evaluate.datasets.dataset import dataset
+from openbook.importing import import_from
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import (
     EvidenceFusion,
