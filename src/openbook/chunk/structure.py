@@ -11,16 +11,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from openbook.chunk.batches import batches
+from openbook.chunk.blocks import CODE, Block, blocks
 from openbook.chunk.budget import Budget, Counted, halved, trimmed
 from openbook.chunk.outline import Outline
 from openbook.sentences import sentences
 from openbook.types import Chunk, Document
-
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
 
 # Prices, in units of a chunk: an empty chunk costs 1, one filled to the share s costs (1 - s)².
 _BLOCK = 0.02
@@ -38,14 +35,6 @@ _SECTION = 0.95
 # Neighbours that together stay below this share of the budget go together: finer choice costs time and gains nothing.
 _GRAIN = 1 / 24
 _SECTIONS_AT_MOST = 32  # in one chunk
-
-
-@dataclass(slots=True)
-class _Block:
-    start: int
-    end: int
-    kind: str
-    children: list[_Block] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -82,7 +71,6 @@ class Structure:
         self.max_tokens = budget.limit
         self.target = min(target, budget.limit)
         self.overlap = min(overlap, self.target // 4)
-        self._markdown = _block_parser()
 
     def chunk(self, document: Document) -> Iterable[Chunk]:
         return next(self.chunk_all([document]))
@@ -105,7 +93,7 @@ class Structure:
         for section in sections:
             pieces.add(section.start, 0.0)
             if counted.count(section.start, section.end) > section.room:
-                self._cut(self._parse(text, section.start, section.end), section, counted, pieces, 0, -1)
+                self._cut(blocks(text, section.start, section.end), section, counted, pieces, 0, -1)
             ends.append(len(pieces.starts))
         cuts = self._choose(sections, ends, pieces, counted.cumulated([*pieces.starts, len(text)]))
         spans: list[tuple[int, int]] = []
@@ -152,32 +140,12 @@ class Structure:
 
     # --- where a section could be cut ---------------------------------------------------------------------------
 
-    def _parse(self, text: str, start: int, end: int) -> list[_Block]:
-        """The blocks of a section as a tree; whatever the parser gives no block to belongs to the one before."""
-        part = text[start:end]
-        lines = [start, *accumulate((len(line) + 1 for line in part.split("\n")), initial=start)][1:]
-        roots: list[_Block] = []
-        stack: list[_Block | None] = []
-        for token in self._markdown.parse(part):
-            if token.nesting < 0:
-                stack.pop()
-                continue
-            block = None
-            if token.map and token.type not in ("inline", "thead_open", "tbody_open"):
-                first, last = token.map
-                block = _Block(lines[first], min(lines[min(last, len(lines) - 1)], end), token.type)
-                parent = next((above for above in reversed(stack) if above), None)
-                (parent.children if parent else roots).append(block)
-            if token.nesting > 0:
-                stack.append(block)
-        return roots
-
     def _cut(
-        self, blocks: list[_Block], section: _Section, counted: Counted, pieces: _Pieces, depth: int, outer: int
+        self, row: list[Block], section: _Section, counted: Counted, pieces: _Pieces, depth: int, outer: int
     ) -> None:
         text = counted.text
-        for i, block in enumerate(blocks):
-            before = blocks[i - 1] if i else None
+        for i, block in enumerate(row):
+            before = row[i - 1] if i else None
             price = _BLOCK if depth == 0 else _ITEM * depth
             if before and (
                 before.kind == "heading_open"
@@ -196,10 +164,10 @@ class Structure:
             else:
                 self._cut_leaf(block, section.room, counted, pieces, inner)
 
-    def _cut_leaf(self, block: _Block, room: int, counted: Counted, pieces: _Pieces, outer: int) -> None:
+    def _cut_leaf(self, block: Block, room: int, counted: Counted, pieces: _Pieces, outer: int) -> None:
         """Code at its lines, text at its sentences; a sentence too long at whatever is near its middle."""
         text = counted.text
-        if block.kind in ("fence", "code_block", "html_block"):
+        if block.kind in CODE:
             lines = text[block.start : block.end].split("\n")
             starts = list(accumulate((len(line) + 1 for line in lines[:-1]), initial=block.start))
             prices = _line_prices(lines)
@@ -300,13 +268,3 @@ def _line_prices(lines: list[str]) -> list[float]:
         prices.append(_ITEM if empty and indent <= above else _DEEPER_LINE if indent > above else _LINE)
         above, empty = indent, False
     return prices
-
-
-def _block_parser() -> MarkdownIt:
-    """Block structure alone: what stands inside a paragraph is of no matter here."""
-    from markdown_it import MarkdownIt
-
-    # Link definitions are text here, and a long run of them takes markdown-it quadratic time.
-    parser = MarkdownIt("commonmark").enable("table").disable("reference")
-    parser.core.ruler.enableOnly(["block"])
-    return parser
