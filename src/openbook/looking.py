@@ -48,7 +48,7 @@ def boundaries_of(
     from openbook.embed import open_embedder
 
     embedder = embedder or open_embedder(half.embed)
-    chunker = open_chunker(half.chunk, embedder)
+    chunker = open_chunker(half.chunk, embedder, half.context)
     batch: list[Document] = []
     for item in load(root):
         if isinstance(item, Skipped):

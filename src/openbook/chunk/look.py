@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from openbook.chunk.blocks import CODE, blocks, within
 from openbook.chunk.budget import Tokens
 from openbook.chunk.prefix import embedded_text
+from openbook.chunk.tables import header_above, tables_of
 from openbook.sentences import sentences
 from openbook.types import Chunk, Document
 
@@ -26,7 +27,7 @@ class Looked:
 
     ``too small``: fewer than ``SMALL`` tokens of its own, where the document has other chunks. ``too large``: the
     embedder does not read its end. ``mid-table``, ``mid-code``, ``mid-sentence``: it begins there, or ends there where
-    the next one begins earlier.
+    the next one begins earlier. Whole rows of a table whose header is read with them are no fault.
     """
 
     chunk: Chunk
@@ -48,7 +49,7 @@ def look(document: Document, chunks: Sequence[Chunk], tokens: Tokens, max_tokens
             flags["too small"] = None
         if len(embedded[at]) > tokens.max_tokens:
             flags["too large"] = None
-        flags.update(dict.fromkeys(torn.at(chunk.start)))
+        flags.update(dict.fromkeys(torn.at(chunk.start, chunk.context)))
         if at + 1 < len(chunks) and chunks[at + 1].start < chunk.end:
             flags.update(dict.fromkeys(torn.at(chunk.end)))
         looked.append(Looked(chunk, len(embedded[at]), tuple(flag for flag in FLAGS if flag in flags)))
@@ -60,14 +61,17 @@ class _Torn:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        roots = blocks(text)
+        self._tables = tables_of(text)
         self._spans: dict[Flag, list[tuple[int, int]]] = {
-            "mid-table": [(block.start, block.end) for block in within(roots, ("table_open",))],
-            "mid-code": [(block.start, block.end) for block in within(roots, CODE)],
+            "mid-table": [(table.start, table.end) for table in self._tables],
+            "mid-code": [(block.start, block.end) for block in within(blocks(text), CODE)],
             "mid-sentence": sentences(text),
         }
 
-    def at(self, offset: int) -> Iterator[Flag]:
+    def at(self, offset: int, context: str = "") -> Iterator[Flag]:
+        header = header_above(self._text, self._tables, offset) if context else ""
+        if header and header in context and not self._text[:offset].rpartition("\n")[2].strip():
+            return
         for flag, spans in self._spans.items():
             i = bisect_right(spans, (offset,))
             if not i:

@@ -54,11 +54,13 @@ class _Pieces:
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class _Room:
+    """A section, and how many tokens of their own its chunks may have."""
+
     start: int
     end: int
     level: int
-    room: int  # tokens of a chunk's own text
+    room: int
 
 
 class Structure:
@@ -66,11 +68,13 @@ class Structure:
 
     kind = "structure"
 
-    def __init__(self, budget: Budget, *, target: int, overlap: int) -> None:
+    def __init__(self, budget: Budget, *, target: int, overlap: int = 0, whole: bool = True) -> None:
+        """``whole``: a document that is read whole is one chunk, whatever the ``target``."""
         self.budget = budget
         self.max_tokens = budget.limit
         self.target = min(target, budget.limit)
         self.overlap = min(overlap, self.target // 4)
+        self.whole = whole
 
     def chunk(self, document: Document) -> Iterable[Chunk]:
         return next(self.chunk_all([document]))
@@ -78,7 +82,7 @@ class Structure:
     def chunk_all(self, documents: Iterable[Document]) -> Iterator[list[Chunk]]:
         for batch in batches(documents):
             for outline, counted, prefixes in self.budget.read(batch):
-                whole = self.budget.whole(outline, counted, prefixes)
+                whole = self.budget.whole(outline, counted, prefixes) if self.whole else None
                 if whole is not None:
                     yield [whole]
                 else:
@@ -107,42 +111,23 @@ class Structure:
                 spans.append(span)
         return spans
 
-    def _sections(self, outline: Outline, prefixes: dict[tuple[str, ...], int]) -> list[_Section]:
-        """From heading to heading; one of a heading alone goes with the section below it."""
-        document = outline.document
-        text = document.text
-        starts = [0, *(min(heading.start, len(text)) for heading in document.headings), len(text)]
-        sections: list[_Section] = []
-        waiting: tuple[int, int] | None = None
-        for i in range(len(starts) - 1):
-            start, end = starts[i], starts[i + 1]
-            if start >= end:
-                continue
-            heading = document.headings[i - 1] if i else None
-            level = heading.level if heading else 0
-            begin, begin_level = waiting or (start, level)
-            waiting = None
-            if i == 0 and not text[:end].strip():
-                waiting = None
-                continue
-            below = document.headings[i].level if i < len(document.headings) else 0
-            if heading and below > level and not text[min(heading.end, end) : end].strip():
-                waiting = begin, begin_level
-                continue
-            path = outline.paths[i - 1] if i else ()
-            sections.append(_Section(begin, end, begin_level, self._room(prefixes[path])))
-        if waiting:
-            sections.append(_Section(waiting[0], len(text), waiting[1], self._room(self.budget.limit * 3 // 4)))
-        return sections
+    def _sections(self, outline: Outline, prefixes: dict[tuple[str, ...], int]) -> list[_Room]:
+        return [
+            _Room(
+                section.start,
+                section.end,
+                section.level,
+                self._room(self.budget.limit * 3 // 4 if section.path is None else prefixes[section.path]),
+            )
+            for section in outline.sections()
+        ]
 
     def _room(self, prefix: int) -> int:
         return max(1, min(self.target, self.budget.limit - prefix))
 
     # --- where a section could be cut ---------------------------------------------------------------------------
 
-    def _cut(
-        self, row: list[Block], section: _Section, counted: Counted, pieces: _Pieces, depth: int, outer: int
-    ) -> None:
+    def _cut(self, row: list[Block], section: _Room, counted: Counted, pieces: _Pieces, depth: int, outer: int) -> None:
         text = counted.text
         for i, block in enumerate(row):
             before = row[i - 1] if i else None
@@ -204,7 +189,7 @@ class Structure:
     # --- where it is cut ----------------------------------------------------------------------------------------
 
     def _choose(
-        self, sections: list[_Section], ends: list[int], pieces: _Pieces, sizes: list[int]
+        self, sections: list[_Room], ends: list[int], pieces: _Pieces, sizes: list[int]
     ) -> list[tuple[int, int]]:
         """The cheapest chunks, as pairs of piece indexes. Within a section any run of pieces; beyond it whole ones."""
         count = len(pieces.starts)

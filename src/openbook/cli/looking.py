@@ -107,6 +107,8 @@ def _chunk(number: int, looked: Looked) -> dict[str, Any]:
         "page": chunk.page,
         "tokens": looked.tokens,
         "flags": list(looked.flags),
+        "passage": None if chunk.passage is None else list(chunk.passage),
+        "context": chunk.context,
         "text": chunk.text,
     }
 
@@ -123,8 +125,11 @@ def _print(found: Boundaries, flagged: bool) -> None:
     for number, looked in shown:
         chunk = looked.chunk
         facts = [f"{chunk.start}-{chunk.end}", f"{looked.tokens} tokens"]
+        facts += [f"shown as {chunk.passage[0]}-{chunk.passage[1]}"] if chunk.passage is not None else []
         facts += [f"page {chunk.page}"] if chunk.page is not None else []
         facts += [one_line(" › ".join(chunk.headings))] if chunk.headings else []
         flags = f"  [{', '.join(looked.flags)}]" if looked.flags else ""
         print(f"── {number}  {', '.join(facts)}{flags}")
+        if chunk.context:
+            print(f"   read with: {one_line(chunk.context)}")
         print(f"{printable(chunk.text)}\n")
