@@ -188,3 +188,15 @@ def test_recipes_from_before_there_was_a_context_keep_their_hash() -> None:
     for part in (WindowChunker(), ParentChunker(), SemanticChunker()):
         told = recipe(part)
         assert Recipe.from_toml(told.to_toml(), stored=True) == told
+
+
+def test_hits_far_below_the_best_are_left_out(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb()
+    kb.add(HARBOUR, RATES, *(Document(f"d{n}", f"Note {n} says nothing of harbours.") for n in range(5)))
+    question = "Which cat catches eels?"
+    every = kb.search(question, 8).hits
+    kb.answer_by(QueryHalf(within=6.0))
+    some = kb.search(question, 8).hits
+    assert 1 <= len(some) < len(every)
+    assert [hit.chunk for hit in some] == [hit.chunk for hit in every if hit.score >= every[0].score - 6.0]
+    assert kb.search(question, 1).hits[0].chunk == some[0].chunk

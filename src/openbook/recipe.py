@@ -301,7 +301,8 @@ class QueryHalf(Part):
     """From the question to the answer.
 
     ``candidates`` of each stage are fused. Two neighbours among the ``merge`` best chunks become one hit. Of
-    ``duplicates`` one is a hit, and tells the others. ``context`` hits are handed to the generator.
+    ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by more than ``within`` (in
+    the unit of the fusion; ``None``: any) is left out. ``context`` hits are handed to the generator.
     """
 
     candidates: int = Field(default=100, ge=1, le=10_000)
@@ -310,6 +311,7 @@ class QueryHalf(Part):
     )
     merge: int = Field(default=10, ge=0, le=1_000)
     duplicates: Annotated[Off | NearDuplicates, Field(discriminator="kind")] = Off()
+    within: float | None = Field(default=None, ge=0.0)
     context: int = Field(default=10, ge=1)
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 

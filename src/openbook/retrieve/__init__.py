@@ -63,7 +63,8 @@ class Retriever:
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
     ) -> Retrieved:
-        """The ``k`` best chunks that the principals may see and the filter lets through; fewer only where fewer match.
+        """The ``k`` best chunks that the principals may see and the filter lets through; fewer only where fewer match,
+        or are ``within`` what the recipe says of the best.
 
         Raises:
             QueryError: the question is blank.
@@ -170,7 +171,10 @@ class Retriever:
                     continue
                 if seen > merge or not any(passage.join(hit, after) for passage in passages):
                     passages.append(Passage(hit, after))
-        return [passage.hit for passage in passages[:k]]
+        hits = [passage.hit for passage in passages[:k]]
+        if self.part.within is None or not hits:
+            return hits
+        return [hit for hit in hits if hit.score >= hits[0].score - self.part.within]
 
 
 def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:
