@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from hypothesis import given, settings
 from tests.generate.loopback import Fail, ModelServer, Raw, Reply, Request, Say, Silence
 
 from openbook import recipe
@@ -17,6 +18,9 @@ from openbook.embed import Embedder
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import Context, IndexHalf, LanguageModel, Recipe, SemanticChunker, StructureChunker
 from openbook.types import Chunk, Document
+
+from .shapes import documents
+from .test_every_chunker import TestEveryChunker, any_document
 
 TEXT = " ".join(
     f"{subject} {what}."
@@ -114,6 +118,16 @@ def test_a_model_that_does_not_answer_is_waited_for_once(server: ModelServer, em
     assert [list(chunker.chunk(DOCUMENT)) for _ in range(3)] == [by_rule(embedder)] * 3
     assert len(told) == 3
     assert len(server.requests) == 1
+
+
+@given(document=documents())
+@settings(any_document, max_examples=15)
+def test_chosen_cuts_keep_what_every_chunker_promises(
+    server: ModelServer, embedder: Embedder, document: Document
+) -> None:
+    server.will(lambda request: Say(", ".join(map(str, range(1, parts(request) + 1, 3)))))
+    chunker = open_chunker(SemanticChunker(choose=model(server), least_tokens=4), embedder)
+    TestEveryChunker().check(chunker, document, embedder)
 
 
 def test_local_only_text_is_not_sent_unless_it_may_be(server: ModelServer, embedder: Embedder) -> None:
@@ -230,6 +244,21 @@ def test_add_says_what_the_model_did_not_answer(server: ModelServer, new_kb: Cal
     assert added.added == 1
     assert note.source == "harbour.md"
     assert "no situating sentence" in note.note
+
+
+def test_a_plan_asks_no_model_and_a_build_does(server: ModelServer, new_kb: Callable[..., KnowledgeBase]) -> None:
+    server.will(sentences)
+    kb = new_kb()
+    kb.add(Document("harbour.md", TEXT * 3, "Harbour"))
+    wanted = Recipe(index=IndexHalf(context=Context(situate=model(server)), chunk=SemanticChunker()))
+    plan = kb.plan(wanted)
+    assert not server.requests
+    assert plan.chunks > 1
+    assert plan.cost is None
+    built = kb.build(wanted)
+    assert server.requests
+    kb.promote(built.release)
+    assert all(chunk.context for chunk in kb.chunks("harbour.md"))
 
 
 def test_recipes_name_the_model(server: ModelServer) -> None:

@@ -148,6 +148,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "stages": {name: {"rank": stage.rank, "score": stage.score} for name, stage in hit.stages.items()},
         "metadata": dict(hit.metadata),
         "local_only": hit.local_only,
+        "context": hit.chunk.context,
         "found": None if hit.found is None else list(hit.found),
         "also": [_hit(one) for one in hit.also],
     }

@@ -447,7 +447,8 @@ class Index:
                 " CASE WHEN cardinality(g.starts) >= %s THEN v.text END"
                 " FROM (SELECT document, version, array_agg(coalesce(passage[1], start) ORDER BY id) AS starts,"
                 ' array_agg(coalesce(passage[2], "end") - coalesce(passage[1], start) + %s ORDER BY id) AS lengths,'
-                ' jsonb_agg(jsonb_build_array(id, start, "end", headings, page, passage) ORDER BY id) AS chunks'
+                ' jsonb_agg(jsonb_build_array(id, start, "end", headings, page, passage, context) ORDER BY id)'
+                " AS chunks"
                 " FROM {} WHERE id = ANY(%s) GROUP BY document, version) g"
                 " JOIN openbook.document d ON d.id = g.document"
                 " JOIN openbook.version v ON v.document = g.document AND v.version = g.version"
@@ -465,12 +466,12 @@ class Index:
                 "pages": tuple(pages),
                 "local_only": local_only,
             }
-            for n, (id, own_start, own_end, headings, page, passage) in enumerate(spans):
+            for n, (id, own_start, own_end, headings, page, passage, context) in enumerate(spans):
                 start, end = passage or (own_start, own_end)
                 text = whole[start : end + GAP] if texts is None else texts[n]
                 if passage:
                     page = bisect_right(pages, start) or None
-                chunk = Chunk(start, end, text[: end - start], tuple(headings), page)
+                chunk = Chunk(start, end, text[: end - start], tuple(headings), page, context=context)
                 own = (own_start, own_end) if passage else None
                 found[id] = Hit(**shared, chunk=chunk, score=0.0, found=own), text[end - start :]
         return found
