@@ -19,8 +19,8 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import Context, IndexHalf, LanguageModel, Recipe, SemanticChunker, StructureChunker
 from openbook.types import Chunk, Document
 
+from . import test_every_chunker as suite
 from .shapes import documents
-from .test_every_chunker import TestEveryChunker, any_document
 
 TEXT = " ".join(
     f"{subject} {what}."
@@ -121,13 +121,13 @@ def test_a_model_that_does_not_answer_is_waited_for_once(server: ModelServer, em
 
 
 @given(document=documents())
-@settings(any_document, max_examples=15)
+@settings(suite.any_document, max_examples=15)
 def test_chosen_cuts_keep_what_every_chunker_promises(
     server: ModelServer, embedder: Embedder, document: Document
 ) -> None:
     server.will(lambda request: Say(", ".join(map(str, range(1, parts(request) + 1, 3)))))
     chunker = open_chunker(SemanticChunker(choose=model(server), least_tokens=4), embedder)
-    TestEveryChunker().check(chunker, document, embedder)
+    suite.TestEveryChunker().check(chunker, document, embedder)
 
 
 def test_local_only_text_is_not_sent_unless_it_may_be(server: ModelServer, embedder: Embedder) -> None:
