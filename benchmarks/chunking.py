@@ -3,8 +3,9 @@
 After Smith and Troynikov (Evaluating Chunking Strategies for Retrieval, 2024): how much of the characters that answer
 are among those retrieved (recall), and shared characters over all (IoU). Two budgets, since longer passages raise
 recall and lower IoU whoever cuts them: five hits, as the study has it; and as many characters as the other's five hits
-had. Recursive pieces of 400 and 200 tokens are 1,600 and 800 characters here; of what the packaged model does not read
-at once (256 tokens) openbook makes two. p by paired randomisation, one question a pair, not corrected.
+had. A recipe that says how far below the best a hit may lie (``query.within``) has as many as it finds, up to its
+``context``. Recursive pieces of 400 and 200 tokens are 1,600 and 800 characters here; of what the packaged model does
+not read at once (256 tokens) openbook makes two. p by paired randomisation, one question a pair, not corrected.
 
     python benchmarks/chunking.py [--data ../shared/data] [--split dev|test|all] [--recipe FILE.toml]
 """
@@ -83,8 +84,12 @@ def main() -> None:
         found = {id: recall_and_iou(cut(hits[name][id]), wanted[id]) for id in wanted}
         return {id: both[0] for id, both in found.items()}, {id: both[1] for id, both in found.items()}
 
+    ours_at_most = HITS if systems["openbook"].query.within is None else systems["openbook"].query.context
+    found_within = partial(passages, count=ours_at_most)
+
     def size(name: str) -> float:
-        return float(np.mean([sum(e - s for _, s, e in passages(h, count=HITS)) for h in hits[name].values()]))
+        most = ours_at_most if name == "openbook" else HITS
+        return float(np.mean([sum(e - s for _, s, e in passages(h, count=most)) for h in hits[name].values()]))
 
     print(f"\n{arguments.split}, {len(wanted)} questions, recall and IoU")
     for other in SYSTEMS:
@@ -96,7 +101,8 @@ def main() -> None:
             f"{most:.0f} characters": partial(passages, characters=most),
         }
         for budget, cut in budgets.items():
-            ours, theirs = scored("openbook", cut), scored(other, cut)
+            own = found_within if budget == f"{HITS} hits" and systems["openbook"].query.within is not None else cut
+            ours, theirs = scored("openbook", own), scored(other, cut)
             note = f" ({size('openbook'):.0f} characters against {most:.0f})" if budget == f"{HITS} hits" else ""
             for measure, a, b in zip(("recall", "IoU"), theirs, ours, strict=True):
                 found = paired(a, b, name=f"{other} {budget} {measure}")

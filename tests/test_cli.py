@@ -254,3 +254,36 @@ def test_a_question_can_bring_its_own_query_half(openbook: Run, handbook: Path, 
     (tmp_path / "sure.toml").write_text("[query.generate]\nthreshold = 1.0\n")
     assert parsed(openbook("ask", "How many sick days do I get?", "--recipe", "sure.toml", "--json"))["abstained"]
     assert not parsed(openbook("ask", "How many sick days do I get?", "--json"))["abstained"]
+
+
+def test_chunks_of_a_folder_are_shown_without_adding_it(openbook: Run, handbook: Path, tmp_path: Path) -> None:
+    table = "| town | rate |\n|---|---|\n" + "".join(f"| town number {n} | {n} euros |\n" for n in range(80))
+    (handbook / "rates.md").write_text(f"# Rates\n\n{table}")
+    (tmp_path / "small.toml").write_text("[index.chunk]\ntarget_tokens = 32\n")
+    shown = parsed(openbook("chunks", "handbook", "--json"))
+    assert shown["skipped"] == []
+    assert shown["flags"].keys() == {"mid-table"}
+    by_title = {document["title"]: document for document in shown["documents"]}
+    for chunk in by_title["Rates"]["chunks"][1:]:
+        assert chunk["flags"] == ["mid-table"]
+        assert chunk["text"].startswith("| town number")
+    smaller = parsed(openbook("chunks", "handbook/rates.md", "--recipe", "small.toml", "--json"))
+    assert smaller["chunks"] > len(by_title["Rates"]["chunks"])
+    assert not (tmp_path / ".openbook").exists()
+
+    people = openbook("chunks", "handbook", "--flagged")
+    assert "[mid-table]" in people.stdout
+    assert "certificate" not in people.stdout, "nothing is wrong with that document"
+
+
+def test_chunks_of_a_document_are_those_that_are_searched(openbook: Run, handbook: Path) -> None:
+    openbook("add", "handbook")
+    [document] = parsed(openbook("chunks", "handbook/vpn.txt", "--json"))["documents"]
+    [chunk] = document["chunks"]
+    assert document["source"].endswith("handbook/vpn.txt")
+    assert chunk["text"].startswith("Error HB-4012")
+    (handbook / "new.md").write_text("Not added yet.")
+    assert parsed(openbook("chunks", "handbook/new.md", "--json"))["chunks"] == 1
+    missing = openbook("chunks", "nowhere.md")
+    assert missing.returncode == 1
+    assert "nowhere.md: no such document" in missing.stderr

@@ -10,19 +10,25 @@ from hypothesis import strategies as st
 
 from openbook.errors import RecipeError
 from openbook.recipe import (
+    Context,
     EvidenceFusion,
     Extractive,
     IndexHalf,
     Keyword,
     LanguageModel,
     LocalEmbedder,
+    NearDuplicates,
+    Off,
     OpenAIEmbedder,
+    ParentChunker,
     QueryHalf,
     Recipe,
     ReciprocalRankFusion,
     RecursiveChunker,
+    SemanticChunker,
     StructureChunker,
     WeightedFusion,
+    WindowChunker,
 )
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -33,12 +39,18 @@ recipes = st.builds(
         chunk=st.builds(
             StructureChunker, max_tokens=st.none() | st.integers(16, 999), target_tokens=st.integers(16, 999)
         )
-        | st.builds(RecursiveChunker, size=st.integers(300, 999), overlap=st.integers(0, 299)),
+        | st.builds(RecursiveChunker, size=st.integers(300, 999), overlap=st.integers(0, 299))
+        | st.builds(WindowChunker, window=st.integers(0, 9))
+        | st.builds(ParentChunker, target_tokens=st.integers(16, 99), parent_tokens=st.integers(99, 300))
+        | st.builds(SemanticChunker, percentile=st.floats(0, 100)),
+        context=st.builds(Context, tables=st.booleans()),
         embed=st.builds(LocalEmbedder, model=text, query_prefix=text) | st.builds(OpenAIEmbedder, model=text),
         keyword=st.builds(Keyword, language=text),
     ),
     query=st.builds(
         QueryHalf,
+        within=st.none() | st.floats(0, 9),
+        duplicates=st.builds(Off) | st.builds(NearDuplicates, similarity=st.floats(0.1, 1)),
         fusion=st.builds(EvidenceFusion, cosine=st.floats(0, 99), familiarity=st.booleans())
         | st.builds(WeightedFusion, dense=st.floats(0, 1))
         | st.builds(ReciprocalRankFusion),

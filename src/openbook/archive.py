@@ -58,8 +58,8 @@ README = """An export of an openbook knowledge base: documents with all their ve
 
 Every .jsonl member is a JSON object a line, in UTF-8. documents.jsonl names each document and its current version;
 versions.jsonl holds the texts. Offsets count code points of a text; pages and headings are offsets, too. vectors.f16
-holds float16 numbers, little endian, row by row: as many rows as chunks in readings.jsonl whose last value is true, and
-as many columns as indexes.jsonl says ("dimension"). manifest.json has the SHA-256 of every member.
+holds float16 numbers, little endian, row by row: as many rows as chunks in readings.jsonl whose fifth value is true, as
+many columns as indexes.jsonl says ("dimension"). manifest.json has the SHA-256 of every member.
 
 To read it back: openbook import FILE
 """

@@ -270,10 +270,13 @@ class _Entering:
                 continue
             version, access, local_only, told = current[id]
             content, chunks = replace(_document(told), local_only=local_only), []
-            for start, end, page, headings, _ in read["chunks"]:
-                if not 0 <= start < end <= len(content.text):
+            for start, end, page, headings, _, *younger in read["chunks"]:
+                passage, context = younger or (None, "")  # which archives lack that were written before there were any
+                first, last = passage or (start, end)
+                if not 0 <= first <= start < end <= last <= len(content.text):
                     self._archive.refuse(f"a chunk of document {read['document']} lies outside its text")
-                chunks.append(Chunk(start, end, content.text[start:end], tuple(headings), page))
+                shown = None if passage is None else (first, last)
+                chunks.append(Chunk(start, end, content.text[start:end], tuple(headings), page, shown, context))
             yield _Standing(read["document"], id, version, access, content, chunks, read["unfamiliar"])
 
     def _add_cached(self, row: Row) -> None:

@@ -176,7 +176,10 @@ class Indexing:
 
     def _tried(self, reader: Reader, documents: Sequence[Document]) -> list[Sequence[Chunk]] | None:
         with self._may_fail(reader):
-            return [chunks for _, chunks in reader.cut(documents)]
+            cuts = [chunks for _, chunks in reader.cut(documents)]
+            if reader is self._readers[0]:
+                self.run.notes += [Note(source, note) for source, note in reader.take_notes()]
+            return cuts
         return None
 
     @contextmanager

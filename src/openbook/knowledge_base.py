@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from openbook.importing import Imported
     from openbook.indexing import Added, Progress
     from openbook.ingest import Ingest
+    from openbook.looking import Boundaries
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
     from openbook.store.erasure import Doomed
     from openbook.types import Scalar
@@ -398,6 +399,15 @@ class KnowledgeBase:
     def chunks(self, name: str, *, as_: Sequence[str] | None = None) -> Sequence[Chunk]:
         """The chunks that a document was cut into, in order of ``start``. Raises: NotFound, QueryError (several)."""
         return self.live.now().index.chunks(self.named(name, principals_of(as_))[0], principals_of(as_))
+
+    def boundaries(self, name: str, *, as_: Sequence[str] | None = None) -> Boundaries:
+        """The chunks of a document, each with what is wrong with it: too small or too large, or that it begins in the
+        middle of a table, of code or of a sentence. Raises: NotFound, QueryError (several), ModelError."""
+        from openbook.looking import boundaries
+
+        document = self.show(name, as_=as_)
+        chunks = self.chunks(document.source, as_=as_)
+        return boundaries(document, chunks, self.embedder, self.recipe.index)
 
     def status(self, *, as_: Sequence[str] | None = None) -> dict[str, Any]:
         """What is in here, and what it is read and answered by."""

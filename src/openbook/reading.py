@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from openbook.chunk import Chunker, embedded_text, open_chunker
 from openbook.embed.vectors import blended
-from openbook.recipe import IndexHalf
+from openbook.recipe import IndexHalf, LanguageModel
 from openbook.retrieve.familiar import UNFAMILIAR, familiarity, sample, script
 from openbook.store.index import Index, Reading
 from openbook.store.vectors import drop_cached, embed_cached, key_of
 from openbook.types import Chunk, Document
 
 if TYPE_CHECKING:
+    from openbook.chunk.situate import Situating
     from openbook.embed import Embedder
 
 Cut = tuple[Document, Sequence[Chunk]]
@@ -36,6 +37,7 @@ class Reader:
         self.part = part
         self._open_embedder = embedder
         self._rests_until = 0.0
+        self._notes: list[tuple[str, str]] = []
 
     @property
     def rests(self) -> bool:
@@ -53,11 +55,36 @@ class Reader:
 
     @cached_property
     def chunker(self) -> Chunker:
-        return open_chunker(self.part.chunk, self.embedder)
+        return open_chunker(self.part.chunk, self.embedder, self.part.context, tell=self._tell)
+
+    @cached_property
+    def situating(self) -> Situating | None:
+        """Who writes a sentence for each chunk, where the recipe names one."""
+        part = self.part.context.situate
+        if not isinstance(part, LanguageModel):
+            return None
+        from openbook.chunk.asking import Asking
+        from openbook.chunk.situate import Situating
+
+        return Situating(Asking(part), self.embedder, self._tell)
 
     def cut(self, documents: Sequence[Document]) -> list[Cut]:
         """Each document with its chunks. Raises: as ``embedder``."""
-        return list(zip(documents, self.chunker.chunk_all(documents), strict=True)) if documents else []
+        if not documents:
+            return []
+        cuts: Sequence[Sequence[Chunk]] = list(self.chunker.chunk_all(documents))
+        if self.situating is not None:
+            known = self.index.contexts([document.source for document in documents])
+            cuts = self.situating.situate(documents, cuts, self.chunker.max_tokens, known)
+        return list(zip(documents, cuts, strict=True))
+
+    def take_notes(self) -> list[tuple[str, str]]:
+        """(source, what is to be known of how it was cut) since this was last asked."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _tell(self, source: str, note: str) -> None:
+        self._notes.append((source, note))
 
     def may_embed(self, document: Document) -> bool:
         """Whether the model may be sent its text."""

@@ -56,6 +56,52 @@ class Part(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+# --- what both halves may name ----------------------------------------------------------------------------------------
+
+
+class Off(Part):
+    """A stage that is left out."""
+
+    kind: Literal["none"] = "none"
+
+
+class Served(Part):
+    """A model behind a server. ``local``: the server is one's own, and is sent the text of local-only documents, too.
+
+    Where a server stands cannot be told by its address (a tunnel ends on this machine), so nothing but this says it.
+    """
+
+    local: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it may be sent the text of local-only documents."""
+        return self.local
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes that do not say it keep the hash that they had before it could be said.
+        told: dict[str, Any] = handler(self)
+        return told if self.local else {key: value for key, value in told.items() if key != "local"}
+
+
+class LanguageModel(Served):
+    """A language model that writes the answer from numbered passages and must cite them.
+
+    ``kind`` is the protocol: ``openai`` (any compatible server by ``base_url``) or ``anthropic``. ``context_tokens``
+    bounds the passages handed over. The key comes from ``key_env``; by default from the provider's own variable.
+    """
+
+    kind: Literal["openai", "anthropic"]
+    model: str
+    base_url: str | None = None
+    key_env: str | None = None
+    context_tokens: int = Field(default=4000, ge=64)
+    max_output_tokens: int = Field(default=600, ge=16)
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    instructions: str = ""
+
+
 # --- the index half ---------------------------------------------------------------------------------------------------
 
 
@@ -87,24 +133,67 @@ class RecursiveChunker(Part):
         return self
 
 
-class Served(Part):
-    """A model behind a server. ``local``: the server is one's own, and is sent the text of local-only documents, too.
+class WindowChunker(Part):
+    """Sentences are searched; shown is the one that was found with ``window`` sentences before and after it.
 
-    Where a server stands cannot be told by its address (a tunnel ends on this machine), so nothing but this says it.
+    Sentences of one section that have fewer than ``least_tokens`` go together.
     """
 
-    local: bool = False
+    kind: Literal["window"] = "window"
+    window: int = Field(default=2, ge=0, le=50)
+    least_tokens: int = Field(default=16, ge=1)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it may be sent the text of local-only documents."""
-        return self.local
 
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes that do not say it keep the hash that they had before it could be said.
-        told: dict[str, Any] = handler(self)
-        return told if self.local else {key: value for key, value in told.items() if key != "local"}
+class ParentChunker(Part):
+    """Pieces of ``target_tokens`` are searched, cut as ``structure`` cuts; shown is the parent of the one found: its
+    section, or of a longer one a part of at most ``parent_tokens``."""
+
+    kind: Literal["parent"] = "parent"
+    target_tokens: int = Field(default=48, ge=16)
+    parent_tokens: int = Field(default=240, ge=16)
+
+    @model_validator(mode="after")
+    def _parent_is_larger(self) -> ParentChunker:
+        if self.parent_tokens < self.target_tokens:
+            raise ValueError(f"parent_tokens ({self.parent_tokens}) must not be below target_tokens")
+        return self
+
+
+class SemanticChunker(Part):
+    """Sections cut where the vectors of consecutive sentences part.
+
+    At every gap the ``smooth`` sentences before it are compared with as many after it; it is cut at the gaps of the
+    document that are below its ``percentile``, and a piece of more than ``target_tokens`` at its lowest gap. No piece
+    has fewer than ``least_tokens``, unless its section has. ``choose``: a language model says, in place of the
+    percentile, where something new begins; what it does not answer is cut by the rule.
+    """
+
+    kind: Literal["semantic"] = "semantic"
+    smooth: int = Field(default=3, ge=1, le=20)
+    percentile: float = Field(default=20.0, ge=0.0, le=100.0)
+    choose: Annotated[Off | LanguageModel, Field(discriminator="kind")] = Off()
+    least_tokens: int = Field(default=32, ge=1)
+    target_tokens: int = Field(default=112, ge=16)
+
+    @model_validator(mode="after")
+    def _target_is_larger(self) -> SemanticChunker:
+        if self.target_tokens < self.least_tokens:
+            raise ValueError(f"target_tokens ({self.target_tokens}) must not be below least_tokens")
+        return self
+
+
+class Context(Part):
+    """What is read of a chunk besides its title, headings and text.
+
+    ``tables``: of rows of a table, their header. ``situate``: a sentence that says where in the document the chunk
+    stands, written by a language model.
+    """
+
+    tables: bool = False
+    situate: Annotated[Off | LanguageModel, Field(discriminator="kind")] = Off()
+
+
+ChunkerPart = StructureChunker | RecursiveChunker | WindowChunker | ParentChunker | SemanticChunker
 
 
 class LocalEmbedder(Part):
@@ -144,19 +233,20 @@ class Keyword(Part):
 class IndexHalf(Part):
     """``neighbours``: how much of the vectors before and after it in its section a chunk's own takes in."""
 
-    chunk: Annotated[StructureChunker | RecursiveChunker, Field(discriminator="kind")] = StructureChunker()
+    chunk: Annotated[ChunkerPart, Field(discriminator="kind")] = StructureChunker()
+    context: Context = Context()
     embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
     keyword: Keyword = Keyword()
     neighbours: float = Field(default=0.5, ge=0.0, le=1.0)
 
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Indexes that were built before there was a context go on being named by the hash that they had.
+        told: dict[str, Any] = handler(self)
+        return told if self.context != Context() else {key: value for key, value in told.items() if key != "context"}
+
 
 # --- the query half ---------------------------------------------------------------------------------------------------
-
-
-class Off(Part):
-    """A stage that is left out."""
-
-    kind: Literal["none"] = "none"
 
 
 class EvidenceFusion(Part):
@@ -191,6 +281,14 @@ class ReciprocalRankFusion(Part):
     k: int = Field(default=60, ge=1)
 
 
+class NearDuplicates(Part):
+    """Hits that say nearly what a better one says are told with it. ``similarity``: the share of three-word runs that
+    the two have in common, of all that either has, from which they count as the same."""
+
+    kind: Literal["collapse"] = "collapse"
+    similarity: float = Field(default=0.8, gt=0.0, le=1.0)
+
+
 class Extractive(Part):
     """Quote the best one to ``sentences`` sentences; abstain where the confidence is below ``threshold``."""
 
@@ -199,28 +297,12 @@ class Extractive(Part):
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)  # None: the calibrated one
 
 
-class LanguageModel(Served):
-    """A language model that writes the answer from numbered passages and must cite them.
-
-    ``kind`` is the protocol: ``openai`` (any compatible server by ``base_url``) or ``anthropic``. ``context_tokens``
-    bounds the passages handed over. The key comes from ``key_env``; by default from the provider's own variable.
-    """
-
-    kind: Literal["openai", "anthropic"]
-    model: str
-    base_url: str | None = None
-    key_env: str | None = None
-    context_tokens: int = Field(default=4000, ge=64)
-    max_output_tokens: int = Field(default=600, ge=16)
-    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
-    instructions: str = ""
-
-
 class QueryHalf(Part):
     """From the question to the answer.
 
-    ``candidates`` of each stage are fused. Two neighbours among the ``merge`` best chunks become one hit. ``context``
-    hits are handed to the generator.
+    ``candidates`` of each stage are fused. Two neighbours among the ``merge`` best chunks become one hit. Of
+    ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by more than ``within`` (in
+    the unit of the fusion; ``None``: any) is left out. ``context`` hits are handed to the generator.
     """
 
     candidates: int = Field(default=100, ge=1, le=10_000)
@@ -228,6 +310,8 @@ class QueryHalf(Part):
         EvidenceFusion()
     )
     merge: int = Field(default=10, ge=0, le=1_000)
+    duplicates: Annotated[Off | NearDuplicates, Field(discriminator="kind")] = Off()
+    within: float | None = Field(default=None, ge=0.0)
     context: int = Field(default=10, ge=1)
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 

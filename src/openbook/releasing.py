@@ -18,7 +18,15 @@ from openbook.embed import open_embedder
 from openbook.errors import ModelError, QueryError
 from openbook.prices import prices
 from openbook.reading import Reader
-from openbook.recipe import OpenAIEmbedder, Recipe, differences
+from openbook.recipe import (
+    IndexHalf,
+    Off,
+    OpenAIEmbedder,
+    Recipe,
+    SemanticChunker,
+    StructureChunker,
+    differences,
+)
 from openbook.serving import open_model, probe_of
 from openbook.store.index import Index, keyword_folder
 from openbook.store.releases import Pointers, Release, Releases
@@ -110,7 +118,8 @@ class Releasing:
 
     def plan(self, wanted: Recipe) -> Plan:
         """What building a release by this recipe takes, before anything is built. Nothing is sent to a remote model but
-        the sentence by which it is known.
+        the sentence by which it is known; where a model cuts or reads besides, what it would do is not counted, and the
+        cost is unknown.
 
         Raises:
             ModelError: the model is missing or does not answer.
@@ -121,7 +130,8 @@ class Releasing:
         probe_of(embedder)
         asked = time.perf_counter() - asked
         number = self.releases.index_of(recipe, embedder.hash)
-        reader = Reader(self._as_if(recipe, embedder, number), recipe.index, lambda: embedder)
+        half = _unasked(recipe.index, embedder.remote)
+        reader = Reader(self._as_if(recipe, embedder, number), half, lambda: embedder)
         seen: set[bytes] = set()
         documents = chunks = texts = tokens = 0
         rate = 0.0  # tokens a second
@@ -151,6 +161,8 @@ class Releasing:
             seconds = asked * -(-texts // 128) / 4
         else:
             seconds = tokens / rate if rate else 0.0
+        if half != recipe.index:
+            cost = None
         return Plan(
             reindex=number == 0 or documents > 0,
             documents=documents,
@@ -317,6 +329,15 @@ def _require_ship(release: Release, live: str) -> None:
         raise QueryError(f"its comparison says: {report['verdict']}", where=release.name, do="improve it, or leave it")
     if report["a"] != live:
         raise QueryError(f"was compared with {report['a']}, and {live} is live", where=release.name, do=do)
+
+
+def _unasked(half: IndexHalf, remote: bool) -> IndexHalf:
+    """How documents are cut by about the same rule, without asking a language model, or a remote embedder, anything."""
+    context, chunk = half.context.model_copy(update={"situate": Off()}), half.chunk
+    if isinstance(chunk, SemanticChunker):
+        plain = StructureChunker(target_tokens=chunk.target_tokens)
+        chunk = plain if remote else chunk.model_copy(update={"choose": Off()})
+    return half.model_copy(update={"context": context, "chunk": chunk})
 
 
 def _cost(part: OpenAIEmbedder, tokens: int) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from openbook.errors import StoreError
 from openbook.recipe import Extractive, IndexHalf, LanguageModel, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
-from openbook.types import Answer, Trace, heading_path
+from openbook.types import Answer, Citation, Hit, Trace, heading_path
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -73,10 +73,12 @@ class Serving:
     @cached_property
     def retriever(self) -> Retriever:
         """Raises: as ``embedder``."""
+        from openbook.chunk import sharing_passages
         from openbook.retrieve import Retriever
 
         number = None if self.pinned else self.release.id
-        return Retriever(self.index, self.embedder, self.recipe.query, release=number)
+        sharing = sharing_passages(self.recipe.index.chunk)
+        return Retriever(self.index, self.embedder, self.recipe.query, release=number, sharing=sharing)
 
     def search(
         self,
@@ -113,7 +115,8 @@ class Serving:
         llm: str | LanguageModel | None,
         on_text: Callable[[str], None] | None,
     ) -> Answer:
-        """Answer a trace's question from its hits, those withheld that the model may not read.
+        """Answer a trace's question from its hits, those withheld that the model may not read; of several that say the
+        same, one that it may read is handed to it.
 
         Raises:
             ModelError: the language model is missing, refused or did not answer.
@@ -121,17 +124,23 @@ class Serving:
         start = time.perf_counter()
         hits = trace.hits[: self.recipe.query.context]
         reads_all = self.reads_local_only(llm)
+        if not reads_all:
+            hits = [next((one for one in (hit, *hit.also) if not one.local_only), hit) for hit in hits]
         withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
         handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
         answer = self.generator(llm).generate(trace.question, handed, on_text)
         if withheld and answer.abstained:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
-        headings = documents.headings({(c.document, c.version) for c in answer.citations}, trace.principals)
-        cited = [
-            replace(c, headings=heading_path(headings.get((c.document, c.version), ()), c.start))
-            for c in answer.citations
-        ]
+        everywhere = [replace(c, also=_also(c, trace.hits)) for c in answer.citations]
+        places = {(c.document, c.version) for cited in everywhere for c in (cited, *cited.also)}
+        headings = documents.headings(places, trace.principals)
+
+        def placed(c: Citation) -> Citation:
+            path = heading_path(headings.get((c.document, c.version), ()), c.start)
+            return replace(c, headings=path, also=tuple(map(placed, c.also)))
+
+        cited = list(map(placed, everywhere))
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
         # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
@@ -190,6 +199,22 @@ def open_model(part: IndexHalf, index: Index, probe: list[float], *, patient: bo
 def probe_of(embedder: Embedder) -> list[float]:
     """What a model makes of ``PROBE``."""
     return [float(x) for x in embedder.encode([PROBE])[0]]
+
+
+def _also(cited: Citation, hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    """Where the quote stands in what was told with its hit, a place a document."""
+    for hit in hits:
+        alike = (hit, *hit.also)
+        if not any((one.document, one.version) == (cited.document, cited.version) for one in alike):
+            continue
+        found = {
+            one.document: one.cite(one.chunk.start + at, one.chunk.start + at + len(cited.quote))
+            for one in alike
+            if one.document != cited.document and (at := one.chunk.text.find(cited.quote)) >= 0
+        }
+        if found:
+            return tuple(found.values())
+    return ()
 
 
 def _withheld(withheld: int, of: int, reason: str) -> str:

@@ -115,7 +115,8 @@ class Chunk:
     """A span of one document version.
 
     Invariant: ``document.text[start:end] == text``. ``headings`` is the path of headings above the span, outermost
-    first; ``page`` is the page on which the span starts.
+    first; ``page`` is the page on which the span starts. ``passage`` is a longer span, this one in it, that is shown
+    when the chunk is found; ``context`` is read with the text where it is embedded and where its words are looked for.
     """
 
     start: int
@@ -123,6 +124,8 @@ class Chunk:
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
+    passage: tuple[int, int] | None = None
+    context: str = ""
 
 
 # --- a question becomes hits ----------------------------------------------------------------------------------------
@@ -141,7 +144,9 @@ class Hit:
     """A chunk that was found, with its score and what every stage that saw it said.
 
     ``document`` and ``version`` name the text that the chunk's offsets count in; ``pages`` are that version's page
-    starts, so that a citation inside the chunk names the page its quote stands on.
+    starts, so that a citation inside the chunk names the page its quote stands on. Of a chunk with a passage, ``chunk``
+    is the passage, and ``found`` the chunk's own span. ``also`` are hits that say nearly the same, and are told with
+    this one in place of their own rank.
     """
 
     document: str
@@ -154,6 +159,8 @@ class Hit:
     metadata: Metadata = field(default_factory=dict)
     pages: tuple[int, ...] = ()
     local_only: bool = False  # its document's text is sent to no remote model
+    found: tuple[int, int] | None = None
+    also: tuple[Hit, ...] = ()
 
     def cite(self, start: int, end: int) -> Citation:
         """The citation of ``text[start:end]`` of this hit's document version; the span must lie inside the chunk.
@@ -184,7 +191,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a statement stands. Invariant: ``quote`` is the exact text of ``start:end`` of that document version."""
+    """Where a statement stands. Invariant: ``quote`` is the exact text of ``start:end`` of that document version.
+
+    ``also`` is where it stands to the letter in what was told with the hit as nearly the same.
+    """
 
     document: str
     version: int
@@ -195,6 +205,7 @@ class Citation:
     quote: str
     headings: tuple[str, ...] = ()
     page: int | None = None
+    also: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

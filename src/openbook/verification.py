@@ -319,6 +319,9 @@ def _problems(document: Indexed, remote: bool) -> Iterator[tuple[str, str]]:
         if not 0 <= chunk.start < chunk.end <= len(text) or not text[chunk.start : chunk.end].strip():
             yield "spans", f", {chunk.start}-{chunk.end} of {len(text)} characters"
             return
+        if (shown := chunk.passage) and not 0 <= shown[0] <= chunk.start < chunk.end <= shown[1] <= len(text):
+            yield "spans", f", {chunk.start}-{chunk.end} is not in its passage, {shown[0]}-{shown[1]}"
+            return
     if (gap := _uncovered(text, chunks)) is not None:
         yield "coverage", f": no chunk holds {gap[0]}-{gap[1]}"
     outline = Outline(_document(document.source, document.title, text, document.headings, document.pages))
@@ -415,7 +418,8 @@ def _mistaken_vectors(
 
 
 def _cut(document: Indexed, chunk: Any) -> Chunk:
-    return Chunk(chunk.start, chunk.end, document.text[chunk.start : chunk.end], chunk.headings, chunk.page)
+    text = document.text[chunk.start : chunk.end]
+    return Chunk(chunk.start, chunk.end, text, chunk.headings, chunk.page, chunk.passage, chunk.context)
 
 
 # --- the keyword view -------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ LINES = st.one_of(
     st.sampled_from(
         ["", "", "", "   ", "\t", "```", "~~~~", "---", "===", "| a | b |", "|---|---|", "<div>", "#include <x>"]
     ),
+    st.integers(1, 40).map(lambda n: "| name | price |\n|---|---|" + "\n| a lamp of some kind | 7 |" * n),
     st.sampled_from(["x" * 700, "abc." * 300, "休" * 400, "é" * 200, "ก" * 500, "\u200b" * 50, "| " * 300]),
 )
 TEXTS = st.one_of(

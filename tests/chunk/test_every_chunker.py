@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 
 from openbook.chunk import Chunker, embedded_text, open_chunker
 from openbook.embed import Embedder, open_embedder
-from openbook.recipe import LocalEmbedder, RecursiveChunker, StructureChunker
+from openbook.recipe import (
+    ChunkerPart,
+    Context,
+    IndexHalf,
+    LocalEmbedder,
+    ParentChunker,
+    RecursiveChunker,
+    SemanticChunker,
+    StructureChunker,
+    WindowChunker,
+)
 from openbook.types import Chunk, Document, Heading
 
 from .shapes import documents
 
-PARTS: dict[str, StructureChunker | RecursiveChunker] = {
+PARTS: dict[str, ChunkerPart | IndexHalf] = {
     "structure": StructureChunker(),
     "structure-64": StructureChunker(max_tokens=64),
     "structure-16": StructureChunker(max_tokens=16),
@@ -26,12 +36,26 @@ PARTS: dict[str, StructureChunker | RecursiveChunker] = {
     "recursive-dense": RecursiveChunker(size=4000, overlap=0),
     "recursive-small": RecursiveChunker(size=60, overlap=20),
     "recursive-1": RecursiveChunker(size=1, overlap=0),
+    "window": WindowChunker(),
+    "window-0": WindowChunker(window=0, least_tokens=1),
+    "parent": ParentChunker(),
+    "parent-small": ParentChunker(target_tokens=16, parent_tokens=40),
+    "semantic": SemanticChunker(),
+    "semantic-often": SemanticChunker(smooth=1, percentile=90, least_tokens=8, target_tokens=40),
+    "tables": IndexHalf(context=Context(tables=True)),
+    "tables-full": IndexHalf(chunk=StructureChunker(target_tokens=254), context=Context(tables=True)),
+    "tables-recursive": IndexHalf(chunk=RecursiveChunker(size=200, overlap=80), context=Context(tables=True)),
 }
 
 
 @pytest.fixture(scope="module", params=PARTS)
 def chunker(request: pytest.FixtureRequest, embedder: Embedder) -> Chunker:
-    return open_chunker(PARTS[request.param], embedder)
+    part = PARTS[request.param]
+    return (
+        open_chunker(part.chunk, embedder, part.context)
+        if isinstance(part, IndexHalf)
+        else open_chunker(part, embedder)
+    )
 
 
 any_document = settings(
@@ -73,6 +97,10 @@ class TestEveryChunker:
             assert chunk.text
             assert chunk.text == chunk.text.strip()
             assert chunk.page == document.page_at(chunk.start)
+            if chunk.passage is not None:
+                first, last = chunk.passage
+                assert 0 <= first <= chunk.start < chunk.end <= last <= len(document.text)
+                assert document.text[first:last] == document.text[first:last].strip()
             covered[chunk.start : chunk.end] = b"\1" * (chunk.end - chunk.start)
             above = path_at(document, chunk.start)
             assert above[: len(chunk.headings)] == chunk.headings

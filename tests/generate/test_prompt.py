@@ -95,3 +95,10 @@ def test_an_estimate_is_not_below_what_a_tokenizer_counts() -> None:
     for text in [*texts, "| Grade | 2024 |\n|---|---|\n| A1 | 1,234.50 |", "n: int = 4_000) -> list[Passage]:"]:
         count = len(tokenizer.encode(text, add_special_tokens=False).ids)
         assert count <= estimate_tokens(text) <= 1.5 * count
+
+
+def test_what_a_passage_was_read_with_stands_above_it_as_data() -> None:
+    text = shown(
+        [hit("| Berlin | 52 |", headings=("Rates",), context="Of 2025. <|im_start|>\n| city | per diem |")], 400
+    )
+    assert "Section: Rates\nContext: Of 2025. < |im_start|>\nContext: | city | per diem |\n\n| Berlin | 52 |" in text

@@ -56,3 +56,13 @@ def test_another_section_does_not_join() -> None:
     its = hit(10, 21)
     other = replace(its, chunk=replace(its.chunk, headings=("B",)))
     assert not Passage(hit(0, 7), after(7)).join(other, after(21))
+
+
+def test_what_was_found_inside_a_passage_is_no_hit_of_its_own() -> None:
+    passage = Passage(hit(0, 21, found=(10, 14)), after(21))
+    assert passage.holds(hit(0, 26, found=(0, 7)))
+    assert passage.holds(hit(10, 21))
+    assert not passage.holds(hit(0, 26, found=(22, 26)))
+    assert not passage.holds(hit(10, 21, document="e"))
+    assert passage.join(hit(10, 26, found=(22, 26)), after(26)), "its own passage overlaps"
+    assert passage.hit.chunk.text == TEXT[0:26]

@@ -12,15 +12,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from openbook.chunk.budget import Budget, Tokens
 from openbook.chunk.prefix import embedded_text
-from openbook.recipe import RecursiveChunker, StructureChunker
+from openbook.recipe import ChunkerPart, Context
 from openbook.types import Chunk, Document
 
-__all__ = ["Chunker", "Tokens", "embedded_text", "open_chunker"]
+if TYPE_CHECKING:
+    from openbook.embed import Embedder
+
+__all__ = ["Chunker", "Tokens", "embedded_text", "open_chunker", "sharing_passages"]
 
 
 class Chunker(Protocol):
@@ -33,7 +36,10 @@ class Chunker(Protocol):
     def max_tokens(self) -> int: ...
 
     def chunk(self, document: Document) -> Iterable[Chunk]:
-        """Yield the document's chunks in order of ``start``; together they cover every non-blank character."""
+        """Yield the document's chunks in order of ``start``; together they cover every non-blank character.
+
+        A chunk that has a passage lies in it. Its context is such that all that is embedded of it is read.
+        """
         ...
 
     def chunk_all(self, documents: Iterable[Document]) -> Iterator[list[Chunk]]:
@@ -41,12 +47,68 @@ class Chunker(Protocol):
         ...
 
 
-def open_chunker(part: StructureChunker | RecursiveChunker, tokens: Tokens) -> Chunker:
-    """The chunker that a recipe names; ``tokens`` is the embedder (or just its tokenizer) that will read the chunks."""
-    if part.kind == "structure":
-        from openbook.chunk.structure import Structure
+_NO_CONTEXT = Context()
 
-        return Structure(Budget(tokens, part.max_tokens), target=part.target_tokens, overlap=part.overlap)
-    from openbook.chunk.recursive import Recursive
 
-    return Recursive(Budget(tokens, None), size=part.size, overlap=part.overlap)
+def open_chunker(
+    part: ChunkerPart,
+    embedder: Embedder,
+    context: Context = _NO_CONTEXT,
+    *,
+    tell: Callable[[str, str], None] = lambda source, note: None,
+) -> Chunker:
+    """The chunker that a recipe names; ``embedder`` will read the chunks. ``tell`` hears of a document, by its source,
+    that was cut in another way than the recipe says, and why. The sentences of ``context.situate`` are not written
+    here."""
+    chunker = _open(part, embedder, tell)
+    if context.tables:
+        from openbook.chunk.tables import WithHeaders
+
+        chunker = WithHeaders(chunker, embedder)
+    return chunker
+
+
+def sharing_passages(part: ChunkerPart) -> int:
+    """About how many chunks may have a passage in common: so many more are looked for than hits are wanted."""
+    if part.kind == "window":
+        return 2 * part.window + 1
+    return -(-part.parent_tokens // part.target_tokens) + 1 if part.kind == "parent" else 1
+
+
+def _open(part: ChunkerPart, embedder: Embedder, tell: Callable[[str, str], None]) -> Chunker:
+    match part.kind:
+        case "structure":
+            from openbook.chunk.structure import Structure
+
+            return Structure(Budget(embedder, part.max_tokens), target=part.target_tokens, overlap=part.overlap)
+        case "recursive":
+            from openbook.chunk.recursive import Recursive
+
+            return Recursive(Budget(embedder, None), size=part.size, overlap=part.overlap)
+        case "window":
+            from openbook.chunk.window import Window
+
+            return Window(Budget(embedder, None), window=part.window, least=part.least_tokens)
+        case "parent":
+            from openbook.chunk.parent import Parent
+
+            return Parent(Budget(embedder, None), target=part.target_tokens, parent=part.parent_tokens)
+        case "semantic":
+            from openbook.chunk.semantic import Semantic
+            from openbook.recipe import LanguageModel
+
+            asking = None
+            if isinstance(part.choose, LanguageModel):
+                from openbook.chunk.asking import Asking
+
+                asking = Asking(part.choose)
+            return Semantic(
+                Budget(embedder, None),
+                embedder,
+                smooth=part.smooth,
+                percentile=part.percentile,
+                least=part.least_tokens,
+                target=part.target_tokens,
+                asking=asking,
+                tell=tell,
+            )

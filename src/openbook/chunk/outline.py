@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
 
 from openbook.types import Chunk, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """From one heading to the next; ``path`` is that above its text (``None``: it has none, but headings)."""
+
+    start: int
+    end: int
+    level: int
+    path: tuple[str, ...] | None
 
 
 class Outline:
@@ -35,6 +46,31 @@ class Outline:
                     common += 1
                 path = path[:common]
         return path
+
+    def sections(self) -> list[Section]:
+        """From heading to heading; one of a heading alone goes with the section below it."""
+        text, headings = self.document.text, self.document.headings
+        starts = [0, *(min(heading.start, len(text)) for heading in headings), len(text)]
+        sections: list[Section] = []
+        waiting: tuple[int, int] | None = None
+        for i in range(len(starts) - 1):
+            start, end = starts[i], starts[i + 1]
+            if start >= end:
+                continue
+            heading = headings[i - 1] if i else None
+            level = heading.level if heading else 0
+            begin, begin_level = waiting or (start, level)
+            waiting = None
+            if i == 0 and not text[:end].strip():
+                continue
+            below = headings[i].level if i < len(headings) else 0
+            if heading and below > level and not text[min(heading.end, end) : end].strip():
+                waiting = begin, begin_level
+                continue
+            sections.append(Section(begin, end, begin_level, self.paths[i - 1] if i else ()))
+        if waiting:
+            sections.append(Section(waiting[0], len(text), waiting[1], None))
+        return sections
 
     def chunk(self, start: int, end: int) -> Chunk:
         document = self.document

@@ -14,14 +14,14 @@ _SEPARATOR = " / "
 
 
 def embedded_text(title: str, chunk: Chunk, max_tokens: int = 254) -> str:
-    """The chunk's text below a line with the title and the heading path, outermost first.
+    """The chunk's text below its context, and that below a line with the title and the heading path, outermost first.
 
     A title or heading that the text itself begins with, or that repeats the one before it, is not said twice. The line
     is bounded to about a quarter of ``max_tokens`` (the chunker's own; the default is the packaged model's) whatever
     the tokenizer: the outermost headings make way first, and a title longer than that is cut.
     """
     line = prefix(title, chunk.headings, max_tokens, chunk.text)
-    return f"{line}\n{chunk.text}" if line else chunk.text
+    return "\n".join(part for part in (line, chunk.context, chunk.text) if part)
 
 
 def prefix(title: str, headings: Sequence[str], max_tokens: int, text: str = "") -> str:

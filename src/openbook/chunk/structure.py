@@ -11,16 +11,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from openbook.chunk.batches import batches
+from openbook.chunk.blocks import CODE, Block, blocks
 from openbook.chunk.budget import Budget, Counted, halved, trimmed
 from openbook.chunk.outline import Outline
 from openbook.sentences import sentences
 from openbook.types import Chunk, Document
-
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
 
 # Prices, in units of a chunk: an empty chunk costs 1, one filled to the share s costs (1 - s)².
 _BLOCK = 0.02
@@ -41,14 +38,6 @@ _SECTIONS_AT_MOST = 32  # in one chunk
 
 
 @dataclass(slots=True)
-class _Block:
-    start: int
-    end: int
-    kind: str
-    children: list[_Block] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class _Pieces:
     """Where chunks may start: offsets in order, the price of a cut there, and what a cut there tears apart."""
 
@@ -65,11 +54,13 @@ class _Pieces:
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class _Room:
+    """A section, and how many tokens of their own its chunks may have."""
+
     start: int
     end: int
     level: int
-    room: int  # tokens of a chunk's own text
+    room: int
 
 
 class Structure:
@@ -77,12 +68,13 @@ class Structure:
 
     kind = "structure"
 
-    def __init__(self, budget: Budget, *, target: int, overlap: int) -> None:
+    def __init__(self, budget: Budget, *, target: int, overlap: int = 0, whole: bool = True) -> None:
+        """``whole``: a document that is read whole is one chunk, whatever the ``target``."""
         self.budget = budget
         self.max_tokens = budget.limit
         self.target = min(target, budget.limit)
         self.overlap = min(overlap, self.target // 4)
-        self._markdown = _block_parser()
+        self.whole = whole
 
     def chunk(self, document: Document) -> Iterable[Chunk]:
         return next(self.chunk_all([document]))
@@ -90,7 +82,7 @@ class Structure:
     def chunk_all(self, documents: Iterable[Document]) -> Iterator[list[Chunk]]:
         for batch in batches(documents):
             for outline, counted, prefixes in self.budget.read(batch):
-                whole = self.budget.whole(outline, counted, prefixes)
+                whole = self.budget.whole(outline, counted, prefixes) if self.whole else None
                 if whole is not None:
                     yield [whole]
                 else:
@@ -105,7 +97,7 @@ class Structure:
         for section in sections:
             pieces.add(section.start, 0.0)
             if counted.count(section.start, section.end) > section.room:
-                self._cut(self._parse(text, section.start, section.end), section, counted, pieces, 0, -1)
+                self._cut(blocks(text, section.start, section.end), section, counted, pieces, 0, -1)
             ends.append(len(pieces.starts))
         cuts = self._choose(sections, ends, pieces, counted.cumulated([*pieces.starts, len(text)]))
         spans: list[tuple[int, int]] = []
@@ -119,65 +111,26 @@ class Structure:
                 spans.append(span)
         return spans
 
-    def _sections(self, outline: Outline, prefixes: dict[tuple[str, ...], int]) -> list[_Section]:
-        """From heading to heading; one of a heading alone goes with the section below it."""
-        document = outline.document
-        text = document.text
-        starts = [0, *(min(heading.start, len(text)) for heading in document.headings), len(text)]
-        sections: list[_Section] = []
-        waiting: tuple[int, int] | None = None
-        for i in range(len(starts) - 1):
-            start, end = starts[i], starts[i + 1]
-            if start >= end:
-                continue
-            heading = document.headings[i - 1] if i else None
-            level = heading.level if heading else 0
-            begin, begin_level = waiting or (start, level)
-            waiting = None
-            if i == 0 and not text[:end].strip():
-                waiting = None
-                continue
-            below = document.headings[i].level if i < len(document.headings) else 0
-            if heading and below > level and not text[min(heading.end, end) : end].strip():
-                waiting = begin, begin_level
-                continue
-            path = outline.paths[i - 1] if i else ()
-            sections.append(_Section(begin, end, begin_level, self._room(prefixes[path])))
-        if waiting:
-            sections.append(_Section(waiting[0], len(text), waiting[1], self._room(self.budget.limit * 3 // 4)))
-        return sections
+    def _sections(self, outline: Outline, prefixes: dict[tuple[str, ...], int]) -> list[_Room]:
+        return [
+            _Room(
+                section.start,
+                section.end,
+                section.level,
+                self._room(self.budget.limit * 3 // 4 if section.path is None else prefixes[section.path]),
+            )
+            for section in outline.sections()
+        ]
 
     def _room(self, prefix: int) -> int:
         return max(1, min(self.target, self.budget.limit - prefix))
 
     # --- where a section could be cut ---------------------------------------------------------------------------
 
-    def _parse(self, text: str, start: int, end: int) -> list[_Block]:
-        """The blocks of a section as a tree; whatever the parser gives no block to belongs to the one before."""
-        part = text[start:end]
-        lines = [start, *accumulate((len(line) + 1 for line in part.split("\n")), initial=start)][1:]
-        roots: list[_Block] = []
-        stack: list[_Block | None] = []
-        for token in self._markdown.parse(part):
-            if token.nesting < 0:
-                stack.pop()
-                continue
-            block = None
-            if token.map and token.type not in ("inline", "thead_open", "tbody_open"):
-                first, last = token.map
-                block = _Block(lines[first], min(lines[min(last, len(lines) - 1)], end), token.type)
-                parent = next((above for above in reversed(stack) if above), None)
-                (parent.children if parent else roots).append(block)
-            if token.nesting > 0:
-                stack.append(block)
-        return roots
-
-    def _cut(
-        self, blocks: list[_Block], section: _Section, counted: Counted, pieces: _Pieces, depth: int, outer: int
-    ) -> None:
+    def _cut(self, row: list[Block], section: _Room, counted: Counted, pieces: _Pieces, depth: int, outer: int) -> None:
         text = counted.text
-        for i, block in enumerate(blocks):
-            before = blocks[i - 1] if i else None
+        for i, block in enumerate(row):
+            before = row[i - 1] if i else None
             price = _BLOCK if depth == 0 else _ITEM * depth
             if before and (
                 before.kind == "heading_open"
@@ -196,10 +149,10 @@ class Structure:
             else:
                 self._cut_leaf(block, section.room, counted, pieces, inner)
 
-    def _cut_leaf(self, block: _Block, room: int, counted: Counted, pieces: _Pieces, outer: int) -> None:
+    def _cut_leaf(self, block: Block, room: int, counted: Counted, pieces: _Pieces, outer: int) -> None:
         """Code at its lines, text at its sentences; a sentence too long at whatever is near its middle."""
         text = counted.text
-        if block.kind in ("fence", "code_block", "html_block"):
+        if block.kind in CODE:
             lines = text[block.start : block.end].split("\n")
             starts = list(accumulate((len(line) + 1 for line in lines[:-1]), initial=block.start))
             prices = _line_prices(lines)
@@ -236,7 +189,7 @@ class Structure:
     # --- where it is cut ----------------------------------------------------------------------------------------
 
     def _choose(
-        self, sections: list[_Section], ends: list[int], pieces: _Pieces, sizes: list[int]
+        self, sections: list[_Room], ends: list[int], pieces: _Pieces, sizes: list[int]
     ) -> list[tuple[int, int]]:
         """The cheapest chunks, as pairs of piece indexes. Within a section any run of pieces; beyond it whole ones."""
         count = len(pieces.starts)
@@ -300,13 +253,3 @@ def _line_prices(lines: list[str]) -> list[float]:
         prices.append(_ITEM if empty and indent <= above else _DEEPER_LINE if indent > above else _LINE)
         above, empty = indent, False
     return prices
-
-
-def _block_parser() -> MarkdownIt:
-    """Block structure alone: what stands inside a paragraph is of no matter here."""
-    from markdown_it import MarkdownIt
-
-    # Link definitions are text here, and a long run of them takes markdown-it quadratic time.
-    parser = MarkdownIt("commonmark").enable("table").disable("reference")
-    parser.core.ruler.enableOnly(["block"])
-    return parser

@@ -1,6 +1,7 @@
 """The command line: the verbs of ``KnowledgeBase``, their output, and nothing else.
 
 documents.py   add, list, show, remove, status
+looking.py     chunks
 keeping.py     verify, export, import
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
@@ -23,7 +24,7 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, editing, forgetting, keeping, measuring, releases
+from openbook.cli import asking, datasets, documents, editing, forgetting, keeping, looking, measuring, releases
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ask": asking.ask,
     "list": documents.list_,
     "show": documents.show,
+    "chunks": looking.chunks,
     "remove": documents.remove,
     "edit": editing.edit,
     "history": editing.history,

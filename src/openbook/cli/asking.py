@@ -35,7 +35,10 @@ def search(
     for rank, hit in enumerate(trace.hits, 1):
         stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
         print(f"{rank:>2}. {_place(hit)}   {hit.score:.3f} ({stages})")
-        print(f"    {shortened(hit.chunk.text, 240)}\n")
+        print(f"    {shortened(hit.chunk.text, 240)}")
+        for other in hit.also:
+            print(f"    also in {_place(other)}")
+        print()
     if not trace.hits:
         print("nothing found")
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
@@ -83,6 +86,8 @@ def ask(
         print()
     for number, citation in enumerate(answer.citations, 1):
         print(f"[{number}] {_place(citation)}, characters {citation.start}-{citation.end}")
+        for other in citation.also:
+            print(f"    also in {_place(other)}, characters {other.start}-{other.end}")
         if model is not None:
             print(f"    “{shortened(citation.quote, 300)}”")
     if withheld := answer.trace.details.get("withheld"):
@@ -143,6 +148,9 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "stages": {name: {"rank": stage.rank, "score": stage.score} for name, stage in hit.stages.items()},
         "metadata": dict(hit.metadata),
         "local_only": hit.local_only,
+        "context": hit.chunk.context,
+        "found": None if hit.found is None else list(hit.found),
+        "also": [_hit(one) for one in hit.also],
     }
 
 
@@ -157,23 +165,25 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "abstained": answer.abstained,
         "reason": answer.reason,
         "confidence": answer.confidence,
-        "citations": [
-            {
-                "document": c.document,
-                "version": c.version,
-                "source": c.source,
-                "title": c.title,
-                "heading": list(c.headings),
-                "page": c.page,
-                "start": c.start,
-                "end": c.end,
-                "quote": c.quote,
-            }
-            for c in answer.citations
-        ],
+        "citations": [_citation(c) for c in answer.citations],
         "invented": answer.invented,
         "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),
+    }
+
+
+def _citation(c: Citation) -> dict[str, Any]:
+    return {
+        "document": c.document,
+        "version": c.version,
+        "source": c.source,
+        "title": c.title,
+        "heading": list(c.headings),
+        "page": c.page,
+        "start": c.start,
+        "end": c.end,
+        "quote": c.quote,
+        "also": [_citation(other) for other in c.also],
     }
 
 

@@ -198,7 +198,7 @@ def _planned(plan: Plan) -> str:
     if not plan.texts:
         return f"{plan.documents} documents, {plan.chunks} chunks: every text has been embedded by {model} before"
     where = f"sent to {plan.host}" if plan.host else "embedded on this machine"
-    money = "" if plan.host is None else ", price unknown" if plan.cost is None else f", {plan.cost:.4f} US dollars"
+    money = ", price unknown" if plan.cost is None else "" if plan.host is None else f", {plan.cost:.4f} US dollars"
     about = "at least" if plan.host else "about"
     return (
         f"{plan.documents} documents, {plan.chunks} chunks: {plan.texts} texts of {plan.tokens} tokens to be {where} by"

@@ -124,6 +124,7 @@ def _header(hit: Hit) -> str:
     lines = [("Document", hit.title or hit.source), ("Section", " > ".join(hit.chunk.headings))]
     if hit.chunk.page is not None:
         lines.append(("Page", str(hit.chunk.page)))
+    lines += [("Context", line) for line in hit.chunk.context.split("\n")]
     return "\n".join(f"{name}: {broken_up(_line(value))}" for name, value in lines if value)
 
 

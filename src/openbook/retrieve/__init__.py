@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
-from openbook.recipe import EvidenceFusion, QueryHalf, ReciprocalRankFusion, WeightedFusion
+from openbook.recipe import EvidenceFusion, NearDuplicates, QueryHalf, ReciprocalRankFusion, WeightedFusion
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage
@@ -43,23 +43,28 @@ class Retriever:
     """The query half of a recipe up to the hits, over one index.
 
     ``release`` is the number of the release that it answers for, as long as that one is live; ``None``: always.
+    ``sharing`` is how many chunks may have one passage.
 
     Raises:
         StoreError: the index was built with another model.
     """
 
-    def __init__(self, index: Index, embedder: Embedder, part: QueryHalf, *, release: int | None = None) -> None:
+    def __init__(
+        self, index: Index, embedder: Embedder, part: QueryHalf, *, release: int | None = None, sharing: int = 1
+    ) -> None:
         index.require(embedder.hash)
         self.release = release
         self.index = index
         self.embedder = embedder
         self.part = part
+        self.sharing = sharing
         self._asked = sides_asked(part.fusion)
 
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
     ) -> Retrieved:
-        """The ``k`` best chunks that the principals may see and the filter lets through; fewer only where fewer match.
+        """The ``k`` best chunks that the principals may see and the filter lets through; fewer only where fewer match,
+        or are ``within`` what the recipe says of the best.
 
         Raises:
             QueryError: the question is blank.
@@ -101,7 +106,8 @@ class Retriever:
     def _rank(
         self, view: View, question: str, vector: FloatArray | None, k: int, ms: dict[str, float]
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
-        n = max(self.part.candidates, k + self.part.merge // 2)  # of so many pairs each leaves one hit less
+        # Of so many pairs each leaves one hit less, and so does every chunk whose passage another has shown.
+        n = max(self.part.candidates, k * self.sharing + self.part.merge // 2)
         fusion = self.part.fusion
         dense: Ranking = []
         keyword: Ranking = []
@@ -138,7 +144,8 @@ class Retriever:
 
     def _fetch(self, view: View, fused: Ranking, stages: Mapping[str, Ranking], k: int) -> list[Hit]:
         """The first ``k`` hits, which are the first ``k`` of any larger number."""
-        merge = self.part.merge
+        merge, duplicates = self.part.merge, self.part.duplicates
+        alike = duplicates.similarity if isinstance(duplicates, NearDuplicates) else None
         scores = {name: dict(ranking) for name, ranking in stages.items()}
         ranks = {name: {chunk: rank for rank, chunk in enumerate(scores[name], 1)} for name in scores}
         passages: list[Passage] = []
@@ -151,15 +158,23 @@ class Retriever:
                 if chunk not in fetched:
                     continue
                 hit, after = fetched[chunk]
+                if any(passage.holds(hit) for passage in passages):
+                    continue
+                said = {
+                    name: StageScore(ranks[name][chunk], found[chunk])
+                    for name, found in scores.items()
+                    if chunk in found
+                }
+                said["fused"] = StageScore(seen, score)
+                hit = replace(hit, score=score, stages=said)
+                if alike is not None and any(passage.repeats(hit, alike) for passage in passages):
+                    continue
                 if seen > merge or not any(passage.join(hit, after) for passage in passages):
-                    said = {
-                        name: StageScore(ranks[name][chunk], found[chunk])
-                        for name, found in scores.items()
-                        if chunk in found
-                    }
-                    said["fused"] = StageScore(seen, score)
-                    passages.append(Passage(replace(hit, score=score, stages=said), after))
-        return [passage.hit for passage in passages[:k]]
+                    passages.append(Passage(hit, after))
+        hits = [passage.hit for passage in passages[:k]]
+        if self.part.within is None or not hits:
+            return hits
+        return [hit for hit in hits if hit.score >= hits[0].score - self.part.within]
 
 
 def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:

@@ -68,12 +68,14 @@ def ranked(stage: str, score: float, rank: int) -> float:
 
 
 def without_statistics(hits: Sequence[Hit]) -> tuple[Hit, ...]:
-    """Hits as a caller may know them: their scores are ``ranked``."""
-    return tuple(
-        replace(
-            hit,
-            score=ranked("fused", hit.score, rank),
-            stages={name: StageScore(of.rank, ranked(name, of.score, of.rank)) for name, of in hit.stages.items()},
-        )
-        for rank, hit in enumerate(hits, 1)
+    """Hits as a caller may know them: their scores are ``ranked``; and so are those of what is told with one."""
+    return tuple(_without_statistics(hit, rank) for rank, hit in enumerate(hits, 1))
+
+
+def _without_statistics(hit: Hit, rank: int) -> Hit:
+    return replace(
+        hit,
+        score=ranked("fused", hit.score, rank),
+        stages={name: StageScore(of.rank, ranked(name, of.score, of.rank)) for name, of in hit.stages.items()},
+        also=tuple(_without_statistics(one, one.stages["fused"].rank) for one in hit.also),
     )

@@ -128,8 +128,8 @@ def forgotten(connection: Connection, kb: int) -> Iterator[Row]:
 
 def readings(connection: Connection, kb: int, index: int, everyone: bool) -> Iterator[Row]:
     """What an index holds of each document: {document, version, unfamiliar, chunks: [[start, end, page, headings,
-    whether a vector follows], …]}. ``everyone``: the caller sees what was read (the owner); else every document that
-    the caller sees counts as read."""
+    whether a vector follows, passage, context], …]}. ``everyone``: the caller sees what was read (the owner); else
+    every document that the caller sees counts as read."""
     read = "openbook.indexed" if everyone else "(SELECT %s AS index, id AS document, version FROM openbook.document)"
     return _stream(
         connection,
@@ -140,7 +140,8 @@ def readings(connection: Connection, kb: int, index: int, everyone: bool) -> Ite
             " AS unfamiliar,"
             " coalesce(c.chunks, '[]') AS chunks"
             f" FROM {read} n LEFT JOIN (SELECT document, min(id) AS first,"
-            '  jsonb_agg(jsonb_build_array(start, "end", page, headings, vector IS NOT NULL) ORDER BY id) AS chunks'
+            '  jsonb_agg(jsonb_build_array(start, "end", page, headings, vector IS NOT NULL, passage, context)'
+            "   ORDER BY id) AS chunks"
             "  FROM {table} GROUP BY document) c ON c.document = n.document"
             " JOIN openbook.document d ON d.id = n.document WHERE n.index = %s AND d.kb = %s AND d.removed IS NULL"
             " ORDER BY c.first NULLS LAST, n.document"

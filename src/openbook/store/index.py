@@ -7,8 +7,10 @@ What an engine that outgrows one machine would have to offer is what ``Index`` o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +150,9 @@ class Index:
                     access   int NOT NULL,
                     vector   halfvec({dimension}),
                     headings text[] NOT NULL,
-                    page     int
+                    page     int,
+                    passage  int[],
+                    context  text NOT NULL DEFAULT ''
                 );
                 CREATE INDEX ON {table} (document);
                 CREATE INDEX ON {table} (access);
@@ -204,16 +208,16 @@ class Index:
         for _, _, _, reading in rows:
             self.require(reading.embedder)
         statement = sql.SQL(
-            'INSERT INTO {} (document, version, start, "end", headings, page, access, vector)'
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %b)"
+            'INSERT INTO {} (document, version, start, "end", headings, page, access, passage, context, vector)'
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"
         ).format(self.table)
         with connection.cursor() as cursor:
             cursor.executemany(
                 statement,
                 [
-                    (document, version, c.start, c.end, list(c.headings), c.page, access, vector)
+                    (document, version, *_columns(chunk, access), vector)
                     for document, version, access, reading in rows
-                    for c, vector in zip(
+                    for chunk, vector in zip(
                         reading.chunks,
                         [None] * len(reading.chunks) if reading.vectors is None else map(HalfVector, reading.vectors),
                         strict=True,
@@ -433,17 +437,18 @@ class Index:
         return seen.epoch != now.epoch or seen.number < now.number
 
     def fetch(self, view: View, chunks: Sequence[int]) -> Mapping[int, tuple[Hit, str]]:
-        """Chunks with their text, through row-level security: the last gate before anything leaves. With each the
-        ``GAP`` characters that follow it."""
+        """Chunks, or the passages that are shown of them, with their text, through row-level security: the last gate
+        before anything leaves. With each the ``GAP`` characters that follow it."""
         rows = view.connection.execute(
             sql.SQL(
                 "SELECT d.id::text, v.version, d.source, v.title, v.pages, d.metadata, d.local_only, g.chunks,"
                 " CASE WHEN cardinality(g.starts) < %s THEN ARRAY(SELECT substr(v.text, at.start + 1, at.length)"
                 " FROM unnest(g.starts, g.lengths) WITH ORDINALITY at (start, length, n) ORDER BY at.n) END,"
                 " CASE WHEN cardinality(g.starts) >= %s THEN v.text END"
-                " FROM (SELECT document, version, array_agg(start ORDER BY id) AS starts,"
-                ' array_agg("end" - start + %s ORDER BY id) AS lengths,'
-                ' jsonb_agg(jsonb_build_array(id, start, "end", headings, page) ORDER BY id) AS chunks'
+                " FROM (SELECT document, version, array_agg(coalesce(passage[1], start) ORDER BY id) AS starts,"
+                ' array_agg(coalesce(passage[2], "end") - coalesce(passage[1], start) + %s ORDER BY id) AS lengths,'
+                ' jsonb_agg(jsonb_build_array(id, start, "end", headings, page, passage, context) ORDER BY id)'
+                " AS chunks"
                 " FROM {} WHERE id = ANY(%s) GROUP BY document, version) g"
                 " JOIN openbook.document d ON d.id = g.document"
                 " JOIN openbook.version v ON v.document = g.document AND v.version = g.version"
@@ -461,10 +466,14 @@ class Index:
                 "pages": tuple(pages),
                 "local_only": local_only,
             }
-            for n, (id, start, end, headings, page) in enumerate(spans):
+            for n, (id, own_start, own_end, headings, page, passage, context) in enumerate(spans):
+                start, end = passage or (own_start, own_end)
                 text = whole[start : end + GAP] if texts is None else texts[n]
-                chunk = Chunk(start, end, text[: end - start], tuple(headings), page)
-                found[id] = Hit(**shared, chunk=chunk, score=0.0), text[end - start :]
+                if passage:
+                    page = bisect_right(pages, start) or None
+                chunk = Chunk(start, end, text[: end - start], tuple(headings), page, context=context)
+                own = (own_start, own_end) if passage else None
+                found[id] = Hit(**shared, chunk=chunk, score=0.0, found=own), text[end - start :]
         return found
 
     def chunks(self, document: str, principals: Sequence[str] | None) -> list[Chunk]:
@@ -472,13 +481,34 @@ class Index:
         with self.database.snapshot(principals) as connection:
             rows = connection.execute(
                 sql.SQL(
-                    'SELECT c.start, c."end", substr(v.text, c.start + 1, c."end" - c.start), c.headings, c.page'
-                    " FROM {} c JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
+                    'SELECT c.start, c."end", substr(v.text, c.start + 1, c."end" - c.start), c.headings, c.page,'
+                    " c.passage, c.context FROM {} c"
+                    " JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
                     " WHERE c.document = %s ORDER BY c.start, c.id"
                 ).format(self.table),
                 [document],
             ).fetchall()
-        return [Chunk(start, end, text, tuple(headings), page) for start, end, text, headings, page in rows]
+        return [
+            Chunk(start, end, text, tuple(headings), page, passage and (passage[0], passage[1]), context)
+            for start, end, text, headings, page, passage, context in rows
+        ]
+
+    def contexts(self, sources: Sequence[str]) -> dict[str, dict[tuple[tuple[str, ...], str], str]]:
+        """What the chunks of these sources are read with, by source and (headings, text), where it is anything."""
+        with self.database.snapshot(None) as connection:
+            rows = connection.execute(
+                sql.SQL(
+                    'SELECT d.source, c.headings, substr(v.text, c.start + 1, c."end" - c.start), c.context'
+                    " FROM {} c JOIN openbook.document d ON d.id = c.document"
+                    " JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
+                    " WHERE d.kb = %s AND d.key = ANY(%s) AND c.context <> ''"
+                ).format(self.table),
+                [self.kb, [hashlib.sha256(source.encode()).digest() for source in sources]],
+            ).fetchall()
+        found: dict[str, dict[tuple[tuple[str, ...], str], str]] = {}
+        for source, headings, text, context in rows:
+            found.setdefault(source, {})[tuple(headings), text] = context
+        return found
 
     def count(self, principals: Sequence[str] | None) -> int:
         with self.database.snapshot(principals) as connection:
@@ -617,22 +647,27 @@ class Index:
             rows = connection.execute(
                 sql.SQL(
                     'SELECT c.document, c.id, c.headings, c.access, substr(v.text, c.start + 1, c."end" - c.start),'
-                    " v.title, d.source, d.metadata"
+                    " c.context, v.title, d.source, d.metadata"
                     " FROM {} c JOIN openbook.document d ON d.id = c.document"
                     " JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
                     " WHERE c.document = ANY(%s) ORDER BY c.document, c.start, c.id"
                 ).format(self.table),
                 [batch],
             ).fetchall()
-            for document, id, headings, access, text, title, source, metadata in rows:
+            for document, id, headings, access, text, context, title, source, metadata in rows:
                 if document not in found:  # what its chunks share is made once
                     fields = filterable(source, title, tuples(metadata))
                     names = _strings(metadata)
                 found.setdefault(document, []).append(
-                    KeywordChunk(id, text, title, "\n".join(headings), access, fields, names)
+                    KeywordChunk(id, text, title, "\n".join(headings), access, fields, names, context)
                 )
             for document in batch:
                 yield Change(str(document), found.get(document))
+
+
+def _columns(c: Chunk, access: int) -> tuple[Any, ...]:
+    passage = None if c.passage is None else list(c.passage)
+    return c.start, c.end, list(c.headings), c.page, access, passage, c.context
 
 
 @contextlib.contextmanager

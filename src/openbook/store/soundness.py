@@ -71,6 +71,8 @@ class StoredChunk:
     page: int | None
     access: int
     has_vector: bool
+    passage: tuple[int, int] | None = None
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,7 +486,8 @@ def documents_of(connection: Connection, kb: int, index: KeptIndex) -> Iterator[
             sql.SQL(
                 "SELECT d.id::text, d.source, d.version, d.access, d.local_only, v.title, v.text, v.headings, v.pages,"
                 " n.version, (SELECT jsonb_agg(jsonb_build_array("
-                '  c.id, c.version, c.start, c."end", c.headings, c.page, c.access, c.vector IS NOT NULL)'
+                '  c.id, c.version, c.start, c."end", c.headings, c.page, c.access, c.vector IS NOT NULL,'
+                "  c.passage, c.context)"
                 "  ORDER BY c.start, c.id) FROM {} c WHERE c.document = d.id)"
                 " FROM openbook.document d"
                 " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
@@ -495,8 +498,10 @@ def documents_of(connection: Connection, kb: int, index: KeptIndex) -> Iterator[
         )
         for id, source, version, access, local_only, title, text, headings, pages, read, chunks in cursor:
             rows = tuple(
-                StoredChunk(number, of, start, end, tuple(path), page, open_to, has_vector)
-                for number, of, start, end, path, page, open_to, has_vector in chunks or ()
+                StoredChunk(
+                    number, of, start, end, tuple(path), page, open_to, has_vector, passage and tuple(passage), context
+                )
+                for number, of, start, end, path, page, open_to, has_vector, passage, context in chunks or ()
             )
             yield Indexed(id, source, version, access, local_only, title, text, headings, pages, read, rows)
 

@@ -39,7 +39,7 @@ NOWHERE = Position("", 0)
 @dataclass(frozen=True, slots=True)
 class KeywordChunk:
     """A chunk as keyword search sees it: ``headings`` is its heading path, a heading a line; ``names`` are what a
-    question may call its document by, besides the title."""
+    question may call its document by, besides the title; the words of ``context`` count as its own."""
 
     id: int
     text: str
@@ -48,6 +48,7 @@ class KeywordChunk:
     access: int
     metadata: Metadata
     names: Sequence[str] = ()
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def _body(chunk: KeywordChunk) -> str:
     title wins where titles are telling (covid-faq + 0.04) and loses in product documentation (docs-etcd - 0.03).
     """
     opening = {line.strip(_MARKUP).lower() for line in chunk.text.split("\n", 8)[:8]}
-    above = dict.fromkeys((chunk.title, *chunk.headings.split("\n")))
+    above = dict.fromkeys((chunk.title, *chunk.headings.split("\n"), *chunk.context.split("\n")))
     return "\n".join([*(line for line in above if line.strip(_MARKUP).lower() not in opening), chunk.text])
 
 
