@@ -62,7 +62,7 @@ def evaluate(
             counted instead.
         PriceError: a language model answers, and the price file cannot be read.
     """
-    _ = kb.embedder  # a model that is missing or another one is told, not counted as questions that failed
+    _ = kb.serving.retriever  # a model that is missing or another one is told, not counted as questions that failed
     chosen = dataset.select(split, limit)
     questions = chosen.questions
     depth = max((ranking.cut(name) for name in measures), default=1)
