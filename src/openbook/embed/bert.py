@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,12 +67,12 @@ def token_graph(folder: ModelFolder) -> Any:
     return openvino().Model([bert.hidden()], [bert.ids, bert.mask], "bert-tokens")
 
 
-def pair_graph(folder: ModelFolder) -> Any:
+def pair_graph(folder: ModelFolder, weights: Mapping[str, npt.NDArray[Any]] | None = None) -> Any:
     """A ``BertForSequenceClassification`` of one label that reads two texts as one: float32[b, 1], a logit a pair.
 
-    Raises: as :func:`graph`.
+    ``weights`` stand in the place of the folder's own. Raises: as :func:`graph`.
     """
-    bert = _Bert(folder, types=True)
+    bert = _Bert(folder, weights, types=True)
     op = bert.op
     first = op.squeeze(bert.hidden(first=True), bert.ints(1))
     pooled = op.tanh(bert.linear(first, "pooler.dense"))
@@ -82,7 +83,9 @@ def pair_graph(folder: ModelFolder) -> Any:
 class _Bert:
     """The layers of a folder's BERT, and the inputs that its graph has."""
 
-    def __init__(self, folder: ModelFolder, *, types: bool = False) -> None:
+    def __init__(
+        self, folder: ModelFolder, weights: Mapping[str, npt.NDArray[Any]] | None = None, *, types: bool = False
+    ) -> None:
         import numpy as np
 
         self._ov = openvino()
@@ -90,7 +93,7 @@ class _Bert:
 
         self.op = op
         self._folder = folder
-        self._weights = read_safetensors(folder.weights)
+        self._weights = read_safetensors(folder.weights) if weights is None else weights
         inside = next((name for name in self._weights if name.endswith("embeddings.word_embeddings.weight")), "")
         # "bert." where a head was saved with it
         self._prefix = inside.removesuffix("embeddings.word_embeddings.weight")

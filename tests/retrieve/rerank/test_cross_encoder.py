@@ -149,3 +149,85 @@ def test_late_interaction_and_embedding_read_the_same_model() -> None:
     assert found[0].shape == (7, 384)  # the full stop is one
     assert found[1].shape == (2, 384), "of an empty text the special ones"
     assert np.allclose(np.linalg.norm(found[0], axis=1), 1, atol=1e-3)
+
+
+# --- an adapter on the packaged model ---------------------------------------------------------------------------------
+
+
+def adapter(folder: Path, **config: Any) -> dict[str, Any]:
+    """What peft writes of a LoRA on the packaged model's queries and values with a head of one label; its tensors."""
+    from safetensors.numpy import save_file
+
+    draw = np.random.default_rng(0)
+
+    def matrix(*shape: int) -> Any:
+        return draw.normal(0, 0.2, shape).astype(np.float32)
+
+    tensors = {"classifier.weight": matrix(1, 384), "classifier.bias": matrix(1), "bert.pooler.dense.bias": matrix(384)}
+    for layer in range(6):
+        for part in ("query", "value"):
+            name = f"bert.encoder.layer.{layer}.attention.self.{part}"
+            tensors |= {f"{name}.lora_A.weight": matrix(4, 384), f"{name}.lora_B.weight": matrix(384, 4)}
+    folder.mkdir()
+    save_file(
+        {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}, folder / "adapter_model.safetensors"
+    )
+    said = {"peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": "default", "r": 4, "lora_alpha": 8}
+    (folder / "adapter_config.json").write_text(json.dumps(said | config))
+    return tensors
+
+
+def test_an_adapter_is_added_to_the_packaged_model(tmp_path: Path) -> None:
+    """Checked against transformers with the same matrices added to its weights."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from openbook.embed.folder import read_folder
+
+    tensors = adapter(tmp_path / "adapter")
+    base = read_folder("default").path
+    reference = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).eval()
+    state = reference.state_dict()
+    for name, tensor in tensors.items():
+        if name.endswith("lora_A.weight"):
+            change = 2.0 * (tensors[name.replace("lora_A", "lora_B")] @ tensor)
+            state[name.replace(".lora_A", "")] += torch.tensor(change)
+        elif "lora" not in name:
+            state[name] = torch.tensor(tensor)
+    reference.load_state_dict(state)
+    read = AutoTokenizer.from_pretrained(base)
+    with torch.no_grad():
+        pairs = read([QUESTION] * len(TEXTS), TEXTS, padding=True, truncation=True, max_length=256, return_tensors="pt")
+        expected = torch.sigmoid(reference(**pairs).logits[:, 0]).numpy()
+    model = PairModel(CrossEncoder(model=str(tmp_path / "adapter")), precision="f32")
+    ours = model.score(QUESTION, TEXTS)
+    assert np.abs(ours - expected).max() < 1e-3
+    assert ours.std() > 0.01
+    plain = PairModel(CrossEncoder(model=str(tmp_path / "adapter")), precision="f32")
+    assert np.allclose(plain.score(QUESTION, TEXTS), ours, atol=1e-5), "the weights that both map are as they were"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"use_dora": True}, "not plain LoRA"),
+        ({"r": "four"}, "cannot be read"),
+        ({"peft_type": "IA3"}, "not plain LoRA"),
+        ({"base_model_name_or_path": "./nowhere"}, "no such folder"),
+    ],
+)
+def test_an_adapter_that_cannot_be_added_is_one_line(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    adapter(tmp_path / "adapter", **config)
+    with pytest.raises(ModelError, match=message) as told:
+        PairModel(CrossEncoder(model=str(tmp_path / "adapter")))
+    assert "\n" not in str(told.value)
+
+
+def test_an_adapter_without_a_head_is_told(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    adapter(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(file).items() if "classifier" not in name}, file)
+    with pytest.raises(ModelError, match="lacks the tensor classifier"):
+        PairModel(CrossEncoder(model=str(tmp_path / "adapter"))).score("a", ["b"])

@@ -79,7 +79,7 @@ def test_the_order_is_the_rerankers(filled: KnowledgeBase, reranking: RerankingS
     reranking.plan[:] = [(200, {}, {"results": [{"index": n, "relevance_score": n / 10} for n in range(9)]})]
     found = asked(filled, server_part(reranking, candidates=9), 9)
     assert [hit.source for hit in found.hits] == sources[::-1]
-    assert [hit.score for hit in found.hits] == [n / 10 for n in reversed(range(9))]
+    assert [hit.score for hit in found.hits] == pytest.approx([n / 10 for n in reversed(range(9))])
 
 
 def test_late_interaction_is_added_to_the_fused_score(filled: KnowledgeBase) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openbook.embed.adapter import has_adapter, read_adapted
 from openbook.embed.bert import is_plain, pair_graph
 from openbook.embed.cache import cache_folder
 from openbook.embed.convert import converted, has_types
@@ -17,11 +18,14 @@ from openbook.errors import ModelError
 from openbook.recipe import CrossEncoder
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from openbook.embed import FloatArray
 
 
 class PairModel:
-    """A BERT straight from its weights; any other architecture converted once by torch and kept in ``cache``.
+    """A BERT straight from its weights, with or without a LoRA adapter; any other architecture converted once by torch
+    and kept in ``cache``.
 
     A score is the logistic function of the model's one output, whatever its own files would make of it: it was trained
     as the log-odds that the text answers the question, so 0.5 is where the model wavers.
@@ -31,8 +35,13 @@ class PairModel:
     remote = False
 
     def __init__(self, part: CrossEncoder, *, cache: Path | None = None, precision: Precision | None = None) -> None:
-        self._folder = folder = read_folder(part.model)
-        _require_score(folder)
+        self._weights: Mapping[str, npt.NDArray[Any]] | None = None
+        if has_adapter(part.model):
+            folder, self._weights = read_adapted(part.model)
+        else:
+            folder = read_folder(part.model)
+            _require_score(folder)
+        self._folder = folder
         self._cache = cache_folder(cache)
         self._types = has_types(folder)
         self._length = min(part.max_tokens or folder.length, folder.positions)
@@ -74,7 +83,7 @@ class PairModel:
     def _graph(self) -> Any:
         try:
             if is_plain(self._folder) and self._types:
-                return pair_graph(self._folder)
+                return pair_graph(self._folder, self._weights)
             return converted(self._folder, self._cache, "pairs")
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             do = "save the model again with sentence-transformers"
