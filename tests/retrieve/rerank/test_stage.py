@@ -12,6 +12,7 @@ import pytest
 from tests.retrieve.rerank.loopback import RerankingServer
 
 from openbook.errors import ModelError, RecipeError
+from openbook.evaluate import Dataset, Question, evaluate
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import (
     CrossEncoder,
@@ -132,6 +133,20 @@ def test_the_question_is_answered_all_the_same(
     assert "Form 12" in answer.text
     assert answer.trace is not None
     assert "no rerank response" in kb.trace(answer.trace.id)["details"]["rerank"]["skipped"]
+
+
+def test_an_evaluation_tells_what_was_not_reranked(
+    new_kb: Callable[..., KnowledgeBase], reranking: RerankingServer
+) -> None:
+    """A recipe would be praised or blamed for a reranker that was never heard."""
+    kb = new_kb(Recipe(query=QueryHalf(rerank=server_part(reranking))))
+    kb.add(BEST, *OTHERS)
+    asking = Dataset("forms", {id: Question(id, QUESTION, judgements={"best.md": 1}) for id in ("a", "b")})
+    reranking.plan[:] = [(200, {}, b"{")]
+    report = evaluate(kb, asking, answered=False, limit=1)
+    assert list(report.details["not_reranked"]) == ["a"]
+    assert not report.failed
+    assert "not_reranked" not in evaluate(kb, asking, answered=False, limit=1).details
 
 
 def test_local_only_documents_are_not_sent_and_keep_their_places(
