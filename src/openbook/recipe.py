@@ -201,7 +201,7 @@ class LateInteraction(Part):
 
     kind: Literal["late"] = "late"
     weight: float = Field(default=20.0, ge=0.0)
-    candidates: int = Field(default=50, ge=2, le=1_000)
+    candidates: int = Field(default=20, ge=2, le=1_000)  # more were measured to change nothing
     budget_ms: int | None = Field(default=None, ge=1)
 
     @property
