@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from openbook.embed.bert import is_plain, pair_graph
 from openbook.embed.cache import cache_folder
 from openbook.embed.convert import converted, has_types
 from openbook.embed.folder import ModelFolder, read_folder
-from openbook.embed.runtime import Precision, Runtime, best_precision
+from openbook.embed.runtime import Precision, Runtime, best_precision, shared
 from openbook.embed.tokenizer import encodable, open_tokenizer
 from openbook.errors import ModelError
 from openbook.recipe import CrossEncoder
@@ -45,7 +45,14 @@ class PairModel:
         self._cache = cache_folder(cache)
         self._types = has_types(folder)
         self._length = min(part.max_tokens or folder.length, folder.positions)
-        self._runtime = Runtime(self._graph, precision=precision or best_precision())
+        build = partial(_graph, folder, self._cache, self._weights)
+        made_of = (folder.digest(self._cache), self._cache, "pairs")
+        precision = precision or best_precision()
+        self._runtime = (
+            shared(made_of, build, precision=precision)
+            if self._weights is None
+            else Runtime(build, precision=precision)
+        )
 
     def ready(self, texts: int) -> None:
         self._runtime.load(texts)
@@ -80,14 +87,15 @@ class PairModel:
             ) from None
         return tokenizer
 
-    def _graph(self) -> Any:
-        try:
-            if is_plain(self._folder) and self._types:
-                return pair_graph(self._folder, self._weights)
-            return converted(self._folder, self._cache, "pairs")
-        except (RuntimeError, LookupError, TypeError, ValueError) as error:
-            do = "save the model again with sentence-transformers"
-            raise ModelError(f"its files do not fit together ({error})", where=str(self._folder.path), do=do) from None
+
+def _graph(folder: ModelFolder, cache: Path | None, weights: Mapping[str, npt.NDArray[Any]] | None) -> Any:
+    try:
+        return (
+            pair_graph(folder, weights) if is_plain(folder) and has_types(folder) else converted(folder, cache, "pairs")
+        )
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        do = "save the model again with sentence-transformers"
+        raise ModelError(f"its files do not fit together ({error})", where=str(folder.path), do=do) from None
 
 
 def _require_score(folder: ModelFolder) -> None:
