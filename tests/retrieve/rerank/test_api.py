@@ -139,3 +139,11 @@ def test_an_answer_that_is_none_is_refused(reranking: RerankingServer, answer: A
     assert not isinstance(told.value, ModelUnavailable)
     assert "\n" not in str(told.value)
     assert len(reranking.asked) == 1
+
+
+def test_a_refusal_that_repeats_the_documents_is_not_kept(reranking: RerankingServer) -> None:
+    """A trace keeps what went wrong, and is no place for text: it would outlive the document."""
+    reranking.plan[:] = [(422, {}, {"detail": [{"input": {"documents": ["Zyxcorp"]}}]})]
+    with pytest.raises(ModelError, match=r"refused \(status 422\)") as told:
+        model(reranking).score("alpha", ["Zyxcorp"])
+    assert "Zyxcorp" not in str(told.value)

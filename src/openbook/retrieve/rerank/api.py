@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,9 +141,9 @@ class RerankServer:
             return ModelError("the key was refused", where=where, do=f"set {part.key_env} to one that may use it")
         if reply.status == 429 or reply.status >= 500:
             return ModelUnavailable(f"keeps refusing (status {reply.status})", where=where, do="try again later")
-        said = " ".join(reply.body[:200].decode("utf-8", "replace").split())
+        # What the server says may repeat the documents, and a trace keeps no text.
         do = "check model and base_url, which ends before /rerank"
-        return ModelError(f"refused (status {reply.status}: {said})", where=where, do=do)
+        return ModelError(f"refused (status {reply.status})", where=where, do=do)
 
     def _read(self, body: bytes, texts: int) -> FloatArray:
         """Raises: ModelError: anything but one finite number for every text."""
@@ -178,7 +179,9 @@ class RerankServer:
         import httpx2
 
         # A proxy that the environment names for the world must not stand between this machine and itself.
-        return httpx2.Client(trust_env=not self._loopback)
+        client = httpx2.Client(trust_env=not self._loopback)
+        weakref.finalize(self, client.close)
+        return client
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from openbook.chunk.prefix import embedded_text
-from openbook.errors import ModelError
+from openbook.errors import ModelError, ModelUnavailable
 from openbook.recipe import CrossEncoder, LateInteraction, RerankAPI
 from openbook.retrieve.rerank import Reranker
 from openbook.retrieve.stages import Candidate, placed, said
@@ -97,7 +97,11 @@ class Reranking:
         if not done:
             count = max(count, min(LEAST, len(texts)))
         if count:
-            done.append(self._timed(question, texts[:count])[0])
+            try:
+                done.append(self._timed(question, texts[:count])[0])
+            except ModelUnavailable:
+                if not done:  # what it said in time counts
+                    raise
         return np.concatenate(done)
 
     def _timed(self, question: str, texts: Sequence[str]) -> tuple[FloatArray, float]:
