@@ -31,6 +31,7 @@ reliability: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
+	$(BIN)/python benchmarks/rerank.py $(DATA)/scifact
 	$(BIN)/python benchmarks/first_minute.py --data $(DATA)
 
 # Search in 100,000 chunks (built once, in ten minutes), and how soon an edit is in another process's searches.

@@ -586,8 +586,9 @@ class KnowledgeBase:
         ``llm`` (``"openai:MODEL"``, ``"anthropic:MODEL"`` or a recipe part) writes the answer instead of the recipe's
         generator; ``on_text`` is given its text as it comes. The answer's ``trace`` tells everything that happened.
 
-        Passages of local-only documents are handed to no remote model: ``trace.details["withheld"]["generate"]`` holds
-        their ranks. Where there are no others, the answer is an abstention that says so.
+        Passages of local-only documents are handed to no remote model: ``trace.details["withheld"]`` holds their ranks,
+        under ``generate`` for the generator and ``rerank`` for the reranker. Where there are no others to answer from,
+        the answer is an abstention that says so.
 
         Raises:
             QueryError: as ``search``.
@@ -597,7 +598,7 @@ class KnowledgeBase:
         try:
             answer = serving.answer(trace, self.documents, llm, on_text)
         except OpenbookError as error:
-            self.traces.record(replace(trace, details={"error": str(error)}))
+            self.traces.record(replace(trace, details={**trace.details, "error": str(error)}))
             raise
         assert answer.trace is not None
         self.traces.record(answer.trace, answer)

@@ -289,6 +289,86 @@ class NearDuplicates(Part):
     similarity: float = Field(default=0.8, gt=0.0, le=1.0)
 
 
+class LateInteraction(Part):
+    """Each token of the question finds its nearest in a chunk; ``weight`` · the mean of these cosines is added to the
+    chunk's fused score (Khattab and Zaharia, ColBERT, SIGIR 2020).
+
+    By the token vectors of the embedding model itself, which must be a local one: no further model is needed.
+    ``candidates`` of the best chunks are looked at, or as many as ``budget_ms`` milliseconds allow.
+    """
+
+    kind: Literal["late"] = "late"
+    weight: float = Field(default=20.0, ge=0.0)
+    candidates: int = Field(default=20, ge=2, le=1_000)  # more were measured to change nothing
+    budget_ms: int | None = Field(default=None, ge=1)
+
+    @property
+    def is_local(self) -> bool:
+        """It runs in this process."""
+        return True
+
+
+class CrossEncoder(Part):
+    """A model that reads question and chunk as one: a sentence-transformers CrossEncoder, by folder or hub id.
+
+    Its scores lie in [0, 1]; what it scores below ``threshold`` is left out, and so is what it was not shown.
+    ``max_tokens`` of question and chunk together are read.
+    """
+
+    kind: Literal["cross-encoder"] = "cross-encoder"
+    model: str
+    max_tokens: int | None = Field(default=None, ge=16)
+    candidates: int = Field(default=50, ge=2, le=1_000)
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    budget_ms: int | None = Field(default=None, ge=1)
+
+    @property
+    def is_local(self) -> bool:
+        """It runs in this process."""
+        return True
+
+
+class RerankAPI(Served):
+    """A server with a ``/rerank`` endpoint as Cohere, Jina and vLLM have it; the key comes from ``key_env``.
+
+    Where it does not answer, or not within ``budget_ms``, the stage is left out and the trace says so. ``threshold``
+    is of the server's own scores.
+    """
+
+    kind: Literal["api"] = "api"
+    model: str
+    base_url: str
+    key_env: str = "RERANK_API_KEY"
+    candidates: int = Field(default=50, ge=2, le=1_000)
+    threshold: float | None = None
+    budget_ms: int | None = Field(default=None, ge=1)
+
+
+class Recency(Part):
+    """Of what a chunk is ahead of the lowest candidate by, ``weight`` · (1 - freshness) is taken away.
+
+    Freshness halves every ``half_life_days`` that its document is older than the newest candidate's, by the date in the
+    metadata ``field``. A document without a date counts as the median of those that have one.
+    """
+
+    kind: Literal["half-life"] = "half-life"
+    field: str = "modified"
+    half_life_days: float = Field(default=365.0, gt=0.0)
+    weight: float = Field(default=0.5, ge=0.0, le=1.0)
+    candidates: int = Field(default=50, ge=2, le=1_000)
+
+
+class Diversity(Part):
+    """Maximal marginal relevance: ``relevance`` · score - (1 - ``relevance``) · the cosine to the nearest hit above.
+
+    Carbonell and Goldstein, The use of MMR, SIGIR 1998; scores are brought to [0, 1] over the ``candidates``.
+    """
+
+    kind: Literal["mmr"] = "mmr"
+    relevance: float = Field(default=0.7, ge=0.0, le=1.0)
+    candidates: int = Field(default=50, ge=2, le=1_000)
+
+
 class Extractive(Part):
     """Quote the best one to ``sentences`` sentences; abstain where the confidence is below ``threshold``."""
 
@@ -300,15 +380,19 @@ class Extractive(Part):
 class QueryHalf(Part):
     """From the question to the answer.
 
-    ``candidates`` of each stage are fused. Two neighbours among the ``merge`` best chunks become one hit. Of
-    ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by more than ``within`` (in
-    the unit of the fusion; ``None``: any) is left out. ``context`` hits are handed to the generator.
+    ``candidates`` of each stage are fused; the best are put in another order by ``rerank``, ``recency`` and
+    ``diversity``, one after another. Two neighbours among the ``merge`` best chunks become one hit. Of ``duplicates``
+    one is a hit, and tells the others. A hit that scores less than the best by more than ``within`` (in the unit of the
+    scores; ``None``: any) is left out. ``context`` hits are handed to the generator.
     """
 
     candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()
     )
+    rerank: Annotated[Off | LateInteraction | CrossEncoder | RerankAPI, Field(discriminator="kind")] = Off()
+    recency: Annotated[Off | Recency, Field(discriminator="kind")] = Off()
+    diversity: Annotated[Off | Diversity, Field(discriminator="kind")] = Off()
     merge: int = Field(default=10, ge=0, le=1_000)
     duplicates: Annotated[Off | NearDuplicates, Field(discriminator="kind")] = Off()
     within: float | None = Field(default=None, ge=0.0)
@@ -361,17 +445,26 @@ class Recipe(Part):
     def anchored(self) -> Recipe:
         """The same recipe, with the folder of a local model named by its whole path: whoever reads it from the database
         stands elsewhere."""
-        embed = self.index.embed
-        if embed.kind != "local" or embed.model == "default" or not Path(embed.model).is_dir():
-            return self
-        embed = embed.model_copy(update={"model": str(Path(embed.model).absolute())})
-        return self.model_copy(update={"index": self.index.model_copy(update={"embed": embed})})
+        recipe = self
+        embed, rerank = self.index.embed, self.query.rerank
+        if embed.kind == "local" and (place := _whole_path(embed.model)):
+            embed = embed.model_copy(update={"model": place})
+            recipe = recipe.model_copy(update={"index": self.index.model_copy(update={"embed": embed})})
+        if rerank.kind == "cross-encoder" and (place := _whole_path(rerank.model)):
+            rerank = rerank.model_copy(update={"model": place})
+            recipe = recipe.model_copy(update={"query": self.query.model_copy(update={"rerank": rerank})})
+        return recipe
 
     def to_toml(self) -> str:
         """Every setting, defaults included, as TOML that ``from_toml`` reads back to an equal recipe."""
         lines: list[str] = []
         _write_table(self.model_dump(mode="json", exclude_none=True), (), lines)
         return "\n".join(lines).strip() + "\n"
+
+
+def _whole_path(model: str) -> str | None:
+    """That of a folder; of the packaged model or a hub id none."""
+    return str(Path(model).absolute()) if model != "default" and Path(model).is_dir() else None
 
 
 # --- what is wrong with a recipe --------------------------------------------------------------------------------------

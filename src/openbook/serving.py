@@ -144,7 +144,9 @@ class Serving:
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
         # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
-        details = {**trace.details, "withheld": {"generate": withheld}} if withheld else trace.details
+        details = trace.details
+        if withheld:
+            details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
         return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
 
     def generator(self, llm: str | LanguageModel | None) -> Generator:

@@ -48,3 +48,32 @@ def tiny_bert(folder: Path, pooling: str = "mean", seed: int = 1) -> Path:
         max_position_embeddings=64,
     )
     return save(folder, BertModel(config), pooling, 48)
+
+
+def tiny_pairs(folder: Path, kind: str, seed: int = 3) -> Path:
+    """A CrossEncoder of random weights, 64 tokens: a ``bert``, or a ``distilbert``, which has no token types."""
+    import torch
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+    )
+
+    torch.manual_seed(seed)
+    model: Any
+    if kind == "bert":
+        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        model = BertForSequenceClassification(
+            BertConfig(vocab_size=30522, max_position_embeddings=64, initializer_range=0.3, num_labels=1, **shape)
+        )
+    else:
+        shape = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+        model = DistilBertForSequenceClassification(
+            DistilBertConfig(vocab_size=30522, max_position_embeddings=64, initializer_range=0.3, num_labels=1, **shape)
+        )
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(read_folder("default").path / name, folder / name)
+    return folder

@@ -11,7 +11,7 @@ import typer
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
 from openbook.cli.printing import file_name, one_line, print_json, say, shortened, stream
 from openbook.errors import QueryError
-from openbook.types import Answer, Citation, Hit, printable
+from openbook.types import Answer, Citation, Hit, Trace, printable
 
 
 def search(
@@ -41,6 +41,7 @@ def search(
         print()
     if not trace.hits:
         print("nothing found")
+    _say_of_reranking(trace)
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
 
 
@@ -90,8 +91,9 @@ def ask(
             print(f"    also in {_place(other)}, characters {other.start}-{other.end}")
         if model is not None:
             print(f"    “{shortened(citation.quote, 300)}”")
-    if withheld := answer.trace.details.get("withheld"):
-        say(f"{len(withheld['generate'])} passages are local-only and were not sent to the model, which is remote")
+    _say_of_reranking(answer.trace)
+    if withheld := answer.trace.details.get("withheld", {}).get("generate"):
+        say(f"{len(withheld)} passages are local-only and were not sent to the model, which is remote")
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
 
@@ -131,6 +133,15 @@ def traces(
     else:
         deleted = f"; {gone} were older and are deleted" if gone else ""
         print(f"traces are kept {'for ever' if kept is None else f'for {kept} days'}{deleted}")
+
+
+def _say_of_reranking(trace: Trace) -> None:
+    """What a reader would not expect of the order of the hits."""
+    told = trace.details.get("rerank", {})
+    if skipped := told.get("skipped"):
+        say(f"note: not reranked: {one_line(skipped)}")
+    elif withheld := told.get("withheld"):
+        say(f"{withheld} passages are local-only and were not sent to the reranker, which is remote")
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

@@ -195,8 +195,13 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
         print(f"filter    {one_line(trace['filter'])}")
-    if ranks := trace["details"].get("withheld", {}).get("generate"):
-        print(f"withheld  hits {', '.join(map(str, ranks))}: local-only, not sent to the model")
+    if told := trace["details"].get("rerank"):
+        budget = f" in {told['budget_ms']} ms" if "budget_ms" in told else ""
+        skipped = f"; not reranked: {one_line(told['skipped'])}" if "skipped" in told else ""
+        print(f"rerank    {told['candidates']} candidates{budget}{skipped}")
+    for of, whom in (("generate", "model"), ("rerank", "reranker")):
+        if ranks := trace["details"].get("withheld", {}).get(of):
+            print(f"withheld  hits {', '.join(map(str, ranks))}: local-only, not sent to the {whom}")
     for said in trace["feedback"]:
         about = "" if said["hit"] is None else f" (hit {said['hit']})"
         print(f"feedback  {one_line(said['answer'] or said['verdict'])}{about}")

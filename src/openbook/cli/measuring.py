@@ -130,6 +130,8 @@ def evaluate(
     if html is not None:
         pages.write(html, pages.report_page(report))
     print_json(report.as_json()) if json else print(printable(report.text()))
+    if skipped := report.details.get("not_reranked"):
+        say(f"note: {len(skipped)} questions were not reranked: {one_line(next(iter(skipped.values())))}")
     if report.failed:
         raise typer.Exit(1)
 

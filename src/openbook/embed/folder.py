@@ -78,16 +78,16 @@ def read_folder(model: str) -> ModelFolder:
     if not (path / "tokenizer.json").is_file():
         raise ModelError("tokenizer.json is missing", where=str(path), do="save the model again with a fast tokenizer")
 
-    config = _json(path / "config.json")
-    transformer = _json(path / "sentence_bert_config.json", {})
-    tokenizer = _json(path / "tokenizer_config.json", {})
-    prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
-    listed = _json(path / "modules.json", None)
+    config = read_json(path / "config.json")
+    transformer = read_json(path / "sentence_bert_config.json", {})
+    tokenizer = read_json(path / "tokenizer_config.json", {})
+    prompts = read_json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
+    listed = read_json(path / "modules.json", None)
     if listed is None:  # a bare transformer: sentence-transformers itself then takes the mean
         listed = [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": ""}]
     parts = [(module["type"].rpartition(".")[2], path / module["path"]) for module in listed]
     where = next((place for name, place in parts if name == "Pooling"), None)
-    pooling = _json(where / "config.json", {}) if where is not None else None
+    pooling = read_json(where / "config.json", {}) if where is not None else None
     if pooling is not None and pooling.get("include_prompt") is False:
         raise ModelError("its pooling leaves the prompt out", where=str(path), do="choose another model")
     # RoBERTa counts its positions from pad_token_id + 1, and its table holds as many rows more.
@@ -168,7 +168,8 @@ def _digest(file: Path, cache: Path | None) -> str:
     return kept(cache, f"digests/{key}", [stat.st_size, stat.st_mtime_ns], lambda: sha256(at))
 
 
-def _json(path: Path, missing: Any = ...) -> Any:
+def read_json(path: Path, missing: Any = ...) -> Any:
+    """What a file of a model's folder holds; ``missing`` where there is none. Raises: ModelError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openbook.embed.bert import graph, is_bert
+from openbook.embed.bert import graph, is_bert, token_graph
 from openbook.embed.cache import cache_folder
-from openbook.embed.convert import converted
+from openbook.embed.convert import Form, converted
 from openbook.embed.folder import ModelFolder, read_folder
 from openbook.embed.runtime import Precision, Runtime, best_precision, shared
+from openbook.embed.tokenizer import encodable, open_tokenizer
 from openbook.embed.vectors import distinct, unit
 from openbook.errors import ModelError
 from openbook.recipe import LocalEmbedder
@@ -78,7 +79,7 @@ class LocalModel:
             for start in range(0, len(unique), WINDOW):
                 ids = coming.result()
                 coming = beside.submit(self._ids, unique[start + WINDOW : start + 2 * WINDOW])
-                for batch in self._runtime.run(ids, vectors[start : start + WINDOW]):
+                for batch in self._runtime.run(ids, vectors[start : start + WINDOW].__setitem__):
                     done += int(copies[start : start + WINDOW][batch].sum())
                     if progress is not None:
                         progress(done)
@@ -87,16 +88,43 @@ class LocalModel:
     def tokens(self, texts: Sequence[str]) -> list[IntArray]:
         import numpy as np
 
-        found = self._tokenizer.encode_batch(_encodable(texts), add_special_tokens=False)
+        found = self._tokenizer.encode_batch(encodable(texts), add_special_tokens=False)
         return [np.array(encoding.offsets, np.int32).reshape(-1, 2) for encoding in found]
 
+    def token_vectors(self, texts: Sequence[str], kind: TextKind, take: Callable[[int, FloatArray], None]) -> None:
+        """``take(row, float32[t, d])`` for each text, in any order and from several threads: a vector of unit length
+        for every token that is read, special ones excluded (of a text that has no other, these).
+
+        These are the vectors that ``encode`` pools. Raises: ModelError.
+        """
+        import numpy as np
+
+        rows, own = [], []
+        for encoding in self._encodings([self._prefix[kind] + text for text in texts]):
+            rows.append(encoding.ids or [self._padding])
+            special = np.array(encoding.special_tokens_mask or [1], bool)
+            own.append(np.flatnonzero(~special) if not special.all() else np.arange(len(special)))
+
+        def given(batch: list[int], vectors: FloatArray) -> None:
+            for at, row in enumerate(batch):
+                found = vectors[at, own[row]]
+                take(row, found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9))
+
+        for _ in self._tokenwise.run(rows, given):
+            pass
+
+    def load_tokenwise(self, texts: int) -> None:
+        """Make now what :meth:`token_vectors` will need for so many texts."""
+        self._tokenwise.load(texts)
+
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        tokenizer = self._tokenizer
-        rows = []
-        for encoding in tokenizer.encode_batch_fast(_encodable(texts), add_special_tokens=False):
+        return [encoding.ids or [self._padding] for encoding in self._encodings(texts)]
+
+    def _encodings(self, texts: Sequence[str]) -> Iterator[Any]:
+        """Cut after ``max_tokens``, with special tokens."""
+        for encoding in self._tokenizer.encode_batch_fast(encodable(texts), add_special_tokens=False):
             encoding.truncate(self.max_tokens)
-            rows.append(tokenizer.post_process(encoding).ids or [self._padding])
-        return rows
+            yield self._tokenizer.post_process(encoding)
 
     @property
     def _padding(self) -> int:
@@ -105,34 +133,26 @@ class LocalModel:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer, normalizers
-
-        try:
-            tokenizer = Tokenizer.from_file(str(self._folder.tokenizer))
-        except Exception as error:  # the library raises nothing narrower
-            do = "save the model again"
-            raise ModelError(f"no readable tokenizer ({error})", where=str(self._folder.tokenizer), do=do) from None
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        if self._folder.lower_case:
-            before = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
-            tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
-        return tokenizer
+        return open_tokenizer(self._folder)
 
     @cached_property
     def _runtime(self) -> Runtime:
-        made_of = (self._folder.digest(self._cache), self._cache)
-        return shared(made_of, partial(_graph, self._folder, self._cache), precision=self._precision)
+        return self._running("texts")
+
+    @cached_property
+    def _tokenwise(self) -> Runtime:
+        return self._running("tokens")
+
+    def _running(self, form: Form) -> Runtime:
+        made_of = (self._folder.digest(self._cache), self._cache, form)
+        return shared(made_of, partial(_graph, self._folder, self._cache, form), precision=self._precision)
 
 
-def _graph(folder: ModelFolder, cache: Path | None) -> Any:
+def _graph(folder: ModelFolder, cache: Path | None, form: Form) -> Any:
     try:
-        return graph(folder) if is_bert(folder) else converted(folder, cache)
+        if is_bert(folder):
+            return token_graph(folder) if form == "tokens" else graph(folder)
+        return converted(folder, cache, form)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         do = "save the model again with sentence-transformers"
         raise ModelError(f"its files do not fit together ({error})", where=str(folder.path), do=do) from None
-
-
-def _encodable(texts: Sequence[str]) -> list[str]:
-    """Lone surrogates, which no UTF-8 can hold, become ``?``: one code point for one, so that offsets stay."""
-    return [text if text.isascii() else text.encode("utf-8", "replace").decode() for text in texts]

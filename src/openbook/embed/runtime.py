@@ -14,6 +14,8 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from openbook.embed import FloatArray
 
+    Take = Callable[[list[int], FloatArray], None]
+
 Precision = Literal["f32", "bf16"]
 
 FEW = 32
@@ -63,7 +65,11 @@ def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
 
 
 class Runtime:
-    """``graph`` (inputs ids int32[b, t] and mask float32[b, t], output float32[b, d]) compiled when first needed."""
+    """``graph`` compiled when first needed.
+
+    Its inputs are ids int32[b, t] and mask float32[b, t], and for pairs of texts types int32[b, t]; its output is
+    float32[b, …], a row a text.
+    """
 
     def __init__(self, graph: Callable[[], Any], *, precision: Precision) -> None:
         self._build = graph
@@ -96,34 +102,32 @@ class Runtime:
         with self._turn:
             _ = self._quick if texts <= FEW else self._many
 
-    def run(self, rows: Sequence[Sequence[int]], out: FloatArray) -> Iterator[list[int]]:
-        """Encode token ids into ``out[i]`` for each row ``i``; yields the rows handed in so far, batch by batch."""
-        lengths = [len(row) for row in rows]
-        parts = batches(lengths, BATCH_TOKENS[self.precision])
-        return self._run_few(rows, parts, out) if len(rows) <= FEW else self._run_many(rows, parts, out)
-
-    def _run_few(
-        self, rows: Sequence[Sequence[int]], parts: Iterable[list[int]], out: FloatArray
+    def run(
+        self, rows: Sequence[Sequence[int]], take: Take, types: Sequence[Sequence[int]] | None = None
     ) -> Iterator[list[int]]:
-        for part in parts:
+        """Encode token ids (and, where the graph reads pairs, token types); yields the rows handed in so far.
+
+        ``take`` is given the rows of each batch and their output, which is no longer there when it returns; for many
+        rows it is called from other threads.
+        """
+        parts = batches([len(row) for row in rows], BATCH_TOKENS[self.precision])
+        inputs = (([*_padded(rows, part), *_beside(rows, types, part)], part) for part in parts)
+        return self._run_few(inputs, take) if len(rows) <= FEW else self._run_many(inputs, take)
+
+    def _run_few(self, inputs: Iterable[tuple[list[Any], list[int]]], take: Take) -> Iterator[list[int]]:
+        for given, part in inputs:
             with self._turn:
-                out[part] = self._quick.infer(_padded(rows, part))[0]
+                take(part, self._quick.infer(given)[0])
             yield part
 
-    def _run_many(
-        self, rows: Sequence[Sequence[int]], parts: Iterable[list[int]], out: FloatArray
-    ) -> Iterator[list[int]]:
+    def _run_many(self, inputs: Iterable[tuple[list[Any], list[int]]], take: Take) -> Iterator[list[int]]:
         with self._turn:
             compiled = self._many
         queue = openvino().AsyncInferQueue(compiled)
-
-        def store(request: Any, part: list[int]) -> None:
-            out[part] = request.get_output_tensor(0).data
-
-        queue.set_callback(store)
+        queue.set_callback(lambda request, part: take(part, request.get_output_tensor(0).data))
         try:
-            for part in parts:
-                queue.start_async(_padded(rows, part), part)
+            for given, part in inputs:
+                queue.start_async(given, part)
                 yield part
         finally:
             queue.wait_all()
@@ -167,3 +171,14 @@ def _padded(rows: Sequence[Sequence[int]], part: list[int]) -> list[Any]:
         ids[at, : len(rows[row])] = rows[row]
         mask[at, : len(rows[row])] = 1
     return [ids, mask]
+
+
+def _beside(rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None, part: list[int]) -> list[Any]:
+    import numpy as np
+
+    if types is None:
+        return []
+    padded = np.zeros((len(part), len(rows[part[0]])), np.int32)
+    for at, row in enumerate(part):
+        padded[at, : len(types[row])] = types[row]
+    return [padded]

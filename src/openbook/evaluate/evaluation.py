@@ -62,7 +62,7 @@ def evaluate(
             counted instead.
         PriceError: a language model answers, and the price file cannot be read.
     """
-    _ = kb.embedder  # a model that is missing or another one is told, not counted as questions that failed
+    _ = kb.serving.retriever  # a model that is missing or another one is told, not counted as questions that failed
     chosen = dataset.select(split, limit)
     questions = chosen.questions
     depth = max((ranking.cut(name) for name in measures), default=1)
@@ -103,6 +103,8 @@ def evaluate(
     per_question = {name: values for family in families for name, values in family.per_question.items() if values}
     totals = {name: measure for family in families for name, measure in family.totals.items()}
     details = {name: detail for family in families for name, detail in family.details.items()}
+    if skipped := {id: outcome.not_reranked for id, outcome in outcomes.items() if outcome.not_reranked}:
+        details["not_reranked"] = skipped  # measured as they were answered, which is not what the recipe says
     return Report(
         dataset=chosen.name,
         data=chosen.hash,
@@ -177,7 +179,8 @@ def _ask(
         return Outcome(question.id, ms=ms, error=str(error))
     kept = {"dataset": dataset, "question": question.id}
     kb.traces.record(replace(trace, hits=trace.hits[:KEPT_HITS], details={**trace.details, **kept}), answer)
-    return Outcome(question.id, hits, answer, trace.ms, trace.id)
+    skipped = trace.details.get("rerank", {}).get("skipped")
+    return Outcome(question.id, hits, answer, trace.ms, trace.id, not_reranked=skipped)
 
 
 def _retrieval(

@@ -53,7 +53,7 @@ class Outcome:
     """What the pipeline did with one question: the hits, and the answer where one was asked for.
 
     ``error`` tells why there is neither; such a question counts as failed. ``ms`` holds milliseconds for each stage
-    and ``total``.
+    and ``total``; ``not_reranked`` why reranking was left out where the recipe has it.
     """
 
     question: str  # its id
@@ -62,6 +62,7 @@ class Outcome:
     ms: Mapping[str, float] = field(default_factory=dict)
     trace: str | None = None
     error: str | None = None
+    not_reranked: str | None = None
 
     @property
     def local_only(self) -> bool:

@@ -311,7 +311,9 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
     def share(terms: set[str] | frozenset[str]) -> float:
         return sum(rarity[w] for w in words if w in terms) / total
 
-    best_score = max(hit.score for hit in hits)
+    # Reranking says it in another unit, which these weights do not know.
+    fused = [hit.stages["fused"].score if "fused" in hit.stages else hit.score for hit in hits]
+    best_score = max(fused)
     lexical: list[tuple[float, ...]] = []
     for unit, shared in zip(candidates, having, strict=True):
         hit, chunk = hits[unit.hit], chunks[unit.hit]
@@ -323,7 +325,7 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
         there = pairs.intersection(pairwise(unit.terms))
         lexical.append(
             (
-                hit.score / best_score if best_score > 0 else 1.0,
+                fused[unit.hit] / best_score if best_score > 0 else 1.0,
                 1 / (1 + unit.hit),
                 share(shared),
                 share(near),

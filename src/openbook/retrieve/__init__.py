@@ -8,10 +8,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
-from openbook.recipe import EvidenceFusion, NearDuplicates, QueryHalf, ReciprocalRankFusion, WeightedFusion
+from openbook.recipe import (
+    Diversity,
+    EvidenceFusion,
+    NearDuplicates,
+    Off,
+    QueryHalf,
+    Recency,
+    ReciprocalRankFusion,
+    WeightedFusion,
+)
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage
+from openbook.retrieve.stages import Candidate
 from openbook.store.database import Pruned
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
@@ -19,6 +29,7 @@ from openbook.types import Hit, StageScore
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
+    from openbook.retrieve.rerank.stage import Reranking
 
 QUESTION_CHARACTERS = 10_000
 """Longer questions are cut: the model reads some hundred tokens, and words beyond that only slow the keyword side."""
@@ -47,6 +58,7 @@ class Retriever:
 
     Raises:
         StoreError: the index was built with another model.
+        ModelError, RecipeError: as ``open_reranker``.
     """
 
     def __init__(
@@ -59,6 +71,9 @@ class Retriever:
         self.part = part
         self.sharing = sharing
         self._asked = sides_asked(part.fusion)
+        self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder)
+        stages = (part.rerank, part.recency, part.diversity)
+        self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
 
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
@@ -94,9 +109,17 @@ class Retriever:
                 if attempt + 1 < _ATTEMPTS and self._asked[1] and self.index.is_ahead(view):
                     continue
                 with _Timer(ms, "fetch"):
-                    hits = self._fetch(view, fused, stages, k)
+                    found = self._fetch(view, fused, stages, k)
+                    vectors = self._vectors(view, found)
                 break
-        return Retrieved(tuple(hits), ms, {})
+        # Nor while they are put in order: models may be asked here, and servers.
+        found, details = self._order(question, found, vectors, ms)
+        hits = self._merged(found, k)
+        if details.get("rerank", {}).get("withheld"):
+            # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
+            unread = [rank for rank, hit in enumerate(hits, 1) if hit.local_only and "rerank" not in hit.stages]
+            details["withheld"] = {"rerank": unread}
+        return Retrieved(hits, ms, details)
 
     def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
         with _Timer(ms, "embed"):
@@ -142,39 +165,89 @@ class Retriever:
                 fused = reciprocal_rank([dense, keyword], fusion.k)
         return fused, {"dense": dense, "keyword": keyword}
 
-    def _fetch(self, view: View, fused: Ranking, stages: Mapping[str, Ranking], k: int) -> list[Hit]:
-        """The first ``k`` hits, which are the first ``k`` of any larger number."""
-        merge, duplicates = self.part.merge, self.part.duplicates
-        alike = duplicates.similarity if isinstance(duplicates, NearDuplicates) else None
+    def _fetch(self, view: View, fused: Ranking, stages: Mapping[str, Ranking], k: int) -> list[Candidate]:
+        """As many as the ``k`` first hits may be made of, and the later stages look at."""
+        merge = self.part.merge
         scores = {name: dict(ranking) for name, ranking in stages.items()}
         ranks = {name: {chunk: rank for rank, chunk in enumerate(scores[name], 1)} for name in scores}
-        passages: list[Passage] = []
+        wanted = max(k, merge, self._ordered) + merge // 2  # of so many pairs each leaves one hit less
+        found: list[Candidate] = []
         seen = 0
-        while len(fused) > seen and (len(passages) < k or seen < merge):
-            batch = fused[seen : seen + max(k, merge) + merge // 2]
+        while len(fused) > seen and (len(found) < wanted or self._are_few(found, k)):
+            batch = fused[seen : seen + wanted]
             fetched = self.index.fetch(view, [chunk for chunk, _ in batch])
             for chunk, score in batch:
                 seen += 1
                 if chunk not in fetched:
                     continue
                 hit, after = fetched[chunk]
-                if any(passage.holds(hit) for passage in passages):
-                    continue
-                said = {
-                    name: StageScore(ranks[name][chunk], found[chunk])
-                    for name, found in scores.items()
-                    if chunk in found
+                told = {
+                    name: StageScore(ranks[name][chunk], those[chunk])
+                    for name, those in scores.items()
+                    if chunk in those
                 }
-                said["fused"] = StageScore(seen, score)
-                hit = replace(hit, score=score, stages=said)
-                if alike is not None and any(passage.repeats(hit, alike) for passage in passages):
-                    continue
-                if seen > merge or not any(passage.join(hit, after) for passage in passages):
-                    passages.append(Passage(hit, after))
-        hits = [passage.hit for passage in passages[:k]]
+                told["fused"] = StageScore(seen, score)
+                found.append(Candidate(chunk, replace(hit, score=score, stages=told), after, seen))
+        return found
+
+    def _vectors(self, view: View, found: Sequence[Candidate]) -> Mapping[int, FloatArray]:
+        part = self.part.diversity
+        if isinstance(part, Off):
+            return {}
+        return self.index.vectors(view, [candidate.chunk for candidate in found[: part.candidates]])
+
+    def _order(
+        self, question: str, found: list[Candidate], vectors: Mapping[int, FloatArray], ms: dict[str, float]
+    ) -> tuple[list[Candidate], dict[str, Any]]:
+        """What the stages after fusion make of the candidates, and what they tell."""
+        details: dict[str, Any] = {}
+        if self._reranking is not None:
+            with _Timer(ms, "rerank"):
+                found, details["rerank"] = self._reranking.apply(question, found)
+        if isinstance(self.part.recency, Recency):
+            from openbook.retrieve.recency import by_recency
+
+            with _Timer(ms, "recency"):
+                found = by_recency(found, self.part.recency)
+        if isinstance(self.part.diversity, Diversity):
+            from openbook.retrieve.diversity import by_diversity
+
+            with _Timer(ms, "diversity"):
+                found = by_diversity(found, self.part.diversity, vectors)
+        return found, details
+
+    def _are_few(self, found: Sequence[Candidate], k: int) -> bool:
+        """Whether so many of them are parts, or repetitions, of others that fewer than ``k`` hits are left."""
+        return len(self._passages(found)) < k
+
+    def _merged(self, found: Sequence[Candidate], k: int) -> tuple[Hit, ...]:
+        """The first ``k`` hits, which are the first ``k`` of any larger number."""
+        hits = [passage.hit for passage in self._passages(found)[:k]]
         if self.part.within is None or not hits:
-            return hits
-        return [hit for hit in hits if hit.score >= hits[0].score - self.part.within]
+            return tuple(hits)
+        least = max(hit.score for hit in hits) - self.part.within
+        return tuple(hit for hit in hits if hit.score >= least)
+
+    def _passages(self, found: Sequence[Candidate]) -> list[Passage]:
+        alike = self.part.duplicates.similarity if isinstance(self.part.duplicates, NearDuplicates) else None
+        passages: list[Passage] = []
+        for candidate in found:
+            hit, after = candidate.hit, candidate.after
+            if any(passage.holds(hit) for passage in passages):
+                continue
+            if alike is not None and any(passage.repeats(hit, alike) for passage in passages):
+                continue
+            if candidate.place > self.part.merge or not any(passage.join(hit, after) for passage in passages):
+                passages.append(Passage(hit, after))
+        return passages
+
+
+def _reranking(part: QueryHalf, embedder: Embedder) -> Reranking:
+    from openbook.retrieve.rerank import open_reranker
+    from openbook.retrieve.rerank.stage import Reranking
+
+    assert not isinstance(part.rerank, Off)
+    return Reranking(part.rerank, open_reranker(part.rerank, embedder))
 
 
 def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:

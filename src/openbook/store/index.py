@@ -476,6 +476,17 @@ class Index:
                 found[id] = Hit(**shared, chunk=chunk, score=0.0, found=own), text[end - start :]
         return found
 
+    def vectors(self, view: View, chunks: Sequence[int]) -> dict[int, FloatArray]:
+        """float32[d], unit length but for rounding, of those of these chunks that have one, through row-level
+        security."""
+        rows = view.connection.execute(
+            sql.SQL("SELECT c.id, c.vector FROM {} c WHERE c.vector IS NOT NULL AND c.id = ANY(%s::bigint[])").format(
+                self.table
+            ),
+            [_array(chunks)],
+        ).fetchall()
+        return {id: vector.to_numpy().astype("float32") for id, vector in rows}
+
     def chunks(self, document: str, principals: Sequence[str] | None) -> list[Chunk]:
         """The chunks of a document (its id), in order of ``start``."""
         with self.database.snapshot(principals) as connection:
