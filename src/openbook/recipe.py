@@ -216,13 +216,31 @@ class LanguageModel(Served):
     instructions: str = ""
 
 
+class RuleFilters(Part):
+    """Filters from the question ("in the 3.5 docs", "since 2021", "for Germany"), by rules over the metadata here."""
+
+    kind: Literal["rules"] = "rules"
+
+
+class ModelFilters(Part):
+    """Filters from the question, proposed by a language model and held against the metadata here.
+
+    One that has not answered within ``seconds`` is not waited for: the question is then asked without.
+    """
+
+    kind: Literal["model"] = "model"
+    model: LanguageModel
+    seconds: float = Field(default=10.0, gt=0.0, le=60.0)
+
+
 class QueryHalf(Part):
     """From the question to the answer.
 
-    ``candidates`` of each stage are fused. Two neighbours among the ``merge`` best chunks become one hit. ``context``
-    hits are handed to the generator.
+    ``filters`` are proposed from the question. ``candidates`` of each stage are fused. Two neighbours among the
+    ``merge`` best chunks become one hit. ``context`` hits are handed to the generator.
     """
 
+    filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
     candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()
@@ -356,6 +374,7 @@ def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
     index.setdefault("neighbours", 0.0)
     if index["chunk"]["kind"] == "structure":
         index["chunk"].setdefault("target_tokens", index["chunk"].get("max_tokens", 1_000_000))
+    query.setdefault("filters", {"kind": "none"})
     query.setdefault("merge", 0)
     if query["fusion"]["kind"] == "evidence":
         query["fusion"].setdefault("neighbours", 0.0)

@@ -11,7 +11,7 @@ import typer
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
 from openbook.cli.printing import file_name, one_line, print_json, say, shortened, stream
 from openbook.errors import QueryError
-from openbook.types import Answer, Citation, Hit, printable
+from openbook.types import Answer, Citation, Hit, Trace, printable
 
 
 def search(
@@ -30,7 +30,8 @@ def search(
         trace = base.search(question, k, filter=filter, as_=as_)
     if json:
         hits = [_hit(hit) for hit in trace.hits]
-        print_json({"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits})
+        found = {"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits, **_narrowed(trace)}
+        print_json(found)
         return
     for rank, hit in enumerate(trace.hits, 1):
         stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
@@ -38,6 +39,7 @@ def search(
         print(f"    {shortened(hit.chunk.text, 240)}\n")
     if not trace.hits:
         print("nothing found")
+    _say_narrowed(trace)
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
 
 
@@ -87,6 +89,7 @@ def ask(
             print(f"    “{shortened(citation.quote, 300)}”")
     if withheld := answer.trace.details.get("withheld"):
         say(f"{len(withheld['generate'])} passages are local-only and were not sent to the model, which is remote")
+    _say_narrowed(answer.trace)
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
 
@@ -174,7 +177,26 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "invented": answer.invented,
         "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),
+        **_narrowed(trace),
     }
+
+
+def _narrowed(trace: Trace) -> dict[str, Any]:
+    """What the question was narrowed by, where its recipe has it read for filters."""
+    return {"filter": trace.filter, "filters": trace.details["filters"]} if "filters" in trace.details else {}
+
+
+def _say_narrowed(trace: Trace) -> None:
+    filters = trace.details.get("filters")
+    if filters is None:
+        return
+    for one in filters["applied"]:
+        say(one_line(f"narrowed to {one['filter']} (“{one['words']}”: {one['why']})"))
+    for one in filters["dropped"]:
+        meant = f" to {one['filter']}" if one["filter"] else ""
+        say(one_line(f"not narrowed{meant} (“{one['words']}”: {one['why']})"))
+    if "skipped" in filters:
+        say(one_line(f"not narrowed: {filters['skipped']}"))
 
 
 def _place(of: Hit | Citation) -> str:

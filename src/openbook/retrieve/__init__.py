@@ -1,15 +1,18 @@
-"""A question becomes hits: dense and keyword search side by side, fused, fetched through the access rules."""
+"""A question becomes hits: narrowed by what it says itself, dense and keyword search side by side, fused, fetched
+through the access rules."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
-from openbook.recipe import EvidenceFusion, QueryHalf, ReciprocalRankFusion, WeightedFusion
+from openbook.recipe import EvidenceFusion, Off, QueryHalf, ReciprocalRankFusion, WeightedFusion
 from openbook.retrieve.familiar import familiarity
+from openbook.retrieve.filters import Filters
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage
 from openbook.store.database import Pruned
@@ -28,11 +31,13 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Hits, best first, the milliseconds of each stage, and what a stage has to tell besides."""
+    """Hits, best first, the milliseconds of each stage, what a stage has to tell besides, and the filter that they
+    were found under: the caller's own, and what the question proposed."""
 
     hits: tuple[Hit, ...]
     ms: dict[str, float]
     details: dict[str, Any]
+    filter: Filter | None = None
 
 
 class Superseded(Exception):
@@ -43,18 +48,28 @@ class Retriever:
     """The query half of a recipe up to the hits, over one index.
 
     ``release`` is the number of the release that it answers for, as long as that one is live; ``None``: always.
+    ``today`` is the day that "last month" is told from.
 
     Raises:
         StoreError: the index was built with another model.
     """
 
-    def __init__(self, index: Index, embedder: Embedder, part: QueryHalf, *, release: int | None = None) -> None:
+    def __init__(
+        self,
+        index: Index,
+        embedder: Embedder,
+        part: QueryHalf,
+        *,
+        release: int | None = None,
+        today: Callable[[], date] = date.today,
+    ) -> None:
         index.require(embedder.hash)
         self.release = release
         self.index = index
         self.embedder = embedder
         self.part = part
         self._asked = sides_asked(part.fusion)
+        self._filters = None if isinstance(part.filters, Off) else Filters(part.filters, index, today)
 
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
@@ -77,6 +92,11 @@ class Retriever:
         ms: dict[str, float] = {}
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
         vector = self._embed(question, ms) if self._asked[0] else None
+        proposing = None
+        if self._filters is not None:
+            with _Timer(ms, "propose"):
+                proposing = self._filters.ask(question, principals)
+        details: dict[str, Any] = {}
         for attempt in range(_ATTEMPTS):
             if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
                 self.index.turn_back()
@@ -84,14 +104,25 @@ class Retriever:
                 view = self.index.view(connection, principals, filter)
                 if self.release not in (None, view.live):
                     raise Superseded
-                fused, stages = self._rank(view, question, vector, k, ms)
+                narrowed = view
+                if proposing is not None:
+                    with _Timer(ms, "filters"):
+                        narrowed, details["filters"] = proposing.narrow(view)
+                fused, stages = self._rank(narrowed, question, vector, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
-                if attempt + 1 < _ATTEMPTS and self._asked[1] and self.index.is_ahead(view):
+                asked = self._asked[1] or proposing is not None
+                if attempt + 1 < _ATTEMPTS and asked and self.index.is_ahead(view):
                     continue
                 with _Timer(ms, "fetch"):
-                    hits = self._fetch(view, fused, stages, k)
+                    hits = self._fetch(narrowed, fused, stages, k)
+                if not hits and proposing is not None and narrowed is not view:
+                    # What matches has no vector, and no word of the question: a proposal never excludes everything.
+                    narrowed, details["filters"] = view, proposing.give_up(view)
+                    fused, stages = self._rank(view, question, vector, k, ms)
+                    with _Timer(ms, "fetch"):
+                        hits = self._fetch(view, fused, stages, k)
                 break
-        return Retrieved(tuple(hits), ms, {})
+        return Retrieved(tuple(hits), ms, details, narrowed.filter)
 
     def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
         with _Timer(ms, "embed"):

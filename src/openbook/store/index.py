@@ -19,7 +19,7 @@ from psycopg import sql
 from openbook.errors import OpenbookError, StoreError
 from openbook.store import vectors
 from openbook.store.database import Connection, Database
-from openbook.store.filter import Filter, filterable, to_sql, tuples
+from openbook.store.filter import And, Filter, filterable, to_sql, tuples
 from openbook.store.keyword import (
     NOWHERE,
     Change,
@@ -31,6 +31,7 @@ from openbook.store.keyword import (
     Question,
     Weighed,
 )
+from openbook.store.vocabulary import Values, read_values
 from openbook.types import Chunk, Hit
 
 if TYPE_CHECKING:
@@ -396,6 +397,23 @@ class Index:
     def read(self, view: View, question: str) -> Question:
         """The question's words, and the titles and metadata values that it mentions."""
         return self._asked(view, lambda words: words.read(question, filter=view.filter, access=view.access))
+
+    def values(self, view: View, *, local_only: bool = True) -> list[Values]:
+        """The metadata that this snapshot may see; without ``local_only`` not that of documents which are."""
+        access = view.access
+        if access is None:
+            rows = view.connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
+            access = tuple(row[0] for row in rows)
+        return read_values(view.connection, access, local_only=local_only)
+
+    def lets_through(self, view: View, filter: Filter) -> bool:
+        """Whether ``filter`` lets any chunk through, of those that this snapshot may see and its own filter does."""
+        both = filter if view.filter is None else And((view.filter, filter))
+        return self._asked(view, lambda words: words.lets_through(both, access=view.access))
+
+    def is_rare(self, view: View, text: str, of: Filter) -> bool:
+        """Whether the words of ``text`` stand together in few of the chunks that ``of`` does not let through."""
+        return self._asked(view, lambda words: words.is_rare(text, of, access=view.access))
 
     def keyword(self, view: View, question: str | Question, k: int) -> list[tuple[int, float]]:
         """The k chunks that keyword search ranks highest: (chunk, score), best first."""
