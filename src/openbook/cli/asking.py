@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
-from openbook.cli.printing import file_name, one_line, print_json, say, shortened, stream
+from openbook.cli.printing import file_name, narrowing, one_line, print_json, say, shortened, stream
 from openbook.errors import QueryError
 from openbook.types import Answer, Citation, Hit, Trace, printable
 
@@ -187,16 +187,8 @@ def _narrowed(trace: Trace) -> dict[str, Any]:
 
 
 def _say_narrowed(trace: Trace) -> None:
-    filters = trace.details.get("filters")
-    if filters is None:
-        return
-    for one in filters["applied"]:
-        say(one_line(f"narrowed to {one['filter']} (“{one['words']}”: {one['why']})"))
-    for one in filters["dropped"]:
-        meant = f" to {one['filter']}" if one["filter"] else ""
-        say(one_line(f"not narrowed{meant} (“{one['words']}”: {one['why']})"))
-    if "skipped" in filters:
-        say(one_line(f"not narrowed: {filters['skipped']}"))
+    for line in narrowing(trace.details["filters"]) if "filters" in trace.details else ():
+        say(line)
 
 
 def _place(of: Hit | Citation) -> str:

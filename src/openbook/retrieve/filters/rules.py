@@ -9,7 +9,9 @@ A version stands by its form. A date narrows where it is compared ("since"), tol
 ("articles of 2021"). Of several date fields the question has to name one, and always that of the files themselves
 (``modified``): when a file was saved says little of its text. A value narrows where its field is named beside it; or
 where the question puts it as a scope ("for …", "the … docs") and it is no ordinary word here, which the words of the
-other documents tell. Whatever is met besides is told, and left alone: search weighs it anyway.
+other documents tell. Where a question speaks of several documents ("the report of May … and the article"), each has to
+have a value or date of its own: else one of them would be lost. Whatever is met besides is told, and left alone: search
+weighs it anyway.
 
 The words of the rules are English; the values are whatever the metadata hold.
 """
@@ -63,7 +65,8 @@ _TAILS: tuple[tuple[Relation, re.Pattern[str]], ...] = (
 _RANGE = re.compile(rf"\b(?:between|from)\s+(?:{_KNOWN_AS}){{0,2}}$", re.IGNORECASE)
 _JOINT = re.compile(rf"\s*(?:and|to|through|until|till|-|–|—)\s*(?:{_KNOWN_AS})?", re.IGNORECASE)
 _NEGATION = re.compile(
-    r"\b(?:(?:not|no longer)\s+(?:in|for|from|by|at|of|under|on|during|within)"
+    r"\b(?:(?:not|no longer)\s+(?:(?:published|dated|released|posted|issued|signed|filed|written|created|updated"
+    r"|modified|changed|edited|valid|available)\s+)?(?:in|for|from|at|of|under|on|during|within)"
     r"|(?:except|excluding|other than|outside|apart from)(?:\s+(?:in|for|from|by|at|of|under|on|during|within))?)\s+"
     rf"(?:{_KNOWN_AS}){{0,2}}(?:[^\W\d]\w*\s+)?['\"“‘«]?$",
     re.IGNORECASE,
@@ -76,6 +79,14 @@ _DOCUMENTS = (
     r"|editions?|releases?|versions?|contracts?|agreements?|filings?|papers?|posts?|notes|tickets?|news|stor(?:y|ies)"
     r"|minutes|memos?|emails?|letters?|invoices?|reviews?)"
 )
+_SEVERAL = re.compile(
+    r"\b(?:articles?|reports?|posts?|papers?|stor(?:y|ies)|contracts?|agreements?|filings?|reviews?|letters?|memos?"
+    r"|coverage|invoices?|polic(?:y|ies))\b",
+    re.IGNORECASE,
+)
+"""Documents that a question speaks of: one of each of these words."""
+
+_ONE_OF_SEVERAL = "said of one of several documents"
 _NOUN_AFTER = re.compile(rf"['\"”’»]?(?:['’]s)?\s+{_DOCUMENTS}\b", re.IGNORECASE)
 _DATED = re.compile(
     rf"\b(?:{_DOCUMENTS}|published|dated|released|posted|issued|signed|filed|effective|written|created|updated|modified"
@@ -90,6 +101,16 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"\bversions?\s+(?:[\w.]+\s*(?:,|and|or|to|through|-)\s*)*$", re.IGNORECASE)
+_WORD_BEFORE = re.compile(r"((?=[^\W\d_])[^\Wa-z_]\w*)(?:\s+|\s*[|&]\s*)$")
+_WORD_AFTER = re.compile(r"(?:\s+|\s*[|&]\s*)((?=[^\W\d_])[^\Wa-z_]\w*)")
+_OPENING = frozenset(
+    (
+        *("in", "for", "from", "by", "at", "within", "under", "across", "inside", "not", "except", "excluding"),
+        *("outside", "other", "is", "are", "does", "did", "do", "has", "was", "were", "the", "our", "your", "all"),
+        *("any", "which", "what", "how", "where", "who", "when", "can", "should", "and", "or", "but", "of", "between"),
+    )
+)
+"""Words with a capital because they open a sentence."""
 _GLUED_BEFORE = re.compile(r"[-_/@#=.]$")
 _GLUED_AFTER = re.compile(r"[_/@=]|[-.]\w")
 FILE_DATE = "modified"
@@ -130,6 +151,7 @@ class _Reading:
         self.is_rare = is_rare
         self.proposed: list[tuple[int, Proposal]] = []
         self.dropped: list[Dropped] = []
+        self.documents = len(_SEVERAL.findall(question))
         self.taken: list[tuple[int, int]] = []
 
     def proposals(self) -> Proposals:
@@ -189,6 +211,11 @@ class _Reading:
             return
         field, why_not = self._date_field()
         within: list[tuple[Period, bool]] = []  # with: whether it is said of the documents
+        compared = [one for one in found if one.ago or self._relation(one.start, one.end) != "="]
+        if compared and len(found) > 1 and not self._is_one_period(found):
+            for one in found:
+                self._drop(one.start, one.end, "dates of several times")
+            return
         at = 0
         while at < len(found):
             one = found[at]
@@ -215,9 +242,9 @@ class _Reading:
             for one, _ in within:
                 self._drop(one.start, one.end, "a date, but nothing says that the documents are meant by it")
             return
-        if field is None:
+        if field is None or self.documents > max(1, len(within)):
             for one, _ in within:
-                self._drop(one.start, one.end, why_not)
+                self._drop(one.start, one.end, why_not or _ONE_OF_SEVERAL)
             return
         # One that is said of the documents takes the others along: "on 3 May 2021 … and in the report of June 2022".
         for negated in (False, True):
@@ -227,6 +254,14 @@ class _Reading:
                 either = parts[0] if len(parts) == 1 else Or(tuple(parts))
                 filter = Not(either) if negated else either
                 self._propose(those[0].start, those[0].end, filter, f"a date of {field}")
+
+    def _is_one_period(self, found: Sequence[Period]) -> bool:
+        """After one date and before another, or between them."""
+        if len(found) != 2:
+            return False
+        places = [(one.start, one.end) for one in found]
+        relations = {self._relation(*place)[0] for place in places}
+        return relations == {"<", ">"} or self._is_range(*places)
 
     def _is_said_of_documents(self, one: Period) -> bool:
         return bool(_DATED.search(self._before(one.start)) or _NOUN_AFTER.match(self._after(one.end)))
@@ -256,8 +291,8 @@ class _Reading:
         after: date | None,
         why: str,
     ) -> None:
-        if field is None:
-            self._drop(start, end, why_not)
+        if field is None or self.documents > 1:
+            self._drop(start, end, why_not or _ONE_OF_SEVERAL)
             return
         filter = self._between(field, first, after)
         self._propose(start, end, Not(filter) if self._is_negated(start) else filter, f"{why}, of {field}")
@@ -350,19 +385,26 @@ class _Reading:
             fields = {one.named.field for one in scopes}
             # What else the question mentions of the same field comes along: "from Acme's contract, and Bolt's?"
             along = [one for one in those if not one.how and one.named.field in fields and self._narrows(one)]
+            places = {(one.start, one.end) for one in (*scopes, *along)}
+            several = self.documents > max(1, len(places))
             for one in those:
-                if one not in scopes and one not in along:
+                if several or (one not in scopes and one not in along):
                     filter = Compare(one.named.field, "=", one.named.value)
-                    ordinary = one.how or negated
-                    why = "an ordinary word here" if ordinary else "mentioned, but nothing says that it narrows"
+                    why = "mentioned, but nothing says that it narrows"
+                    if one.how:
+                        why = _ONE_OF_SEVERAL if one in scopes else "an ordinary word here"
                     self._drop(one.start, one.end, why, filter)
-            # The same words may be values of several fields: either will do.
+            if several:
+                continue
+            # The same words may be values of several fields: that which other words name, else either.
             by_place: dict[tuple[int, int], list[_Value]] = {}
             for one in (*scopes, *along):
                 by_place.setdefault((one.start, one.end), []).append(one)
+            sure = {some[0].named.field for some in by_place.values() if len(some) == 1}
             by_fields: dict[frozenset[str], list[_Value]] = {}
             for some in by_place.values():
-                by_fields.setdefault(frozenset(one.named.field for one in some), []).extend(some)
+                meant = [one for one in some if one.named.field in sure] or some
+                by_fields.setdefault(frozenset(one.named.field for one in meant), []).extend(meant)
             for some in by_fields.values():
                 of_field: dict[str, list[Scalar]] = {}
                 for one in some:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from openbook.store.vocabulary import Values
 from openbook.types import Scalar
 
-NAMES = frozenset({"source", "title", "path", "encoding", "url", "link"})
+NAMES = frozenset({"title", "path", "encoding", "url", "link"})
 """Fields that name one document, or tell how its file is written: nobody narrows a question to them in passing."""
+
+SOURCE = "source"
+"""Names a document as well, but where metadata say who published it; such a name has no digits."""
 
 LONGEST = 8
 """Words of a value that is looked for in questions; longer ones are sentences."""
@@ -83,7 +86,8 @@ class Vocabulary:
         elif one.texts and one.all:
             for text in one.texts:
                 told = tuple(word.text for word in words(text))
-                if 0 < len(told) <= LONGEST and "/" not in text:
+                name = one.field == SOURCE and any(character.isdigit() for character in text)
+                if 0 < len(told) <= LONGEST and "/" not in text and not name:
                     self.named.setdefault(told[0], []).append(Named(one.field, text, told))
         elif one.numbers and not one.texts:
             self.numbers.append(one.field)
