@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,8 @@ def read_values(connection: Connection, access: Sequence[int], *, local_only: bo
             parameters,
         ).fetchall()
         for name, value in rows:
-            found[name][at].append(value)
+            if column == "text" or math.isfinite(value):
+                found[name][at].append(value)
     return [
         Values(
             name,

@@ -170,6 +170,12 @@ def test_any_question_can_be_read(question: str) -> None:
         read(question, values)
 
 
+def test_a_field_that_no_filter_can_name_is_none() -> None:
+    values = [Values("x" * 2_000, ("Germany",), ()), Values("", ("Germany",), ())]
+    assert not Vocabulary(values).fields
+    assert read("for Germany", values) == []
+
+
 names = st.sampled_from(["version", "country", "published", "level", "tag", "größe"])
 texts = st.sampled_from(["v3.4", "3.5", "2021-03-04", "2020", "Germany", "HR", "IT", "open source", "日本", "a b c"])
 scalars = texts | st.integers(-3, 2030) | st.booleans()

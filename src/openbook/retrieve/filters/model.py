@@ -144,7 +144,14 @@ def _equal(one: Values, wanted: Sequence[str], vocabulary: Vocabulary) -> Filter
         told = [word.text for word in words(value)]
         found += [text for text in one.texts if text == value or (told and [w.text for w in words(text)] == told)]
         found += [_number(number) for number in one.numbers if value.strip() == f"{number:.10g}"]
-    return In(one.field, tuple(dict.fromkeys(found))) if found else None
+    return _any(one.field, found)
+
+
+def _any(field: str, values: Iterable[Scalar]) -> Filter | None:
+    several = tuple(dict.fromkeys(values))
+    if len(several) == 1:
+        return Compare(field, "=", several[0])
+    return In(field, several) if several else None
 
 
 def _compared(one: Values, operator: str, value: str, vocabulary: Vocabulary) -> Filter | None:
@@ -167,8 +174,10 @@ def _compared(one: Values, operator: str, value: str, vocabulary: Vocabulary) ->
         }
         of = vocabulary.versions[one.field]
         fits = holds[operator]
-        found = [each for version, those in of.items() if fits((version + (0,) * 4)[: len(number)]) for each in those]
-        return In(one.field, tuple(found)) if found else None
+        return _any(
+            one.field,
+            (each for version, those in of.items() if fits((version + (0,) * 4)[: len(number)]) for each in those),
+        )
     if one.numbers and re.fullmatch(r"\s*-?\d{1,15}(?:\.\d{1,15})?\s*", value):
         return Compare(one.field, op, _number(float(value)))
     return None

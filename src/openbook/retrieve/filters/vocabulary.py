@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from openbook.store.filter import MAX_FIELD
 from openbook.store.vocabulary import Values
 from openbook.types import Scalar
 
@@ -72,7 +73,7 @@ class Vocabulary:
         self.named: dict[str, list[Named]] = {}
         self.numbers: list[str] = []
         for one in values:
-            if one.field not in NAMES and (one.texts or one.numbers):
+            if one.field not in NAMES and 0 < len(one.field) <= MAX_FIELD and (one.texts or one.numbers):
                 self._take(one)
 
     def _take(self, one: Values) -> None:
