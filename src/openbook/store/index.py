@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -398,13 +398,14 @@ class Index:
         """The question's words, and the titles and metadata values that it mentions."""
         return self._asked(view, lambda words: words.read(question, filter=view.filter, access=view.access))
 
-    def values(self, view: View, *, local_only: bool = True) -> list[Values]:
-        """The metadata that this snapshot may see; without ``local_only`` not that of documents which are."""
+    def values(self, view: View, *, without: Collection[str] = (), local_only: bool = True) -> list[Values]:
+        """The metadata that this snapshot may see, but for the fields ``without``; if not ``local_only``, not that of
+        documents which are."""
         access = view.access
         if access is None:
             rows = view.connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
             access = tuple(row[0] for row in rows)
-        return read_values(view.connection, access, local_only=local_only)
+        return read_values(view.connection, access, without=without, local_only=local_only)
 
     def lets_through(self, view: View, filter: Filter) -> bool:
         """Whether ``filter`` lets any chunk through, of those that this snapshot may see and its own filter does."""

@@ -485,7 +485,8 @@ class _Reading:
                 number = float(match[2])
                 relation = _COMPARED.get((match[1] or "").strip().lower(), "=")
                 filter = Compare(field, relation, int(number) if number.is_integer() else number)
-                if relation == "=" and number not in self.vocabulary.fields[field].numbers:
+                known = self.vocabulary.fields[field]
+                if relation == "=" and known.all and number not in known.numbers:
                     self._drop(match.start(), match.end(), f"no document here has that {field}")
                 else:
                     self._propose(match.start(), match.end(), filter, f"a number of {field}")
