@@ -407,10 +407,10 @@ class Index:
             access = tuple(row[0] for row in rows)
         return read_values(view.connection, access, without=without, local_only=local_only)
 
-    def lets_through(self, view: View, filter: Filter) -> bool:
-        """Whether ``filter`` lets any chunk through, of those that this snapshot may see and its own filter does."""
-        both = filter if view.filter is None else And((view.filter, filter))
-        return self._asked(view, lambda words: words.lets_through(both, access=view.access))
+    def matching(self, view: View, filter: Filter | None) -> int:
+        """How many chunks satisfy ``filter``, of those that this snapshot may see and its own filter lets through."""
+        both = view.filter if filter is None else filter if view.filter is None else And((view.filter, filter))
+        return self._asked(view, lambda words: words.matching(both, access=view.access))
 
     def is_rare(self, view: View, text: str, of: Filter) -> bool:
         """Whether the words of ``text`` stand together in few of the chunks that ``of`` does not let through."""

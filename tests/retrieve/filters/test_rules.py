@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openbook.retrieve.filters.proposal import NOTHING_LEFT, Proposals, choose
+from openbook.retrieve.filters.proposal import ALL_ARE_SO, NOTHING_LEFT, Proposals, choose
 from openbook.retrieve.filters.rules import propose
 from openbook.retrieve.filters.vocabulary import Vocabulary
 from openbook.store.filter import And, Compare, Exists, Filter, In, Not, Or, matches, parse
@@ -193,7 +194,7 @@ def test_what_is_chosen_leaves_something_and_speaks_of_what_is_there(
     documents: list[Metadata], question: list[str]
 ) -> None:
     said = propose(" ".join(question), Vocabulary(_values_of(documents)), TODAY, lambda *_: True)
-    chosen = choose(said, lambda filter: any(matches(filter, one) for one in documents))
+    chosen = choose(said, counting(documents))
     if chosen.filter is not None:
         assert any(matches(chosen.filter, one) for one in documents)
         assert parse(str(chosen.filter)) == chosen.filter
@@ -206,11 +207,18 @@ def test_what_is_chosen_leaves_something_and_speaks_of_what_is_there(
 
 def test_a_proposal_that_leaves_nothing_is_dropped_and_the_others_stay() -> None:
     said = propose("the rules for Germany since 2021", Vocabulary(HR), TODAY, lambda *_: True)
-    document: Metadata = {"country": "Germany", "published": "2019-05-01"}
-    chosen = choose(said, lambda filter: matches(filter, document))
+    documents: list[Metadata] = [{"country": "Germany", "published": "2019-05-01"}, {"country": "France"}]
+    chosen = choose(said, counting(documents))
     assert str(chosen.filter) == 'country = "Germany"'
     assert [one.why for one in chosen.dropped] == [NOTHING_LEFT]
-    assert choose(Proposals("rules"), lambda _: False).filter is None
+    chosen = choose(said, counting([{"country": "Germany", "published": "2022"}]))
+    assert chosen.filter is None
+    assert {one.why for one in chosen.dropped} == {ALL_ARE_SO}
+    assert choose(Proposals("rules"), counting([])).filter is None
+
+
+def counting(documents: list[Metadata]) -> Callable[[Filter | None], int]:
+    return lambda filter: sum(filter is None or matches(filter, one) for one in documents)
 
 
 def _pairs(document: Metadata) -> list[tuple[str, object]]:

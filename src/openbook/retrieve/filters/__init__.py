@@ -99,7 +99,7 @@ class Proposing:
         said = self.said
         if said is None:
             said = rules.propose(self.question, self.stage.vocabulary(view), self.today, is_rare)
-        self._chosen = choose(said, lambda filter: index.lets_through(view, filter))
+        self._chosen = choose(said, lambda filter: index.matching(view, filter))
         filter = self._chosen.filter
         narrowed = view if filter is None else replace(view, filter=both(view.filter, filter))
         return narrowed, self._told(view, said)

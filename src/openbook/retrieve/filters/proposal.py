@@ -63,20 +63,24 @@ class Chosen:
 
 
 NOTHING_LEFT = "nothing here would be left"
+ALL_ARE_SO = "it excludes nothing here"
 
 
-def choose(proposals: Proposals, lets_through: Callable[[Filter], bool]) -> Chosen:
-    """One proposal after another, as long as ``lets_through`` says that together they leave something."""
+def choose(proposals: Proposals, matching: Callable[[Filter | None], int]) -> Chosen:
+    """One proposal after another, as long as together they leave something; one that excludes nothing would cost the
+    search its time. ``matching``: how much a filter leaves."""
     applied: list[Proposal] = []
     dropped = list(proposals.dropped)
     kept: Filter | None = None
+    left = matching(None) if proposals.proposed else 0
     for one in proposals.proposed:
-        together = one.filter if kept is None else both(kept, one.filter)
-        if lets_through(together):
-            applied.append(one)
-            kept = together
+        together = both(kept, one.filter)
+        found = matching(together)
+        if not 0 < found < left:
+            dropped.append(Dropped(one.words, ALL_ARE_SO if found else NOTHING_LEFT, one.filter))
         else:
-            dropped.append(Dropped(one.words, NOTHING_LEFT, one.filter))
+            applied.append(one)
+            kept, left = together, found
     return Chosen(kept, applied, dropped)
 
 

@@ -215,12 +215,12 @@ class Asking:
             seen = Query.boolean_query([(Occur.Must, seen), *((Occur.MustNot, one) for one in outdated)])
         return _count(self.chunks, seen)
 
-    def lets_through(self, filter: Filter, access: Sequence[int] | None) -> bool:
+    def matching(self, filter: Filter | None, access: Sequence[int] | None) -> int:
         from tantivy import Query
 
         if access is not None and not access:
-            return False
-        return bool(self.newest.permitted(filter, access)) or self._standing(Query.all_query(), filter, access) > 0
+            return 0
+        return len(self.newest.permitted(filter, access)) + self._standing(Query.all_query(), filter, access)
 
     def is_rare(self, text: str, of: Filter, access: Sequence[int] | None) -> bool:
         from tantivy import Occur, Query
@@ -230,9 +230,10 @@ class Asking:
             return False
         schema = self.indexes.chunks.schema
         holds = [(Occur.Must, Query.term_query(schema, "body", word, "basic")) for word in dict.fromkeys(words)]
-        others = Not(of)
-        held = self._standing(Query.boolean_query(holds), others, access)
-        return not held or held * MENTIONED_IN < self._standing(Query.all_query(), others, access)
+        held = self._standing(Query.boolean_query(holds), Not(of), access)
+        # Of what is left when those are taken away: to look for what does not satisfy a filter walks all there is.
+        here, those = (self._standing(Query.all_query(), filter, access) for filter in (None, of))
+        return not held or held * MENTIONED_IN < here - those
 
 
 def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:

@@ -326,13 +326,13 @@ class KeywordView:
         """
         return self._ask(lambda asking: asking.count(filter, access))
 
-    def lets_through(self, filter: Filter, *, access: Sequence[int] | None = None) -> bool:
-        """Whether any chunk satisfies ``filter``, of those that ``access`` lets through; the newest changes included.
+    def matching(self, filter: Filter | None, *, access: Sequence[int] | None = None) -> int:
+        """How many chunks satisfy ``filter``, of those that ``access`` lets through; the newest changes included.
 
         Raises:
             StoreError: as ``search``.
         """
-        return self._ask(lambda asking: asking.lets_through(filter, access))
+        return self._ask(lambda asking: asking.matching(filter, access))
 
     def is_rare(self, text: str, of: Filter, *, access: Sequence[int] | None = None) -> bool:
         """Whether fewer than one in ``MENTIONED_IN`` of the chunks that do not satisfy ``of`` has all words of
