@@ -46,6 +46,7 @@ def read(question: str, values: list[Values], ordinary: tuple[str, ...] = ("busi
         ("Which flags does 3.5.x have?", ['version = "v3.5"']),
         ("What is new in release v3.5.2?", ['version = "v3.5"']),
         ("in version 3", ['version in ("v3.10", "v3.4", "v3.5", "v3.6")']),
+        ("the v3 API in 3.5", ['version = "v3.5"']),
         ("versions 3.4 and 3.5", ['version in ("v3.4", "v3.5")']),
         ("newer than 3.4", ['version in ("v3.10", "v3.5", "v3.6")']),
         ("newer than etcd v3.5", ['version in ("v3.10", "v3.6")']),

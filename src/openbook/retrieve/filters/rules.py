@@ -335,6 +335,8 @@ class _Reading:
         for negated, those in equal.items():
             parts: list[tuple[_Version, Filter]] = []
             for one in those:
+                if any(one.number == other.number[: len(one.number)] != other.number for other in those):
+                    continue  # "the v3 API in 3.5": the longer one says which
                 filter = _either(
                     In(field, tuple(values)) for field, of in fields.items() if (values := _same(of, one.number))
                 )
