@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from openbook.errors import QueryError
 from openbook.recipe import EvidenceFusion, Off, QueryHalf, ReciprocalRankFusion, WeightedFusion
 from openbook.retrieve.familiar import familiarity
-from openbook.retrieve.filters import Filters
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage
 from openbook.store.database import Pruned
@@ -22,6 +21,7 @@ from openbook.types import Hit, StageScore
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
+    from openbook.retrieve.filters import Filters
 
 QUESTION_CHARACTERS = 10_000
 """Longer questions are cut: the model reads some hundred tokens, and words beyond that only slow the keyword side."""
@@ -69,7 +69,11 @@ class Retriever:
         self.embedder = embedder
         self.part = part
         self._asked = sides_asked(part.fusion)
-        self._filters = None if isinstance(part.filters, Off) else Filters(part.filters, index, today)
+        self._filters: Filters | None = None
+        if not isinstance(part.filters, Off):
+            from openbook.retrieve.filters import Filters
+
+            self._filters = Filters(part.filters, index, today)
 
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
