@@ -412,9 +412,9 @@ class Index:
         both = view.filter if filter is None else filter if view.filter is None else And((view.filter, filter))
         return self._asked(view, lambda words: words.matching(both, access=view.access))
 
-    def is_rare(self, view: View, text: str, of: Filter) -> bool:
-        """Whether the words of ``text`` stand together in few of the chunks that ``of`` does not let through."""
-        return self._asked(view, lambda words: words.is_rare(text, of, access=view.access))
+    def is_rare(self, view: View, text: str, of: Filter, *, one_in: int) -> bool:
+        """Whether fewer than one in so many of the chunks that ``of`` does not let through hold the words ``text``."""
+        return self._asked(view, lambda words: words.is_rare(text, of, one_in=one_in, access=view.access))
 
     def keyword(self, view: View, question: str | Question, k: int) -> list[tuple[int, float]]:
         """The k chunks that keyword search ranks highest: (chunk, score), best first."""

@@ -133,6 +133,14 @@ def test_an_ordinary_word_is_no_filter(new_kb: Callable[..., KnowledgeBase]) -> 
     assert kb.search("terms of the business section").filter == 'section = "business"'
 
 
+def test_a_name_may_stand_in_pages_of_others(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb(Recipe(query=RULES))
+    kb.add(policy("Germany", 22, "v1"), policy("Spain", 23, "v1"), policy("Malta", 24, "v1"))
+    kb.add(Document("fr", "In France 25 days, unlike Germany.", "fr", {"country": "France"}))
+    assert kb.search("holiday for Germany").filter == 'country = "Germany"'
+    assert kb.search("holiday for germany").filter is None  # written as a word like others, and one in three have it
+
+
 def test_a_recorded_trace_tells_what_was_narrowed_to_as_long_as_its_hits_are_open(filled: KnowledgeBase) -> None:
     trace = filled.search("holiday for Germany", filter='version = "v1.9"', as_=["user:ann"])
     kept = filled.trace(trace.id, as_=["user:ann"])

@@ -34,7 +34,7 @@ NEWS = [
 
 
 def read(question: str, values: list[Values], ordinary: tuple[str, ...] = ("business",)) -> list[str]:
-    said = propose(question, Vocabulary(values), TODAY, lambda text, _: text not in ordinary)
+    said = propose(question, Vocabulary(values), TODAY, lambda text, *_: text not in ordinary)
     return [str(one.filter) for one in said.proposed]
 
 
@@ -157,7 +157,9 @@ def test_of_several_date_fields_one_has_to_be_named() -> None:
 
 
 def test_what_is_met_and_not_applied_is_told() -> None:
-    said = propose("Is Germany in business since v9?", Vocabulary(HR + ETCD), TODAY, lambda text, _: text != "business")
+    said = propose(
+        "Is Germany in business since v9?", Vocabulary(HR + ETCD), TODAY, lambda text, *_: text != "business"
+    )
     told = {one.words.split()[-1]: one.why for one in said.dropped}
     assert "nothing says that it narrows" in told["Germany"]
     assert "an ordinary word" in told["business"]

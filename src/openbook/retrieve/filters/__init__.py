@@ -93,8 +93,8 @@ class Proposing:
         """The snapshot under the proposals that leave something, and what is told of all of them."""
         index = self.stage.index
 
-        def is_rare(text: str, of: Filter) -> bool:
-            return index.is_rare(view, text, of)
+        def is_rare(text: str, of: Filter, one_in: int) -> bool:
+            return index.is_rare(view, text, of, one_in=one_in)
 
         said = self.said
         if said is None:

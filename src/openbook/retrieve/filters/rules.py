@@ -28,6 +28,7 @@ from openbook.retrieve.filters.dates import Period, iso, periods
 from openbook.retrieve.filters.proposal import Dropped, Proposal, Proposals
 from openbook.retrieve.filters.vocabulary import Named, Number, Vocabulary, Word, called, words
 from openbook.store.filter import And, Compare, Filter, In, Not, Or
+from openbook.store.keyword import MENTIONED_IN
 from openbook.types import Scalar
 
 MOST_CHARACTERS = 2_000
@@ -37,8 +38,11 @@ MOST_DROPPED = 20
 
 Relation = Literal["=", ">=", ">", "<", "<="]
 
-IsRare = Callable[[str, Filter], bool]
-"""Whether the words of a value stand in few of the other documents: is it a name, or a word like others?"""
+IsRare = Callable[[str, Filter, int], bool]
+"""Whether the words of a value stand in fewer than one in so many of the others: is it a name, or a word like any?"""
+
+NAMED_IN = 2
+"""Of what is written with a capital in the metadata and in the question: a page for France may speak of Germany."""
 
 _WINDOW = 80
 """Characters before and after a mention in which it is looked for what is said of it."""
@@ -422,7 +426,10 @@ class _Reading:
     def _narrows(self, one: _Value) -> bool:
         if one.how == _BY_NAME or _is_acronym(one.named.value):
             return True
-        return self.is_rare(one.named.value, Compare(one.named.field, "=", one.named.value))
+        value, said = one.named.value, self.text[one.start : one.end]
+        is_name = value[0].isupper() and said[0].isupper() and one.start > 0
+        of = Compare(one.named.field, "=", value)
+        return self.is_rare(value, of, NAMED_IN if is_name else MENTIONED_IN)
 
     def _read_values(self) -> Iterable[_Value]:
         here = words(self.text)

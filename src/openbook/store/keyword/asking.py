@@ -222,7 +222,7 @@ class Asking:
             return 0
         return len(self.newest.permitted(filter, access)) + self._standing(Query.all_query(), filter, access)
 
-    def is_rare(self, text: str, of: Filter, access: Sequence[int] | None) -> bool:
+    def is_rare(self, text: str, of: Filter, one_in: int, access: Sequence[int] | None) -> bool:
         from tantivy import Occur, Query
 
         words = self.words.of(text[:MAX_QUESTION])
@@ -233,7 +233,7 @@ class Asking:
         held = self._standing(Query.boolean_query(holds), Not(of), access)
         # Of what is left when those are taken away: to look for what does not satisfy a filter walks all there is.
         here, those = (self._standing(Query.all_query(), filter, access) for filter in (None, of))
-        return not held or held * MENTIONED_IN < here - those
+        return not held or held * one_in < here - those
 
 
 def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:
