@@ -560,9 +560,11 @@ class KnowledgeBase:
     ) -> Trace:
         """The ``k`` best chunks for a question, as the ``hits`` of a trace.
 
-        ``filter`` is an expression over metadata: ``lang = "en" and year >= 2020 and tag in ("hr", "it")``. The trace
-        is kept unless ``record`` is false. Asked in somebody's name, scores tell ranks alone: what they are made of
-        counts words in all documents. ``raw`` leaves them as they are, for the owner who measures in that name.
+        ``filter`` is an expression over metadata: ``lang = "en" and year >= 2020 and tag in ("hr", "it")``. Where the
+        recipe has it so, the question's own words narrow it further: ``trace.filter`` is the whole, and
+        ``trace.details["filters"]`` tells what was applied, what was dropped and why. The trace is kept unless
+        ``record`` is false. Asked in somebody's name, scores tell ranks alone: what they are made of counts words in
+        all documents. ``raw`` leaves them as they are, for the owner who measures in that name.
 
         Raises:
             QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.

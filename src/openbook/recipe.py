@@ -377,15 +377,34 @@ class Extractive(Part):
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)  # None: the calibrated one
 
 
+class RuleFilters(Part):
+    """Filters from the question ("in the 3.5 docs", "since 2021", "for Germany"), by rules over the metadata here."""
+
+    kind: Literal["rules"] = "rules"
+
+
+class ModelFilters(Part):
+    """Filters from the question, proposed by a language model and held against the metadata here.
+
+    One that has not answered within ``seconds`` is not waited for: the question is then asked without.
+    """
+
+    kind: Literal["model"] = "model"
+    model: LanguageModel
+    seconds: float = Field(default=10.0, gt=0.0, le=60.0)
+
+
 class QueryHalf(Part):
     """From the question to the answer.
 
-    ``candidates`` of each stage are fused; the best are put in another order by ``rerank``, ``recency`` and
-    ``diversity``, one after another. Two neighbours among the ``merge`` best chunks become one hit. Of ``duplicates``
-    one is a hit, and tells the others. A hit that scores less than the best by more than ``within`` (in the unit of the
-    scores; ``None``: any) is left out. ``context`` hits are handed to the generator.
+    ``filters`` are proposed from the question. ``candidates`` of each stage are fused; the best are put in another
+    order by ``rerank``, ``recency`` and ``diversity``, one after another. Two neighbours among the ``merge`` best
+    chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
+    more than ``within`` (in the unit of the scores; ``None``: any) is left out. ``context`` hits are handed to the
+    generator.
     """
 
+    filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
     candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()
@@ -533,6 +552,7 @@ def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
     index.setdefault("neighbours", 0.0)
     if index["chunk"]["kind"] == "structure":
         index["chunk"].setdefault("target_tokens", index["chunk"].get("max_tokens", 1_000_000))
+    query.setdefault("filters", {"kind": "none"})
     query.setdefault("merge", 0)
     if query["fusion"]["kind"] == "evidence":
         query["fusion"].setdefault("neighbours", 0.0)

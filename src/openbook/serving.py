@@ -102,7 +102,7 @@ class Serving:
             release=self.release.name,
             ms={**found.ms, "total": _ms(since)},
             hits=found.hits,
-            filter=None if filter is None else str(filter),
+            filter=None if found.filter is None else str(found.filter),
             principals=principals,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             details=found.details,

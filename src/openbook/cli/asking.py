@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
-from openbook.cli.printing import file_name, one_line, print_json, say, shortened, stream
+from openbook.cli.printing import file_name, narrowing, one_line, print_json, say, shortened, stream
 from openbook.errors import QueryError
 from openbook.types import Answer, Citation, Hit, Trace, printable
 
@@ -30,7 +30,8 @@ def search(
         trace = base.search(question, k, filter=filter, as_=as_)
     if json:
         hits = [_hit(hit) for hit in trace.hits]
-        print_json({"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits})
+        found = {"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits, **_narrowed(trace)}
+        print_json(found)
         return
     for rank, hit in enumerate(trace.hits, 1):
         stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
@@ -42,6 +43,7 @@ def search(
     if not trace.hits:
         print("nothing found")
     _say_of_reranking(trace)
+    _say_narrowed(trace)
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
 
 
@@ -94,6 +96,7 @@ def ask(
     _say_of_reranking(answer.trace)
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
         say(f"{len(withheld)} passages are local-only and were not sent to the model, which is remote")
+    _say_narrowed(answer.trace)
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
 
@@ -180,6 +183,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "invented": answer.invented,
         "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),
+        **_narrowed(trace),
     }
 
 
@@ -196,6 +200,16 @@ def _citation(c: Citation) -> dict[str, Any]:
         "quote": c.quote,
         "also": [_citation(other) for other in c.also],
     }
+
+
+def _narrowed(trace: Trace) -> dict[str, Any]:
+    """What the question was narrowed by, where its recipe has it read for filters."""
+    return {"filter": trace.filter, "filters": trace.details["filters"]} if "filters" in trace.details else {}
+
+
+def _say_narrowed(trace: Trace) -> None:
+    for line in narrowing(trace.details["filters"]) if "filters" in trace.details else ():
+        say(line)
 
 
 def _place(of: Hit | Citation) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Recipe, opened, require_there
-from openbook.cli.printing import file_name, one_line, print_json, progress_of_adding, say, shortened
+from openbook.cli.printing import file_name, narrowing, one_line, print_json, progress_of_adding, say, shortened
 from openbook.errors import QueryError
 from openbook.types import Scalar, printable
 
@@ -195,6 +195,8 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
         print(f"filter    {one_line(trace['filter'])}")
+    for line in narrowing(trace["details"]["filters"]) if "filters" in trace["details"] else ():
+        print(line)
     if told := trace["details"].get("rerank"):
         budget = f" in {told['budget_ms']} ms" if "budget_ms" in told else ""
         skipped = f"; not reranked: {one_line(told['skipped'])}" if "skipped" in told else ""

@@ -43,6 +43,17 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
+def narrowing(filters: dict[str, Any]) -> list[str]:
+    """What a question was narrowed to, and not, a line each, from its trace."""
+    lines = [f"narrowed to {one['filter']} (“{one['words']}”: {one['why']})" for one in filters["applied"]]
+    for one in filters["dropped"]:
+        to = f" to {one['filter']}" if one["filter"] else ""
+        lines.append(f"narrowed not{to} (“{one['words']}”: {one['why']})")
+    if "skipped" in filters:
+        lines.append(f"narrowed not: {filters['skipped']}")
+    return [one_line(line) for line in lines]
+
+
 def stream(text: str) -> None:
     print(printable(text), end="", file=sys.stderr, flush=True)
 

@@ -37,6 +37,9 @@ _NAME_REFUSED = re.compile("support|unknown|unrecogni[sz]ed|extra|permitted|unex
 
 Ending = Literal["stop", "length", "window", "refused"]
 
+Form = Mapping[str, Any]
+"""A JSON schema: every object names all its properties as required, and allows no others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -52,12 +55,14 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How a request is put, as far as servers differ: the name of the output limit and what is added to it for hidden
-    thoughts, whether ``stream_options`` ask for the tokens used, whether thinking is left as it is."""
+    thoughts, whether ``stream_options`` ask for the tokens used, whether thinking is left as it is, whether the form
+    of an answer is demanded where there is one, or only asked for in words."""
 
     limit: str = "max_tokens"
     hidden: int = 0
     usage: bool = True
     thinks: bool = False
+    forms: bool = True
 
 
 class Fault(Exception):
@@ -81,8 +86,11 @@ class Client(Protocol):
     dialect: Dialect
     """The one that worked last; every call starts with it."""
 
-    def open(self, system: str, user: str, dialect: Dialect, seconds: float) -> Stream:
-        """Ask, and return when the answer begins. Raises: Fault."""
+    def open(self, system: str, user: str, dialect: Dialect, seconds: float, form: Form | None = None) -> Stream:
+        """Ask, and return when the answer begins; it is JSON of this ``form``, where the server can see to it.
+
+        Raises: Fault.
+        """
 
     def read(self, stream: Any) -> Iterator[Piece]:
         """The pieces of an open stream, until it ends. Raises: Fault."""
@@ -117,7 +125,9 @@ class OpenAIClient:
         self._sdk: openai.OpenAI = openai.OpenAI(api_key=key, base_url=base_url, max_retries=0, http_client=http)
         weakref.finalize(self, self._sdk.close)
 
-    def open(self, system: str, user: str, dialect: Dialect, seconds: float) -> openai.Stream[Any]:
+    def open(
+        self, system: str, user: str, dialect: Dialect, seconds: float, form: Form | None = None
+    ) -> openai.Stream[Any]:
         import httpx2
         import openai
 
@@ -127,6 +137,9 @@ class OpenAIClient:
             body["temperature"] = part.temperature
         if dialect.usage:
             body["stream_options"] = {"include_usage": True}
+        if form is not None and dialect.forms:
+            schema = {"name": "answer", "strict": True, "schema": form}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         try:
             return self._sdk.chat.completions.create(
                 model=part.model,
@@ -184,6 +197,8 @@ class OpenAIClient:
             return None
         if "stream_options" in fault.message and dialect.usage:
             return replace(dialect, usage=False)
+        if re.search("response_format|json_schema", fault.message) and dialect.forms:
+            return replace(dialect, forms=False)
         # Only where the limit's name is refused, not its value.
         if re.search("max_(?:completion_)?tokens", fault.message) and _NAME_REFUSED.search(fault.message):
             if dialect.limit == "max_tokens":
@@ -207,7 +222,9 @@ class AnthropicClient:
         self._sdk = anthropic.Anthropic(api_key=key, base_url=base_url, max_retries=0, http_client=http)
         weakref.finalize(self, self._sdk.close)
 
-    def open(self, system: str, user: str, dialect: Dialect, seconds: float) -> anthropic.Stream[Any]:
+    def open(
+        self, system: str, user: str, dialect: Dialect, seconds: float, form: Form | None = None
+    ) -> anthropic.Stream[Any]:
         import anthropic
         import httpx2
 
@@ -215,6 +232,8 @@ class AnthropicClient:
         body: dict[str, Any] = {} if dialect.thinks else {"thinking": {"type": "disabled"}}
         if part.temperature is not None:
             body["temperature"] = part.temperature  # the SDK has no argument for it any more
+        if form is not None and dialect.forms:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": form}}
         try:
             return self._sdk.messages.create(
                 model=part.model,
@@ -281,7 +300,9 @@ class AnthropicClient:
 
     def other(self, fault: Fault, dialect: Dialect) -> Dialect | None:
         if fault.status in (400, 422) and "thinking" in fault.message and not dialect.thinks:
-            return Dialect(hidden=HIDDEN_TOKENS, thinks=True)
+            return replace(dialect, hidden=HIDDEN_TOKENS, thinks=True)
+        if fault.status in (400, 422) and re.search("output_config|format", fault.message) and dialect.forms:
+            return replace(dialect, forms=False)
         return None
 
 

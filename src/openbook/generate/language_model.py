@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from openbook import recipe
 from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.generate.citations import check, does_not_know, spoken
-from openbook.generate.clients import Client, Dialect, Ending, Fault, Piece, open_client
+from openbook.generate.clients import Client, Dialect, Ending, Fault, Form, Piece, open_client
 from openbook.generate.prompt import estimate_tokens, fit, messages
 from openbook.prices import Price, price_of
 from openbook.types import Answer, Hit, Usage
@@ -147,21 +147,31 @@ class LanguageModel:
             return abstain(cut or "the model cited no passage", checked.invented)
         return Answer(checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented)
 
-    def complete(self, system: str, user: str, on_text: Callable[[str], None] | None = None) -> Reply:
+    def complete(
+        self,
+        system: str,
+        user: str,
+        on_text: Callable[[str], None] | None = None,
+        *,
+        form: Form | None = None,
+    ) -> Reply:
         """What the model says to a caller's own messages; the caller checks it. May be called from several threads.
+
+        ``form``: the answer is to be JSON of this schema. Servers that cannot see to it are asked without, so that the
+        messages have to say it, too.
 
         Raises:
             ModelError, ModelUnavailable, PriceError: as ``generate``.
         """
         price = self.price
-        reply = self._ask(system, user, on_text)
+        reply = self._ask(system, user, on_text, form)
         sent = estimate_tokens(system) + estimate_tokens(user) if reply.input_tokens is None else reply.input_tokens
         written = estimate_tokens(reply.text) if reply.output_tokens is None else reply.output_tokens
         unpriced = 0.0 if self._loopback else None
         usage = Usage(sent, written, unpriced if price is None else price.cost(sent, written))
         return Reply(reply.text, reply.refusal, reply.ending or "refused", usage)
 
-    def _ask(self, system: str, user: str, on_text: Callable[[str], None] | None) -> _Reply:
+    def _ask(self, system: str, user: str, on_text: Callable[[str], None] | None, form: Form | None = None) -> _Reply:
         """One whole reply, by as many calls as it takes."""
         client = self._connected()
         deadline = time.monotonic() + self._seconds
@@ -171,7 +181,7 @@ class LanguageModel:
         while True:
             reply = _Reply()
             try:
-                with closing(_in_time(client, system, user, dialect, deadline)) as pieces:
+                with closing(_in_time(client, system, user, dialect, deadline, form)) as pieces:
                     for piece in pieces:
                         reply.add(piece)
                         if piece.text and on_text is not None:
@@ -279,7 +289,9 @@ def _is_loopback(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _in_time(client: Client, system: str, user: str, dialect: Dialect, deadline: float) -> Generator[Piece, None, None]:
+def _in_time(
+    client: Client, system: str, user: str, dialect: Dialect, deadline: float, form: Form | None
+) -> Generator[Piece, None, None]:
     """The pieces of one call, read in a thread of its own.
 
     A socket's timeouts bound the silence between two bytes, not the whole: a slow handshake or a server that sends a
@@ -295,7 +307,7 @@ def _in_time(client: Client, system: str, user: str, dialect: Dialect, deadline:
 
     def read() -> None:
         try:
-            stream = client.open(system, user, dialect, max(0.001, deadline - time.monotonic()))
+            stream = client.open(system, user, dialect, max(0.001, deadline - time.monotonic()), form)
             closers.append(stream.close)
             if gone.is_set():
                 stream.close()

@@ -1,10 +1,12 @@
-"""A question becomes hits: dense and keyword search side by side, fused, fetched through the access rules."""
+"""A question becomes hits: narrowed by what it says itself, dense and keyword search side by side, fused, fetched
+through the access rules."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
@@ -29,6 +31,7 @@ from openbook.types import Hit, StageScore
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
+    from openbook.retrieve.filters import Filters
     from openbook.retrieve.rerank.stage import Reranking
 
 QUESTION_CHARACTERS = 10_000
@@ -39,11 +42,13 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Hits, best first, the milliseconds of each stage, and what a stage has to tell besides."""
+    """Hits, best first, the milliseconds of each stage, what a stage has to tell besides, and the filter that they
+    were found under: the caller's own, and what the question proposed."""
 
     hits: tuple[Hit, ...]
     ms: dict[str, float]
     details: dict[str, Any]
+    filter: Filter | None = None
 
 
 class Superseded(Exception):
@@ -55,6 +60,7 @@ class Retriever:
 
     ``release`` is the number of the release that it answers for, as long as that one is live; ``None``: always.
     ``sharing`` is how many chunks may have one passage.
+    ``today`` is the day that "last month" is told from.
 
     Raises:
         StoreError: the index was built with another model.
@@ -62,7 +68,14 @@ class Retriever:
     """
 
     def __init__(
-        self, index: Index, embedder: Embedder, part: QueryHalf, *, release: int | None = None, sharing: int = 1
+        self,
+        index: Index,
+        embedder: Embedder,
+        part: QueryHalf,
+        *,
+        release: int | None = None,
+        sharing: int = 1,
+        today: Callable[[], date] = date.today,
     ) -> None:
         index.require(embedder.hash)
         self.release = release
@@ -74,6 +87,11 @@ class Retriever:
         self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder)
         stages = (part.rerank, part.recency, part.diversity)
         self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
+        self._filters: Filters | None = None
+        if not isinstance(part.filters, Off):
+            from openbook.retrieve.filters import Filters
+
+            self._filters = Filters(part.filters, index, today)
 
     def retrieve(
         self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
@@ -97,6 +115,11 @@ class Retriever:
         ms: dict[str, float] = {}
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
         vector = self._embed(question, ms) if self._asked[0] else None
+        proposing = None
+        if self._filters is not None:
+            with _Timer(ms, "propose"):
+                proposing = self._filters.ask(question, principals)
+        details: dict[str, Any] = {}
         for attempt in range(_ATTEMPTS):
             if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
                 self.index.turn_back()
@@ -104,22 +127,34 @@ class Retriever:
                 view = self.index.view(connection, principals, filter)
                 if self.release not in (None, view.live):
                     raise Superseded
-                fused, stages = self._rank(view, question, vector, k, ms)
+                narrowed = view
+                if proposing is not None:
+                    with _Timer(ms, "filters"):
+                        narrowed, details["filters"] = proposing.narrow(view)
+                fused, stages = self._rank(narrowed, question, vector, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
-                if attempt + 1 < _ATTEMPTS and self._asked[1] and self.index.is_ahead(view):
+                asked = self._asked[1] or proposing is not None
+                if attempt + 1 < _ATTEMPTS and asked and self.index.is_ahead(view):
                     continue
                 with _Timer(ms, "fetch"):
-                    found = self._fetch(view, fused, stages, k)
-                    vectors = self._vectors(view, found)
+                    found = self._fetch(narrowed, fused, stages, k)
+                if not found and proposing is not None and narrowed is not view:
+                    # What matches has no vector, and no word of the question: a proposal never excludes everything.
+                    narrowed, details["filters"] = view, proposing.give_up(view)
+                    fused, stages = self._rank(view, question, vector, k, ms)
+                    with _Timer(ms, "fetch"):
+                        found = self._fetch(view, fused, stages, k)
+                vectors = self._vectors(view, found)
                 break
         # Nor while they are put in order: models may be asked here, and servers.
-        found, details = self._order(question, found, vectors, ms)
+        found, told = self._order(question, found, vectors, ms)
+        details |= told
         hits = self._merged(found, k)
         if details.get("rerank", {}).get("withheld"):
             # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
             unread = [rank for rank, hit in enumerate(hits, 1) if hit.local_only and "rerank" not in hit.stages]
             details["withheld"] = {"rerank": unread}
-        return Retrieved(hits, ms, details)
+        return Retrieved(hits, ms, details, narrowed.filter)
 
     def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
         with _Timer(ms, "embed"):

@@ -97,7 +97,8 @@ class Feedbacks:
                 Reviewed(
                     trace=id,
                     question=question,
-                    filter=body.get("filter"),
+                    # What the question proposes itself it proposes again, when it is asked again.
+                    filter=body["details"]["filters"]["own"] if "filters" in body["details"] else body.get("filter"),
                     hits=[passages.get(_place(span)) for span in body["hits"]],
                     cited=[passages.get(_place(span)) for span in answer.get("citations", ())],
                     answered=bool(answer),

@@ -11,7 +11,7 @@ import hashlib
 import math
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -21,7 +21,7 @@ from psycopg import sql
 from openbook.errors import OpenbookError, StoreError
 from openbook.store import vectors
 from openbook.store.database import Connection, Database
-from openbook.store.filter import Filter, filterable, to_sql, tuples
+from openbook.store.filter import And, Filter, filterable, to_sql, tuples
 from openbook.store.keyword import (
     NOWHERE,
     Change,
@@ -33,6 +33,7 @@ from openbook.store.keyword import (
     Question,
     Weighed,
 )
+from openbook.store.vocabulary import Values, read_values
 from openbook.types import Chunk, Hit
 
 if TYPE_CHECKING:
@@ -400,6 +401,24 @@ class Index:
     def read(self, view: View, question: str) -> Question:
         """The question's words, and the titles and metadata values that it mentions."""
         return self._asked(view, lambda words: words.read(question, filter=view.filter, access=view.access))
+
+    def values(self, view: View, *, without: Collection[str] = (), local_only: bool = True) -> list[Values]:
+        """The metadata that this snapshot may see, but for the fields ``without``; if not ``local_only``, not that of
+        documents which are."""
+        access = view.access
+        if access is None:
+            rows = view.connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
+            access = tuple(row[0] for row in rows)
+        return read_values(view.connection, access, without=without, local_only=local_only)
+
+    def matching(self, view: View, filter: Filter | None) -> int:
+        """How many chunks satisfy ``filter``, of those that this snapshot may see and its own filter lets through."""
+        both = view.filter if filter is None else filter if view.filter is None else And((view.filter, filter))
+        return self._asked(view, lambda words: words.matching(both, access=view.access))
+
+    def is_rare(self, view: View, text: str, of: Filter, *, one_in: int) -> bool:
+        """Whether fewer than one in so many of the chunks that ``of`` does not let through hold the words ``text``."""
+        return self._asked(view, lambda words: words.is_rare(text, of, one_in=one_in, access=view.access))
 
     def keyword(self, view: View, question: str | Question, k: int) -> list[tuple[int, float]]:
         """The k chunks that keyword search ranks highest: (chunk, score), best first."""

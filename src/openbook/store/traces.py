@@ -153,6 +153,9 @@ class Traces:
                             of["score"] = ranked(name, of["score"], of["rank"])
                 if any(span["text"] is None for span in spans):  # what was said of it may quote it
                     body["details"].pop("error", None)
+                    # What was read out of the question is made of what the asker saw then.
+                    if filters := body["details"].pop("filters", None):
+                        body["filter"] = filters["own"]
                     if "answer" in body:
                         body["answer"]["reason"] = None
         return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}

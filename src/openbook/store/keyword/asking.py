@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from openbook.store.filter import Filter, to_tantivy
+from openbook.store.filter import Filter, Not, to_tantivy
 from openbook.store.keyword.entries import LONGEST_VALUE, Entry, Indexes
 from openbook.store.keyword.newest import Newest, Text, Weights
 from openbook.store.keyword.words import MAX_TERMS, Words
@@ -188,13 +188,7 @@ class Asking:
         index = self.indexes.chunks
 
         def count(query: tantivy.Query, filter: Filter | None = None) -> int:
-            # What the caller may not see says nothing here, not even how common these words are in it; nor does what
-            # was hidden, or taken out of the filter, since the index was committed.
-            outdated = [Query.term_query(index.schema, "document", id, "basic") for id in self.newest.documents]
-            seen = _limited(query, index, filter, access)
-            if outdated:
-                seen = Query.boolean_query([(Occur.Must, seen), *((Occur.MustNot, one) for one in outdated)])
-            return _count(self.chunks, seen)
+            return self._standing(query, filter, access)
 
         if access is not None and not access:
             return 0.0
@@ -208,6 +202,38 @@ class Asking:
         everything = self.chunks.num_docs if access is None else self.count(None, access)
         others = everything - count(has)
         return math.log((others + 1) / (count(Query.boolean_query([*holds, (Occur.MustNot, has)])) + 1))
+
+    def _standing(self, query: tantivy.Query, filter: Filter | None, access: Sequence[int] | None) -> int:
+        """How many chunks of the commit a query finds. What the caller may not see says nothing here, not even how
+        common these words are in it; nor does what was hidden, or taken out of the filter, since the commit."""
+        from tantivy import Occur, Query
+
+        index = self.indexes.chunks
+        outdated = [Query.term_query(index.schema, "document", id, "basic") for id in self.newest.documents]
+        seen = _limited(query, index, filter, access)
+        if outdated:
+            seen = Query.boolean_query([(Occur.Must, seen), *((Occur.MustNot, one) for one in outdated)])
+        return _count(self.chunks, seen)
+
+    def matching(self, filter: Filter | None, access: Sequence[int] | None) -> int:
+        from tantivy import Query
+
+        if access is not None and not access:
+            return 0
+        return len(self.newest.permitted(filter, access)) + self._standing(Query.all_query(), filter, access)
+
+    def is_rare(self, text: str, of: Filter, one_in: int, access: Sequence[int] | None) -> bool:
+        from tantivy import Occur, Query
+
+        words = self.words.of(text[:MAX_QUESTION])
+        if not words or (access is not None and not access):
+            return False
+        schema = self.indexes.chunks.schema
+        holds = [(Occur.Must, Query.term_query(schema, "body", word, "basic")) for word in dict.fromkeys(words)]
+        held = self._standing(Query.boolean_query(holds), Not(of), access)
+        # Of what is left when those are taken away: to look for what does not satisfy a filter walks all there is.
+        here, those = (self._standing(Query.all_query(), filter, access) for filter in (None, of))
+        return not held or held * one_in < here - those
 
 
 def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:

@@ -326,6 +326,23 @@ class KeywordView:
         """
         return self._ask(lambda asking: asking.count(filter, access))
 
+    def matching(self, filter: Filter | None, *, access: Sequence[int] | None = None) -> int:
+        """How many chunks satisfy ``filter``, of those that ``access`` lets through; the newest changes included.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.matching(filter, access))
+
+    def is_rare(self, text: str, of: Filter, *, one_in: int, access: Sequence[int] | None = None) -> bool:
+        """Whether fewer than one in so many of the chunks that do not satisfy ``of`` have all words of ``text``, or
+        none has; of those that ``access`` lets through, but for the newest changes.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.is_rare(text, of, one_in, access))
+
     def weigh(self, question: Question, chunks: Sequence[int]) -> dict[int, Weighed]:
         """What the words say of these chunks, whoever found them; a chunk that the view does not hold is left out.
 
