@@ -683,6 +683,29 @@ def test_on_a_server_of_others_the_receipt_tells_what_its_user_may_not_do(databa
     assert held(database.server.folder / "postgres" / "base" / str(row[0]), [word]) == {}, "the tables are rewritten"
 
 
+def test_who_does_not_own_the_tables_is_told_so(database: Database, home: Path) -> None:
+    assert database.server is not None
+    socket = conninfo_to_dict(database.server.conninfo("postgres"))["host"]
+    user = name = f"owner_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN CREATEROLE")
+        connection.execute(f"CREATE DATABASE {name} OWNER {user}")
+    with psycopg.connect(database.server.conninfo("postgres", name), autocommit=True) as superuser:
+        superuser.execute("CREATE EXTENSION vector")
+        with openbook.open(f"postgresql://{user}@/{name}?host={socket}") as kb:
+            kb.add(SAFE, Document("memo:1", "The vault opens with two keys."))
+            superuser.execute(f"ALTER DATABASE {name} OWNER TO postgres")  # its owner may rewrite any table
+            superuser.execute("ALTER TABLE openbook.vector OWNER TO postgres")
+            superuser.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON openbook.vector TO {user}")
+            receipt = forgotten(kb, "memo:1")
+            assert not receipt.complete
+            assert ('table "openbook"."vector"', True) in {
+                (one.place, "run openbook forget again as its owner" in one.why) for one in receipt.pending
+            }
+            superuser.execute(f"ALTER TABLE openbook.vector OWNER TO {user}")
+            assert forgotten(kb).complete
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 

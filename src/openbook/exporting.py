@@ -54,7 +54,7 @@ def export(
     Raises:
         NotFound: there is no knowledge base of that name.
         ArchiveError: the file is there already and not ``force``, or cannot be written; there is then none, or with
-            ``force`` the former one.
+            ``force`` the former one (the new one, where only its folder could not be brought to the disk).
     """
     start = time.perf_counter()
     path = Path(path)

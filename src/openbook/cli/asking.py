@@ -130,7 +130,7 @@ def traces(
         raise QueryError("both --days and --forever", do="choose one")
     with opened(context, db, kb) as base:
         gone = base.keep_traces(days) if days is not None or forever else 0
-        kept = base.status()["trace_days"]
+        kept = base.traces.days()
     if json:
         print_json({"trace_days": kept, "deleted": gone})
     else:

@@ -29,7 +29,7 @@ _PORT = "5432"  # names the socket file only: nothing listens on TCP
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un.sun_path less the final NUL: 107 on Linux, 103 on macOS
 _ANSWER_LIMIT = 10  # seconds for a connection to answer
 _STOP_LIMIT = 60.0  # a fast shutdown writes at most shared_buffers; after this the server goes on stopping by itself
-_STOP_STALL = 10.0
+_STOP_STALL = 20.0
 _HUNG_ASKED = 45.0  # seconds without a sign of life
 _HUNG_KILLED = 75.0
 _ORPHANS_ASKED, _ORPHANS_KILLED = 5.0, 10.0  # seconds that backends without their postmaster get to notice it
@@ -360,7 +360,8 @@ class Cluster:
             now = time.monotonic()
             if not self._is_postmaster(ending.pid) or now - moved > _STOP_STALL or now - begun > _STOP_LIMIT:
                 return
-            if (computed := ticks(processes(self.tag))) != used:
+            computed = ticks(processes(self.tag))
+            if computed != used or not computed:  # not every system tells
                 used, moved = computed, now
 
 

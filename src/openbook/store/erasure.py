@@ -8,6 +8,7 @@ former segments. Whoever is killed in between leaves that row, and the next one 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -405,12 +406,13 @@ class Erasures:
         """ANALYZE finds nothing in an empty table, and leaves the statistics of what was in it as they are."""
         if connection.info.server_version < _CLEARS_STATISTICS:
             return
-        connection.execute(
-            "SELECT pg_clear_attribute_stats('openbook', c.relname, a.attname, false) FROM pg_class c"
-            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-            " WHERE c.oid = to_regclass(%s)",
-            [table.as_string(connection)],
-        )
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # who may not, may not rewrite it either
+            connection.execute(
+                "SELECT pg_clear_attribute_stats('openbook', c.relname, a.attname, false) FROM pg_class c"
+                " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+                " WHERE c.oid = to_regclass(%s)",
+                [table.as_string(connection)],
+            )
 
     @staticmethod
     def _kept_statistics(connection: Connection, table: sql.Identifier) -> Left | None:

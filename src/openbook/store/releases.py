@@ -20,7 +20,7 @@ from openbook.types import storable
 
 T = TypeVar("T")
 
-_PAUSE = 0.2  # seconds between two tries
+_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # seconds between two tries
 _READING = 10.0
 """Seconds that a release waits to be dropped: questions are short."""
 _WRITING = 1800.0
@@ -358,7 +358,7 @@ def making(once: Callable[[], T], database: Database) -> T:
 
 def _persistent(once: Callable[[], T], seconds: float, busy: StoreBusy) -> T:
     """What a transaction returns that waits briefly; tried again for so many seconds, then ``busy`` is raised."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, _PAUSE
     while True:
         try:
             return once()
@@ -367,7 +367,8 @@ def _persistent(once: Callable[[], T], seconds: float, busy: StoreBusy) -> T:
                 raise
             if time.monotonic() > end:
                 raise busy from error
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
 
 
 def _wait_briefly(connection: Connection) -> None:

@@ -13,6 +13,6 @@ END;
 ALTER POLICY permitted ON openbook.access_set USING (
     CASE WHEN (SELECT openbook.permitted()) IS NULL
         THEN principals && (SELECT openbook.principals())
-        ELSE id = ANY ((SELECT openbook.permitted())::int[])
+        ELSE id IN (SELECT unnest(openbook.permitted()))  -- hashed; a list of numbers is walked for each set
     END
 );
