@@ -83,7 +83,7 @@ def ask(kb: KnowledgeBase, questions: Sequence[str], stop: Path, out: Path) -> N
 
 
 def edit(kb: KnowledgeBase, stop: Path, out: Path) -> None:
-    """Edits one document after the other, and looks for each by its new text. (By one word of it alone it may come after
+    """Edits one document after the other, and looks for each by its new text. (By a word of it alone it may come after
     300 others: these vectors know nothing of what words mean, and many lie near by chance.)"""
     with out.open("w", buffering=1) as file:
         for revision in range(1, 1_000_000):
