@@ -3,7 +3,7 @@
     python server.py RECIPE
 
 It answers with the packaged model's vectors, turned and cut to 128 dimensions; writes a RECIPE that names it, returns
-when it is ready, and ends by itself when nobody has asked for a minute.
+when it is ready, and ends by itself when nobody has asked for a minute. Run again, it answers at the same address.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -52,8 +53,18 @@ def packed(vector: np.ndarray) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
+def port(recipe: Path) -> int:
+    """Of the address that the recipe names already; else any."""
+    known = re.search(r'base_url = "http://127\.0\.0\.1:(\d+)', recipe.read_text()) if recipe.exists() else None
+    return int(known[1]) if known else 0
+
+
 def main(recipe: Path) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    try:
+        server = HTTPServer(("127.0.0.1", port(recipe)), Handler)
+    except OSError:  # it has not ended yet
+        print(f"{recipe}: example-128, 128 dimensions")
+        return
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     recipe.write_text(RECIPE.format(url=url))
     if os.fork():  # the parent tells that it is ready, the child answers
@@ -72,4 +83,6 @@ MODEL = open_embedder(LocalEmbedder())
 TURN = np.linalg.qr(np.random.default_rng(0).normal(size=(MODEL.dimension, DIMENSIONS)))[0].astype(np.float32)
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python server.py RECIPE")
     main(Path(sys.argv[1]))

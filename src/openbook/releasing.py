@@ -326,7 +326,10 @@ def _require_ship(release: Release, live: str) -> None:
     if not report:
         raise QueryError("no comparison speaks for it", where=release.name, do=do)
     if report["verdict"] != "ship":
-        raise QueryError(f"its comparison says: {report['verdict']}", where=release.name, do="improve it, or leave it")
+        more = (
+            f"ask more questions: {do}" if report["verdict"] == "insufficient evidence" else "improve it, or leave it"
+        )
+        raise QueryError(f"its comparison says: {report['verdict']}", where=release.name, do=more)
     if report["a"] != live:
         raise QueryError(f"was compared with {report['a']}, and {live} is live", where=release.name, do=do)
 

@@ -69,7 +69,7 @@ class Verified:
 
 
 _MEND = "run openbook verify --repair"
-_RESTORE = "add that document again, or restore a backup"
+_RESTORE = "forget that document and add it with --again, or restore a backup"
 
 CHECKS: dict[str, str] = {
     "access": "callers could be shown what is not open to them; take these rights from the reader role, and turn"

@@ -198,6 +198,7 @@ class World:
         self._asked_before: list[tuple[str, str, Filter | None, list[str], int, list[tuple[str, int]]]] = []
         self._told: set[str] = set()  # questions, which name what they like
         made = [self._made(plan) for plan in plans]
+        self._text = ""  # the other one's documents share no text with these: what one may send, the other may not
         other.add(*(replace(self._made(plan), source=f"other/{n}") for n, plan in enumerate(plans[:8])))
         self._add(made)
         self._retrievers = self._fusions()
