@@ -488,7 +488,7 @@ class Erasures:
             [list(files)],
         ).fetchall()
         # An empty one holds nothing; PostgreSQL leaves it in the place of a dropped table until the next checkpoint.
-        return {path for (node,) in rows for path in files[node] if path.stat().st_size}
+        return {path for (node,) in rows for path in files[node] if _is_filled(path)}
 
     def renew_log(self) -> list[Left]:
         """Have the write-ahead log begin a new segment, and the former ones deleted."""
@@ -564,6 +564,13 @@ def _ended(connection: Connection) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # whoever dropped it has deleted it by now
+        return False
 
 
 def _filenode(connection: Connection, table: sql.Identifier) -> Any:
