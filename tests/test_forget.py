@@ -655,17 +655,24 @@ def test_two_at_once_forget_each_thing_once(kb: KnowledgeBase, new_kb: Callable[
     assert kb.status()["unfinished_erasures"] == 0
 
 
-def test_on_a_server_of_others_the_receipt_tells_what_its_user_may_not_do(database: Database, home: Path) -> None:
+def of_another_user(database: Database) -> tuple[str, str]:
+    """A user who is no superuser, and the URL of that user's own database."""
     assert database.server is not None
     socket = conninfo_to_dict(database.server.conninfo("postgres"))["host"]
-    user = name = f"owner_{uuid.uuid4().hex[:8]}"
+    user = f"owner_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {user} LOGIN CREATEROLE")
-        connection.execute(f"CREATE DATABASE {name} OWNER {user}")
-    with psycopg.connect(database.server.conninfo("postgres", name), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {user} OWNER {user}")
+    with psycopg.connect(database.server.conninfo("postgres", user), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
+    return user, f"postgresql://{user}@/{user}?host={socket}"
+
+
+def test_on_a_server_of_others_the_receipt_tells_what_its_user_may_not_do(database: Database, home: Path) -> None:
+    assert database.server is not None
+    _, url = of_another_user(database)
     word = canary()
-    with openbook.open(f"postgresql://{user}@/{name}?host={socket}") as kb:
+    with openbook.open(url) as kb:
         kb.add(SAFE, Document("memo:1", f"The vault's code is {word}."))
         assert kb.search(f"code {word}").hits[0].source == "memo:1"
         receipt = forgotten(kb, "memo:1")
@@ -685,25 +692,20 @@ def test_on_a_server_of_others_the_receipt_tells_what_its_user_may_not_do(databa
 
 def test_who_does_not_own_the_tables_is_told_so(database: Database, home: Path) -> None:
     assert database.server is not None
-    socket = conninfo_to_dict(database.server.conninfo("postgres"))["host"]
-    user = name = f"owner_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(database.server.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {user} LOGIN CREATEROLE")
-        connection.execute(f"CREATE DATABASE {name} OWNER {user}")
-    with psycopg.connect(database.server.conninfo("postgres", name), autocommit=True) as superuser:
-        superuser.execute("CREATE EXTENSION vector")
-        with openbook.open(f"postgresql://{user}@/{name}?host={socket}") as kb:
-            kb.add(SAFE, Document("memo:1", "The vault opens with two keys."))
-            superuser.execute(f"ALTER DATABASE {name} OWNER TO postgres")  # its owner may rewrite any table
-            superuser.execute("ALTER TABLE openbook.vector OWNER TO postgres")
-            superuser.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON openbook.vector TO {user}")
-            receipt = forgotten(kb, "memo:1")
-            assert not receipt.complete
-            assert ('table "openbook"."vector"', True) in {
-                (one.place, "run openbook forget again as its owner" in one.why) for one in receipt.pending
-            }
-            superuser.execute(f"ALTER TABLE openbook.vector OWNER TO {user}")
-            assert forgotten(kb).complete
+    user, url = of_another_user(database)
+    superuser = psycopg.connect(database.server.conninfo("postgres", user), autocommit=True)
+    with superuser, openbook.open(url) as kb:
+        kb.add(SAFE, Document("memo:1", "The vault opens with two keys."))
+        superuser.execute(f"ALTER DATABASE {user} OWNER TO postgres")  # its owner may rewrite any table
+        superuser.execute("ALTER TABLE openbook.vector OWNER TO postgres")
+        superuser.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON openbook.vector TO {user}")
+        receipt = forgotten(kb, "memo:1")
+        assert not receipt.complete
+        assert ('table "openbook"."vector"', True) in {
+            (one.place, "run openbook forget again as its owner" in one.why) for one in receipt.pending
+        }
+        superuser.execute(f"ALTER TABLE openbook.vector OWNER TO {user}")
+        assert forgotten(kb).complete
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
