@@ -389,3 +389,10 @@ def test_reports_of_releases_are_the_owners(kb: KnowledgeBase, tmp_path: Path) -
     assert kb.export(tmp_path / "theirs", as_=HR).releases == 1
     assert kb.search("pay day", as_=HR).hits
     assert kb.show_release("r1").report == {"question": "What is the pay of Ann?"}
+
+
+def test_the_access_sets_of_a_caller_are_not_compared_one_with_all(kb: KnowledgeBase) -> None:
+    """Each ticket open to one user more makes a set of its own: a list walked for each of them is quadratic."""
+    with kb.database.snapshot(["group:support"]) as connection:
+        plan = connection.execute("EXPLAIN SELECT id FROM openbook.access_set").fetchall()
+    assert any("hashed SubPlan" in line for (line,) in plan), plan
