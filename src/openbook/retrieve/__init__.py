@@ -4,6 +4,7 @@ through the access rules."""
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -266,14 +267,17 @@ class Retriever:
     def _passages(self, found: Sequence[Candidate]) -> list[Passage]:
         alike = self.part.duplicates.similarity if isinstance(self.part.duplicates, NearDuplicates) else None
         passages: list[Passage] = []
+        of_document: defaultdict[str, list[Passage]] = defaultdict(list)  # of thousands of hits few are of the same
         for candidate in found:
             hit, after = candidate.hit, candidate.after
-            if any(passage.holds(hit) for passage in passages):
+            near = of_document[hit.document]
+            if any(passage.holds(hit) for passage in near):
                 continue
             if alike is not None and any(passage.repeats(hit, alike) for passage in passages):
                 continue
-            if candidate.place > self.part.merge or not any(passage.join(hit, after) for passage in passages):
-                passages.append(Passage(hit, after))
+            if candidate.place > self.part.merge or not any(passage.join(hit, after) for passage in near):
+                near.append(Passage(hit, after))
+                passages.append(near[-1])
         return passages
 
 

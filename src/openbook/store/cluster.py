@@ -352,7 +352,7 @@ class Cluster:
 
     def _await_end(self, ending: Ending) -> None:
         """Until the server is gone, or nothing of it has moved for ``_STOP_STALL``: a session that was killed just
-        before the stop leaves it waiting for nobody, about once in a hundred times."""
+        before the stop leaves it waiting for nobody, as the crash harness shows now and then."""
         begun = moved = time.monotonic()
         used = -1
         while True:

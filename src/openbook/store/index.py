@@ -24,6 +24,7 @@ from openbook.store.database import Connection, Database
 from openbook.store.filter import And, Filter, filterable, to_sql, tuples
 from openbook.store.keyword import (
     NOWHERE,
+    SPARE,
     Change,
     Changes,
     Held,
@@ -45,8 +46,8 @@ EXACT_BYTES = 30_000 * 2 * 384
 """Up to this many bytes of vectors are scanned exactly: 30,000 rows of 384 dimensions take 8 ms, and HNSW under a
 filter that keeps 1 % of the rows finds 36 % of what the exact scan finds."""
 
-SPARE = 1.5
-"""So many times as much is read of what lies nearest as has to be left of it by a filter."""
+MOST_REACHED = 1000
+"""pgvector's limit for ``hnsw.ef_search``."""
 
 UNKNOWN_SHARE = 0.01
 """Taken for the share that matches where it was not counted."""
@@ -333,14 +334,15 @@ class Index:
         to take the index.
         """
         reach = math.ceil(SPARE * k / share) if share < 1.0 else k
+        wide = reach <= MOST_REACHED
         settings = {
             "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.ef_search": str(min(1000, max(200, reach))),
+            "hnsw.ef_search": str(min(MOST_REACHED, max(200, reach if wide else k))),
             "enable_sort": "off",
         }
         distance = sql.SQL("c.vector <#> %s::halfvec")
         with _planned(view.connection, settings):
-            if view.filter is not None and reach <= 1000:
+            if view.filter is not None and wide:
                 found, others = self._nearest(view, vector, k, also, *self._where(view, by="row"), distance, of=reach)
                 if len(found) >= k:
                     return found, others

@@ -7,7 +7,7 @@ at one ``Position`` and is caught up from the change feed before it answers.
 ``asking``: what they answer. ``view``: the folder, its lock, and how it is caught up.
 """
 
-from openbook.store.keyword.asking import MENTION_WEIGHT, MENTIONED_IN, Mention, Question, Weighed
+from openbook.store.keyword.asking import MENTION_WEIGHT, MENTIONED_IN, SPARE, Mention, Question, Weighed
 from openbook.store.keyword.entries import NOWHERE, Change, Changes, Held, KeywordChunk, Position, document_number
 from openbook.store.keyword.view import KeywordView
 from openbook.store.keyword.words import LANGUAGES
@@ -17,6 +17,7 @@ __all__ = [
     "MENTIONED_IN",
     "MENTION_WEIGHT",
     "NOWHERE",
+    "SPARE",
     "Change",
     "Changes",
     "Held",

@@ -27,7 +27,7 @@ OPEN = 0.25
 """From this share of the chunks on, what a caller may not see is left out after ranking and not before."""
 
 SPARE = 1.5
-"""So many times as much is then ranked as has to be left."""
+"""So many times as much is ranked, by words or by vectors, as has to be left by what is asked of it afterwards."""
 
 _TIES = 10
 
