@@ -24,6 +24,7 @@ from openbook.recipe import (
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage
+from openbook.retrieve.query import Query
 from openbook.retrieve.stages import Candidate
 from openbook.store.database import Pruned
 from openbook.store.filter import Filter
@@ -115,7 +116,7 @@ class Retriever:
             raise QueryError("the question is empty", do="ask something")
         ms: dict[str, float] = {}
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
-        vector = self._embed(question, ms) if self._asked[0] else None
+        queries = [Query(question, vector=self._embed(question, ms) if self._asked[0] else None)]
         proposing = None
         if self._filters is not None:
             with _Timer(ms, "propose"):
@@ -132,7 +133,7 @@ class Retriever:
                 if proposing is not None:
                     with _Timer(ms, "filters"):
                         narrowed, details["filters"] = proposing.narrow(view)
-                fused, stages = self._rank(narrowed, question, vector, k, ms)
+                fused, stages = self._search(narrowed, queries, k, ms)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
                 asked = self._asked[1] or proposing is not None
                 if attempt + 1 < _ATTEMPTS and asked and self.index.is_ahead(view):
@@ -142,7 +143,7 @@ class Retriever:
                 if not found and proposing is not None and narrowed is not view:
                     # What matches has no vector, and no word of the question: a proposal never excludes everything.
                     narrowed, details["filters"] = view, proposing.give_up(view)
-                    fused, stages = self._rank(view, question, vector, k, ms)
+                    fused, stages = self._search(view, queries, k, ms)
                     with _Timer(ms, "fetch"):
                         found = self._fetch(view, fused, stages, k)
                 vectors = self._vectors(view, found)
@@ -162,9 +163,27 @@ class Retriever:
             (vector,) = self.embedder.encode([question], "query")
         return vector  # type: ignore[no-any-return]  # numpy's rows are untyped
 
-    def _rank(
-        self, view: View, question: str, vector: FloatArray | None, k: int, ms: dict[str, float]
+    def _search(
+        self, view: View, queries: Sequence[Query], k: int, ms: dict[str, float]
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
+        """Chunks by fused score, and what each stage says of them. The rankings of several queries fuse by reciprocal
+        rank (RAG fusion: Rackauckas, arXiv:2402.03367), and each is told as a stage of its own."""
+        found = [self._rank(view, query, k, ms) for query in queries]
+        fused, stages = found[0]
+        if len(found) == 1:
+            return fused, stages
+        with _Timer(ms, "fuse"):
+            rankings = [ranking for ranking, _ in found]
+            names = [query.stage for query in queries]
+            numbered = [f"{name} {names[:at].count(name) + 1}" for at, name in enumerate(names)]
+            told = dict(zip(numbered, rankings, strict=True))
+            fused = reciprocal_rank(rankings, weights=[query.weight for query in queries])
+        return fused, {**stages, **told}
+
+    def _rank(
+        self, view: View, query: Query, k: int, ms: dict[str, float]
+    ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
+        vector = query.vector
         # Of so many pairs each leaves one hit less, and so does every chunk whose passage another has shown.
         n = max(self.part.candidates, k * self.sharing + self.part.merge // 2)
         fusion = self.part.fusion
@@ -174,11 +193,11 @@ class Retriever:
         read, known = None, 1.0
         with _Timer(ms, "keyword"):
             if isinstance(fusion, EvidenceFusion):
-                read = self.index.read(view, question)
+                read = query.words or self.index.read(view, query.text)
                 if fusion.familiarity and vector is not None:
-                    (known,) = familiarity([question], self.embedder)
+                    (known,) = familiarity([query.text], self.embedder)
             if self._asked[1]:
-                keyword = self.index.keyword(view, read or question, n)
+                keyword = self.index.keyword(view, read or query.words or query.text, n)
         if vector is not None:
             with _Timer(ms, "dense"):
                 # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too, unless it
@@ -299,6 +318,8 @@ def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) 
 
 
 class _Timer:
+    """Adds up what a stage takes, however often it is at work."""
+
     def __init__(self, ms: dict[str, float], stage: str) -> None:
         self.ms, self.stage = ms, stage
 
@@ -306,4 +327,5 @@ class _Timer:
         self.start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self.ms[self.stage] = round((time.perf_counter() - self.start) * 1000, 3)
+        spent = (time.perf_counter() - self.start) * 1000
+        self.ms[self.stage] = round(self.ms.get(self.stage, 0.0) + spent, 3)

@@ -95,16 +95,18 @@ def _usual(cosines: Mapping[int, float]) -> float:
     return ordered[len(ordered) // 2] if ordered else 0.0
 
 
-def reciprocal_rank(rankings: Sequence[Ranking], k: int = 60) -> list[tuple[int, float]]:
-    """Sum of 1 / (``k`` + rank) over the rankings that hold a chunk.
+def reciprocal_rank(
+    rankings: Sequence[Ranking], k: int = 60, *, weights: Sequence[float] | None = None
+) -> list[tuple[int, float]]:
+    """Sum of weight / (``k`` + rank) over the rankings that hold a chunk; without ``weights`` each weighs 1.
 
     Cormack, Clarke and Büttcher, Reciprocal rank fusion outperforms Condorcet and individual rank learning methods,
     SIGIR 2009.
     """
     scores: dict[int, float] = {}
-    for ranking in rankings:
+    for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
         for rank, (chunk, _) in enumerate(ranking, 1):
-            scores[chunk] = scores.get(chunk, 0.0) + 1.0 / (k + rank)
+            scores[chunk] = scores.get(chunk, 0.0) + weight / (k + rank)
     return best_first(scores)
 
 
