@@ -104,7 +104,8 @@ _VERSION = re.compile(
     r"|years?|[kmgt]i?b|ms|s|kg|km|m|x|dollars?|euros?|points?)\b))",
     re.IGNORECASE,
 )
-_LISTED = re.compile(r"\bversions?\s+(?:[\w.]+\s*(?:,|and|or|to|through|-)\s*)*$", re.IGNORECASE)
+# What separates is never a part of a word: a text that could be read in many ways took minutes.
+_LISTED = re.compile(r"\bversions?\s+(?:[\w.]+(?:\s*[,-]\s*|\s+(?:and|or|to|through)\s+))*$", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"((?=[^\W\d_])[^\Wa-z_]\w*)(?:\s+|\s*[|&]\s*)$")
 _WORD_AFTER = re.compile(r"(?:\s+|\s*[|&]\s*)((?=[^\W\d_])[^\Wa-z_]\w*)")
 _OPENING = frozenset(
