@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from openbook.recipe import (
     Extractive,
     IndexHalf,
     Keyword,
+    Language,
     LanguageModel,
     LocalEmbedder,
     NearDuplicates,
@@ -45,7 +47,7 @@ recipes = st.builds(
         | st.builds(SemanticChunker, percentile=st.floats(0, 100)),
         context=st.builds(Context, tables=st.booleans()),
         embed=st.builds(LocalEmbedder, model=text, query_prefix=text) | st.builds(OpenAIEmbedder, model=text),
-        keyword=st.builds(Keyword, language=text),
+        keyword=st.builds(Keyword, language=st.sampled_from(get_args(Language))),
     ),
     query=st.builds(
         QueryHalf,
@@ -112,6 +114,10 @@ def test_the_index_half_does_not_know_the_query_half() -> None:
         ("[query.fusion]\nfamiliarity = 'perhaps'", "query.fusion.familiarity = 'perhaps' .*; write true or false"),
         ("[index.chunk]\nmax_tokens = 3", "index.chunk.max_tokens = 3 .*; write a whole number of at least 16"),
         ("query = 3", "query = 3 is not allowed; write a table"),
+        (
+            "[index.keyword]\nlanguage = 'klingon'",
+            "index.keyword.language = 'klingon' is not allowed; write one of 'arabic'",
+        ),
         ("[index.chunk]\nkind = 'recursive'\nsize = 10\noverlap = 10", r"index.chunk: overlap \(10\) must be smaller"),
         ("not toml", "not TOML"),
     ],

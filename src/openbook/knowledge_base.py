@@ -697,9 +697,11 @@ class KnowledgeBase:
 
 
 def _create(database: Database, name: str, recipe: Recipe) -> int:
+    from openbook.chunk import require_read
     from openbook.embed import open_embedder
 
     embedder = open_embedder(recipe.index.embed)
+    require_read(recipe.index, embedder)
     probe = probe_of(embedder)
     return making(
         lambda: create_knowledge_base(database, name, recipe, embedder.hash, embedder.dimension, probe), database

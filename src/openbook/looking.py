@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openbook.chunk import Tokens, open_chunker
+from openbook.chunk import Tokens, open_chunker, require_read
 from openbook.chunk.look import Looked, look
 from openbook.load import load
 from openbook.recipe import IndexHalf
@@ -44,10 +44,13 @@ def boundaries_of(
     Raises:
         SourceError: there is no such file.
         ModelError: the recipe's embedder is missing.
+        RecipeError: chunks would be longer than it reads.
     """
     from openbook.embed import open_embedder
 
-    embedder = embedder or open_embedder(half.embed)
+    if embedder is None:
+        embedder = open_embedder(half.embed)
+        require_read(half, embedder)
     chunker = open_chunker(half.chunk, embedder, half.context)
     batch: list[Document] = []
     for item in load(root):

@@ -102,6 +102,10 @@ class LanguageModel(Served):
     instructions: str = ""
 
 
+AS_READ = 1_000_000
+"""The ``target_tokens`` of recipes that are older than the setting: as many as are read at once."""
+
+
 # --- the index half ---------------------------------------------------------------------------------------------------
 
 
@@ -224,10 +228,18 @@ class OpenAIEmbedder(Served):
     max_tokens: int = Field(default=512, ge=16)
 
 
+# fmt: off
+Language = Literal[
+    "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian", "norwegian",
+    "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish", "none",
+]
+# fmt: on
+
+
 class Keyword(Part):
     """The keyword analyser: lower case, accents folded, words stemmed in ``language`` (``"none"``: not stemmed)."""
 
-    language: str = "english"
+    language: Language = "english"
 
 
 class IndexHalf(Part):
@@ -551,7 +563,7 @@ def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
     index, query = told["index"], told["query"]
     index.setdefault("neighbours", 0.0)
     if index["chunk"]["kind"] == "structure":
-        index["chunk"].setdefault("target_tokens", index["chunk"].get("max_tokens", 1_000_000))
+        index["chunk"].setdefault("target_tokens", index["chunk"].get("max_tokens", AS_READ))
     query.setdefault("filters", {"kind": "none"})
     query.setdefault("merge", 0)
     if query["fusion"]["kind"] == "evidence":

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from openbook.chunk import require_read
 from openbook.embed import open_embedder
 from openbook.errors import ModelError, QueryError
 from openbook.prices import prices
@@ -123,9 +124,11 @@ class Releasing:
 
         Raises:
             ModelError: the model is missing or does not answer.
+            RecipeError: chunks would be longer than the model reads.
         """
         recipe = self.recipe(wanted)
         embedder = open_embedder(recipe.index.embed)
+        self._require_read(recipe, embedder)
         asked = time.perf_counter()
         probe_of(embedder)
         asked = time.perf_counter() - asked
@@ -182,10 +185,12 @@ class Releasing:
         Raises:
             QueryError: a release with this recipe is there, whole.
             ModelError: the model is missing, or stopped answering; what was read stays.
+            RecipeError: as ``plan``.
         """
         start = time.perf_counter()
         recipe = self.recipe(wanted)
         embedder = open_embedder(recipe.index.embed)
+        self._require_read(recipe, embedder)
         release = self.releases.begin(recipe, embedder.hash, embedder.dimension, probe_of(embedder))
         _, index, _ = self.releases.opened(release.name)
         reader = Reader(index, recipe.index, lambda: embedder)
@@ -267,6 +272,10 @@ class Releasing:
         return Difference(differences(first.recipe, second.recipe), one.id != two.id)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _require_read(self, recipe: Recipe, embedder: Embedder) -> None:
+        if not self.releases.index_of(recipe, embedder.hash):  # one that is there goes on as it was built
+            require_read(recipe.index, embedder)
 
     def _turned(self, name: str, reader: Reader, expected: str | None) -> Pointers:
         for _ in range(ROUNDS):

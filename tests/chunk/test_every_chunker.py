@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from openbook.chunk import Chunker, embedded_text, open_chunker
+from openbook.chunk import Chunker, embedded_text, open_chunker, require_read
 from openbook.embed import Embedder, open_embedder
+from openbook.errors import RecipeError
+from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import (
     ChunkerPart,
     Context,
     IndexHalf,
     LocalEmbedder,
     ParentChunker,
+    Recipe,
     RecursiveChunker,
     SemanticChunker,
     StructureChunker,
@@ -161,6 +165,49 @@ class TestTheStructureChunker:
         for chunk in chunker.chunk(document):
             [tokens] = small.tokens([embedded_text(document.title, chunk, chunker.max_tokens)])
             assert len(tokens) <= small.max_tokens
+
+
+@pytest.mark.parametrize(
+    ("half", "message"),
+    [
+        (
+            IndexHalf(chunk=StructureChunker(max_tokens=500)),
+            "index.chunk.max_tokens: 500, and the model reads 254 tokens",
+        ),
+        (
+            IndexHalf(chunk=StructureChunker(target_tokens=400)),
+            "index.chunk.target_tokens: 400, and a chunk has at most 254",
+        ),
+        (
+            IndexHalf(chunk=StructureChunker(max_tokens=64, target_tokens=80)),
+            "index.chunk.target_tokens: 80, .* lower it to 64",
+        ),
+        (IndexHalf(chunk=SemanticChunker(target_tokens=255)), "index.chunk.target_tokens: 255"),
+        (IndexHalf(embed=LocalEmbedder(max_tokens=600)), "index.embed.max_tokens: 600, and the model reads 510 tokens"),
+    ],
+)
+def test_chunks_longer_than_the_model_reads_are_refused_where_nothing_is_cut_by_them_yet(
+    new_kb: Callable[..., KnowledgeBase], half: IndexHalf, message: str
+) -> None:
+    """They were made smaller in silence."""
+    with pytest.raises(RecipeError, match=message):
+        new_kb(Recipe(index=half))
+    with pytest.raises(RecipeError, match=message):
+        new_kb().build(Recipe(index=half))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        StructureChunker(),
+        StructureChunker(max_tokens=64),
+        StructureChunker(max_tokens=254, target_tokens=254),
+        RecursiveChunker(size=9_000),
+        ParentChunker(parent_tokens=900),
+    ],
+)
+def test_what_fits_or_was_chosen_by_nobody_is_not_refused(embedder: Embedder, chunk: ChunkerPart) -> None:
+    require_read(IndexHalf(chunk=chunk), embedder)
 
 
 def test_importing_the_package_loads_no_library() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from openbook.embed.api import BATCH_TEXTS, APIModel
-from openbook.errors import ModelError, ModelUnavailable
+from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.recipe import OpenAIEmbedder
 
 TRY_AGAIN = (429, {"Retry-After": "0.05"}, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
@@ -94,6 +94,14 @@ def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.Monke
         APIModel(OpenAIEmbedder(model="text-embedding-3-small"))
     with pytest.raises(ModelError, match="set MY_KEY"):
         APIModel(OpenAIEmbedder(model="any", base_url="http://embed.example/v1", key_env="MY_KEY"))
+
+
+@pytest.mark.parametrize("address", ["localhost:8080/v1", "http://", "ftp://embed.example", "http://[::1"])
+def test_what_is_no_address_is_told_before_the_key(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """The key was asked for, and whoever set it was none the wiser."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(RecipeError, match="base_url is no address"):
+        APIModel(OpenAIEmbedder(model="any", base_url=address))
 
 
 def test_no_credit_is_no_passing_trouble(server: Any) -> None:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from openbook.chunk.budget import Budget, Tokens
 from openbook.chunk.prefix import embedded_text
-from openbook.recipe import ChunkerPart, Context
+from openbook.errors import RecipeError
+from openbook.recipe import AS_READ, ChunkerPart, Context, IndexHalf, StructureChunker
 from openbook.types import Chunk, Document
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
 
-__all__ = ["Chunker", "Tokens", "embedded_text", "open_chunker", "sharing_passages"]
+__all__ = ["Chunker", "Tokens", "embedded_text", "open_chunker", "require_read", "sharing_passages"]
 
 
 class Chunker(Protocol):
@@ -66,6 +67,29 @@ def open_chunker(
 
         chunker = WithHeaders(chunker, embedder)
     return chunker
+
+
+def require_read(half: IndexHalf, embedder: Tokens) -> None:
+    """Refuse chunks longer than the model reads before anything is cut by such a recipe: they would be made smaller in
+    silence. A ``target_tokens`` that nobody chose gives way.
+
+    Raises:
+        RecipeError: ``max_tokens`` or ``target_tokens`` is more than is read at once.
+    """
+    reads, part = embedder.max_tokens, half.chunk
+    do = "lower it, or take a model that reads more"
+    own = getattr(half.embed, "max_tokens", None) or 0
+    if own > reads:
+        raise RecipeError(f"{own}, and the model reads {reads} tokens of a text", where="index.embed.max_tokens", do=do)
+    most = getattr(part, "max_tokens", None) or reads
+    if most > reads:
+        raise RecipeError(
+            f"{most}, and the model reads {reads} tokens of a text", where="index.chunk.max_tokens", do=do
+        )
+    target = getattr(part, "target_tokens", 0)
+    if target > most and target not in (StructureChunker().target_tokens, AS_READ):
+        what = f"{target}, and a chunk has at most {most} tokens"
+        raise RecipeError(what, where="index.chunk.target_tokens", do=f"lower it to {most} or less")
 
 
 def sharing_passages(part: ChunkerPart) -> int:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from openbook.embed.local import LocalModel
 from openbook.embed.vectors import distinct, unit
-from openbook.errors import ModelError, ModelUnavailable
+from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.recipe import LocalEmbedder, OpenAIEmbedder
 from openbook.types import storable
 
@@ -57,6 +57,7 @@ class APIModel:
         self._limits = {"timeout": seconds, "max_retries": attempts - 1}
         self._estimate = LocalModel(LocalEmbedder(), cache=cache)
         self.max_tokens = part.max_tokens
+        _require_address(self._url)
         if not os.environ.get(part.key_env) and not _is_loopback(self._url):
             raise ModelError(f"{part.model} needs a key", where=self._where, do=f"set {part.key_env}")
 
@@ -165,6 +166,17 @@ class APIModel:
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             do = "check that base_url is an OpenAI-compatible server's and model an embedding model"
             raise ModelError(f"no embeddings response ({error})", where=self._where, do=do) from None
+
+
+def _require_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        # Not repeated in the message: an address may hold a password.
+        raise RecipeError("base_url is no address", where="index.embed", do="write it like http://localhost:11434/v1")
 
 
 def _is_loopback(url: str) -> bool:

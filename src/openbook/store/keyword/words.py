@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from openbook.errors import RecipeError
+from openbook.recipe import Language
 
 if TYPE_CHECKING:
     import tantivy
 
-LANGUAGES = (
-    *("arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian"),
-    *("norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish"),
-)
+LANGUAGES: tuple[str, ...] = tuple(language for language in get_args(Language) if language != "none")
 """The languages whose words are stemmed; ``"none"`` stems nothing."""
 
 _ENGLISH = """
