@@ -54,15 +54,22 @@ def read_adapted(model: str) -> tuple[ModelFolder, dict[str, npt.NDArray[Any]]]:
     trained = {name.removeprefix(_BEFORE): tensor for name, tensor in read_safetensors(file).items()}
     weights = read_safetensors(folder.weights)
     for name, tensor in trained.items():
-        if name.endswith(_B):
-            continue
         try:
-            if name.endswith(_A):
+            if name.endswith(_B):
+                if name.removesuffix(_B) + _A not in trained:
+                    raise ValueError(f"{name} has no other half")
+            elif name.endswith(_A):
+                if len(tensor) != rank:
+                    raise ValueError(f"{name} is of rank {len(tensor)}, and not {rank}")
                 target = _name_in(weights, name.removesuffix(_A) + ".weight")
                 change = scale * (trained[name.removesuffix(_A) + _B] @ tensor)
                 if change.shape != weights[target].shape:
                     raise ValueError(f"{target} has another shape")
                 weights[target] = weights[target] + change
+            elif (
+                ".lora_" in name
+            ):  # of embeddings, or of a kind that is not known here: left out, scores would be others
+                raise ValueError(f"{name} is no matrix of plain LoRA")
             else:
                 weights[_name_in(weights, name, new=True)] = tensor
         except (KeyError, ValueError) as error:

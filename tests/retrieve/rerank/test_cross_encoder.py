@@ -223,6 +223,32 @@ def test_an_adapter_that_cannot_be_added_is_one_line(tmp_path: Path, config: dic
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("bert.embeddings.word_embeddings.lora_embedding_A", (4, 30522), "no matrix of plain LoRA"),
+        ("bert.encoder.layer.0.output.dense.lora_B.weight", (384, 4), "has no other half"),
+        ("bert.encoder.layer.0.attention.self.query.lora_A.weight", (2, 384), "is of rank 2, and not 4"),
+        ("classifier.weight", (3, 384), "gives 3 numbers where one score is wanted"),
+    ],
+)
+def test_nothing_of_an_adapter_is_left_out_in_silence(
+    tmp_path: Path, name: str, shape: tuple[int, int], message: str
+) -> None:
+    """It was opened, and its scores were those of another model."""
+    from safetensors.numpy import load_file, save_file
+
+    adapter(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(file) | {f"base_model.model.{name}": np.zeros(shape, np.float32)}
+    if shape[0] == 2:
+        tensors["base_model.model." + name.replace("_A", "_B")] = np.zeros((384, 2), np.float32)
+    save_file(tensors, file)
+    with pytest.raises(ModelError, match=message) as told:
+        PairModel(CrossEncoder(model=str(tmp_path / "adapter")))
+    assert "\n" not in str(told.value)
+
+
 def test_an_adapter_without_a_head_is_told(tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 

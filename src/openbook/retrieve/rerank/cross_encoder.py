@@ -38,6 +38,9 @@ class PairModel:
         self._weights: Mapping[str, npt.NDArray[Any]] | None = None
         if has_adapter(part.model):
             folder, self._weights = read_adapted(part.model)
+            head = self._weights.get("classifier.weight")
+            if head is not None and len(head) != 1:
+                raise _of_several(len(head), part.model)
         else:
             folder = read_folder(part.model)
             _require_score(folder)
@@ -106,5 +109,9 @@ def _require_score(folder: ModelFolder) -> None:
         raise ModelError(what, where=str(folder.path), do="name a sentence-transformers CrossEncoder")
     labels = len(folder.config.get("id2label") or (0, 1))
     if labels != 1:
-        do = "name one that was trained with num_labels=1"
-        raise ModelError(f"gives {labels} numbers where one score is wanted", where=str(folder.path), do=do)
+        raise _of_several(labels, str(folder.path))
+
+
+def _of_several(labels: int, where: str) -> ModelError:
+    do = "name one that was trained with num_labels=1"
+    return ModelError(f"gives {labels} numbers where one score is wanted", where=where, do=do)
