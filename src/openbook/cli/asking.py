@@ -208,7 +208,7 @@ def _narrowed(trace: Trace) -> dict[str, Any]:
 
 
 def _say_narrowed(trace: Trace) -> None:
-    for line in narrowing(trace.details["filters"]) if "filters" in trace.details else ():
+    for line in narrowing(trace.details["filters"], whole=False) if "filters" in trace.details else ():
         say(line)
 
 

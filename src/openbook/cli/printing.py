@@ -43,10 +43,13 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
-def narrowing(filters: dict[str, Any]) -> list[str]:
-    """What a question was narrowed to, and not, a line each, from its trace."""
+def narrowing(filters: dict[str, Any], *, whole: bool = True) -> list[str]:
+    """What a question was narrowed to, and not, a line each, from its trace. Not ``whole``: without what was only
+    mentioned in it."""
     lines = [f"narrowed to {one['filter']} (“{one['words']}”: {one['why']})" for one in filters["applied"]]
     for one in filters["dropped"]:
+        if not (whole or one.get("meant", True)):
+            continue
         to = f" to {one['filter']}" if one["filter"] else ""
         lines.append(f"narrowed not{to} (“{one['words']}”: {one['why']})")
     if "skipped" in filters:

@@ -219,10 +219,17 @@ def test_the_terminal_shows_it(openbook: Callable[..., subprocess.CompletedProce
         text = f"---\ncountry: {country}\n---\n# Leave\n\nEveryone may take {days} days of holiday a year.\n"
         (folder / "docs" / f"{country}.md").write_text(text)
     (folder / "rules.toml").write_text("[query.filters]\nkind = 'rules'\n")
-    assert openbook("add", "docs").returncode == 0
+    assert openbook("add", "docs", "--meta", "version=v1").returncode == 0
     shown = openbook("ask", "How many days of holiday for Germany?", "--recipe", "rules.toml")
     assert "30 days" in shown.stdout
     assert 'narrowed to country = "Germany"' in shown.stderr
+    # What is only mentioned is no news to whoever asked; it was a line each.
+    mentioned = openbook("search", "Is Germany colder than France?", "--recipe", "rules.toml")
+    assert mentioned.returncode == 0
+    assert "narrowed" not in mentioned.stderr
+    trace = mentioned.stderr.rpartition("trace ")[2].split(",")[0]
+    assert "mentioned, but nothing says that it narrows" in openbook("show", "--trace", trace).stdout
+    assert "no document here is of that version" in openbook("ask", "holiday in v9?", "--recipe", "rules.toml").stderr
     asked = openbook("search", "holiday for Germany since v2", "--recipe", "rules.toml", "--json")
     found = json.loads(asked.stdout)
     assert found["filter"] == 'country = "Germany"'

@@ -20,11 +20,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What was met in a question and is no filter after all."""
+    """What was met in a question and is no filter after all. ``meant``: the question asks for it all the same, and
+    whoever asked is told; else it is in the trace."""
 
     words: str
     why: str
     filter: Filter | None = None
+    meant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,12 @@ class Chosen:
             "kind": kind,
             "applied": [{"filter": str(one.filter), "words": one.words, "why": one.why} for one in self.applied],
             "dropped": [
-                {"filter": None if one.filter is None else str(one.filter), "words": one.words, "why": one.why}
+                {
+                    "filter": None if one.filter is None else str(one.filter),
+                    "words": one.words,
+                    "why": one.why,
+                    "meant": one.meant,
+                }
                 for one in self.dropped
             ],
         }
@@ -59,7 +66,7 @@ class Chosen:
 
     def given_up(self, why: str) -> Chosen:
         """Nothing of it, after all."""
-        return Chosen(None, (), (*self.dropped, *(Dropped(one.words, why, one.filter) for one in self.applied)))
+        return Chosen(None, (), (*self.dropped, *(Dropped(one.words, why, one.filter, True) for one in self.applied)))
 
 
 NOTHING_LEFT = "nothing here would be left"
@@ -77,7 +84,7 @@ def choose(proposals: Proposals, matching: Callable[[Filter | None], int]) -> Ch
         together = both(kept, one.filter)
         found = matching(together)
         if not 0 < found < left:
-            dropped.append(Dropped(one.words, ALL_ARE_SO if found else NOTHING_LEFT, one.filter))
+            dropped.append(Dropped(one.words, ALL_ARE_SO if found else NOTHING_LEFT, one.filter, not found))
         else:
             applied.append(one)
             kept, left = together, found

@@ -204,8 +204,8 @@ class _Reading:
     def _propose(self, start: int, end: int, filter: Filter, why: str) -> None:
         self.proposed.append((start, Proposal(filter, self._said(start, end), why)))
 
-    def _drop(self, start: int, end: int, why: str, filter: Filter | None = None) -> None:
-        self.dropped.append(Dropped(self._said(start, end), why, filter))
+    def _drop(self, start: int, end: int, why: str, filter: Filter | None = None, *, meant: bool = False) -> None:
+        self.dropped.append(Dropped(self._said(start, end), why, filter, meant))
 
     # --- dates --------------------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class _Reading:
             return
         if field is None or self.documents > max(1, len(within)):
             for one, _ in within:
-                self._drop(one.start, one.end, why_not or _ONE_OF_SEVERAL)
+                self._drop(one.start, one.end, why_not or _ONE_OF_SEVERAL, meant=bool(why_not))
             return
         # One that is said of the documents takes the others along: "on 3 May 2021 … and in the report of June 2022".
         for negated in (False, True):
@@ -297,7 +297,7 @@ class _Reading:
         why: str,
     ) -> None:
         if field is None or self.documents > 1:
-            self._drop(start, end, why_not or _ONE_OF_SEVERAL)
+            self._drop(start, end, why_not or _ONE_OF_SEVERAL, meant=bool(why_not))
             return
         filter = self._between(field, first, after)
         self._propose(start, end, Not(filter) if self._is_negated(start) else filter, f"{why}, of {field}")
@@ -348,7 +348,7 @@ class _Reading:
                 if filter is not None:
                     parts.append((one, filter))
                 elif one.told:
-                    self._drop(one.start, one.end, "no document here is of that version")
+                    self._drop(one.start, one.end, "no document here is of that version", meant=True)
             if parts:
                 filter = _either(filter for _, filter in parts)
                 assert filter is not None
@@ -378,7 +378,7 @@ class _Reading:
             if (values := [value for number in of if _is_within(number, bounds) for value in of[number]])
         )
         if filter is None:
-            self._drop(start, end, "no document here is of such a version")
+            self._drop(start, end, "no document here is of such a version", meant=True)
         else:
             self._propose(start, end, Not(filter) if negated else filter, "versions that are compared")
 
@@ -497,7 +497,7 @@ class _Reading:
                 filter = Compare(field, relation, int(number) if number.is_integer() else number)
                 known = self.vocabulary.fields[field]
                 if relation == "=" and known.all and number not in known.numbers:
-                    self._drop(match.start(), match.end(), f"no document here has that {field}")
+                    self._drop(match.start(), match.end(), f"no document here has that {field}", meant=True)
                 else:
                     self._propose(match.start(), match.end(), filter, f"a number of {field}")
 
