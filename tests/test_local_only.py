@@ -95,7 +95,7 @@ class TestRemoteEmbedders:
         kb.add(SECRET)
         answer = kb.ask("When is the merger with whom signed?")
         assert answer.abstained
-        assert answer.reason == "1 of 1 passages are local-only and were not sent to the model, which is remote"
+        assert answer.reason == "1 of 1 passage is local-only and was not sent to the model, which is remote"
         assert answer.trace is not None
         assert answer.trace.details == {"withheld": {"generate": [1]}}
         kb.add(OPEN)
@@ -250,7 +250,7 @@ class TestLanguageModels:
         kb.add(SECRET)
         answer = kb.ask("What of the merger in May?", llm=writer(llm))
         assert answer.abstained
-        assert answer.reason == "1 of 1 passages are local-only and were not sent to the model, which is remote"
+        assert answer.reason == "1 of 1 passage is local-only and was not sent to the model, which is remote"
         assert llm.requests == []
         assert "Zyxcorp" in kb.ask("When is the merger with Zyxcorp signed?").text, "quoted here, it is told"
 
@@ -258,9 +258,7 @@ class TestLanguageModels:
         llm.will(Say("I don't know."))
         answer = filled.ask("Who signs the merger in May?", llm=writer(llm))
         assert answer.reason is not None
-        assert answer.reason.endswith(
-            "; 1 of 2 passages are local-only and were not sent to the model, which is remote"
-        )
+        assert answer.reason.endswith("; 1 of 2 passages is local-only and was not sent to the model, which is remote")
 
     def test_one_that_the_recipe_calls_local_reads_everything(self, filled: KnowledgeBase, llm: ModelServer) -> None:
         llm.will(Say("In May [1]."))
@@ -307,7 +305,7 @@ def test_the_command_line_says_it(openbook: Callable[..., Any], tmp_path: Path, 
     assert "1 documents: their text is sent to no remote model" in openbook("status").stdout
     assert "sent to no remote model" in openbook("show", "plan.md").stdout
     asked = openbook("ask", "When is the merger signed?", "--llm", "openai:m", "--base-url", llm.base_url)
-    assert asked.stdout.startswith("I don't know: 1 of 1 passages are local-only")
-    assert "1 passages are local-only and were not sent to the model, which is remote\n" in asked.stderr
+    assert asked.stdout.startswith("I don't know: 1 of 1 passage is local-only")
+    assert "not sent to the model, which is remote: 1 local-only passage\n" in asked.stderr
     trace = asked.stderr.split("trace ")[1].split(",")[0]
     assert "withheld  hits 1: local-only" in openbook("show", "--trace", trace).stdout

@@ -220,7 +220,9 @@ def _also(cited: Citation, hits: Sequence[Hit]) -> tuple[Citation, ...]:
 
 
 def _withheld(withheld: int, of: int, reason: str) -> str:
-    what = f"{withheld} of {of} passages are local-only and were not sent to the model, which is remote"
+    passages = f"{of} passages" if of > 1 else "1 passage"
+    is_ = "is local-only and was" if withheld == 1 else "are local-only and were"
+    what = f"{withheld} of {passages} {is_} not sent to the model, which is remote"
     return what if withheld == of else f"{reason}; {what}"
 
 

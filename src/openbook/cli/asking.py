@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
-from openbook.cli.printing import file_name, narrowing, one_line, print_json, say, shortened, stream
+from openbook.cli.printing import counted, file_name, narrowing, one_line, print_json, say, shortened, stream
 from openbook.errors import QueryError
 from openbook.types import Answer, Citation, Hit, Trace, printable
 
@@ -95,7 +95,7 @@ def ask(
             print(f"    “{shortened(citation.quote, 300)}”")
     _say_of_reranking(answer.trace)
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
-        say(f"{len(withheld)} passages are local-only and were not sent to the model, which is remote")
+        say(f"not sent to the model, which is remote: {counted(len(withheld), 'local-only passage')}")
     _say_narrowed(answer.trace)
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
@@ -144,7 +144,7 @@ def _say_of_reranking(trace: Trace) -> None:
     if skipped := told.get("skipped"):
         say(f"note: not reranked: {one_line(skipped)}")
     elif withheld := told.get("withheld"):
-        say(f"{withheld} passages are local-only and were not sent to the reranker, which is remote")
+        say(f"not sent to the reranker, which is remote: {counted(withheld, 'local-only passage')}")
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

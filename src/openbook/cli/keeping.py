@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, opened, opened_database
-from openbook.cli.printing import bar, one_line, print_json, say
+from openbook.cli.printing import bar, counted, one_line, print_json, say
 
 if TYPE_CHECKING:
     from openbook.exporting import Exported
@@ -60,7 +60,7 @@ def export(
     if json:
         print_json(asdict(done))
     else:
-        print(f"{_holding(done)}, {_counted(done.vectors, 'vector')}: {done.bytes:,} bytes in {done.seconds:.1f} s")
+        print(f"{_holding(done)}, {counted(done.vectors, 'vector')}: {done.bytes:,} bytes in {done.seconds:.1f} s")
 
 
 def import_(
@@ -86,9 +86,5 @@ def import_(
 
 
 def _holding(done: Exported | Imported) -> str:
-    documents, versions = _counted(done.documents, "document"), _counted(done.versions, "version")
-    return f"{documents} in {versions}, {_counted(done.releases, 'release')}, {_counted(done.chunks, 'chunk')}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    documents, versions = counted(done.documents, "document"), counted(done.versions, "version")
+    return f"{documents} in {versions}, {counted(done.releases, 'release')}, {counted(done.chunks, 'chunk')}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, opened
-from openbook.cli.printing import file_name, one_line, print_json, say
+from openbook.cli.printing import counted, file_name, one_line, print_json, say
 from openbook.errors import NotFound
 from openbook.recipe import Recipe
 from openbook.types import Skipped, printable
@@ -55,7 +55,7 @@ def chunks(
         for document in found:
             _print(document, flagged)
         told = ", ".join(f"{times} {flag}" for flag, times in flags.most_common()) or "nothing flagged"
-        print(f"{len(found)} document{'s' * (len(found) != 1)}, {count} chunk{'s' * (count != 1)}: {told}")
+        print(f"{counted(len(found), 'document')}, {counted(count, 'chunk')}: {told}")
     if skipped:
         raise typer.Exit(1)
 
@@ -121,7 +121,8 @@ def _print(found: Boundaries, flagged: bool) -> None:
     shown = _shown(found, flagged)
     if not shown and flagged:
         return
-    print(f"{file_name(found.document.source)}: {len(found.chunks)} chunks, {len(found.document.text)} characters\n")
+    length = f"{counted(len(found.chunks), 'chunk')}, {counted(len(found.document.text), 'character')}"
+    print(f"{file_name(found.document.source)}: {length}\n")
     for number, looked in shown:
         chunk = looked.chunk
         facts = [f"{chunk.start}-{chunk.end}", f"{looked.tokens} tokens"]

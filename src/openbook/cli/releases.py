@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.opening import Db, Json, Kb, opened
-from openbook.cli.printing import bar, one_line, print_json, say
+from openbook.cli.printing import bar, counted, one_line, print_json, say
 from openbook.errors import QueryError
 
 if TYPE_CHECKING:
@@ -195,13 +195,14 @@ def _planned(plan: Plan) -> str:
     model = "the packaged model" if plan.model == "default" else one_line(plan.model)
     if not plan.reindex:
         return "nothing to read: an index for this recipe is there"
+    read = f"{counted(plan.documents, 'document')}, {counted(plan.chunks, 'chunk')}"
     if not plan.texts:
-        return f"{plan.documents} documents, {plan.chunks} chunks: every text has been embedded by {model} before"
+        return f"{read}: every text has been embedded by {model} before"
     where = f"sent to {plan.host}" if plan.host else "embedded on this machine"
     money = ", price unknown" if plan.cost is None else "" if plan.host is None else f", {plan.cost:.4f} US dollars"
     about = "at least" if plan.host else "about"
     return (
-        f"{plan.documents} documents, {plan.chunks} chunks: {plan.texts} texts of {plan.tokens} tokens to be {where} by"
+        f"{read}: {counted(plan.texts, 'text')} of {counted(plan.tokens, 'token')} to be {where} by"
         f" {model}, {about} {plan.seconds:.0f} s{money}"
     )
 

@@ -222,7 +222,7 @@ def test_the_command_line_shows_it(openbook: Callable[..., Any], tmp_path: Path,
     openbook("add", "board.md", "--local-only")
     done = openbook("search", "unpaid leave abroad", "--recipe", "recipe.toml")
     assert "rerank 1" in done.stdout
-    assert "1 passages are local-only and were not sent to the reranker, which is remote" in done.stderr
+    assert "not sent to the reranker, which is remote: 1 local-only passage\n" in done.stderr
     trace = done.stderr.split("trace ")[1].split(",")[0]
     shown = openbook("show", "--trace", trace).stdout
     assert "rerank    1 candidates" in shown
