@@ -390,9 +390,13 @@ class Extractive(Part):
 
 
 class RuleFilters(Part):
-    """Filters from the question ("in the 3.5 docs", "since 2021", "for Germany"), by rules over the metadata here."""
+    """Filters from the question ("in the 3.5 docs", "since 2021", "for Germany"), by rules over the metadata here.
+
+    ``read`` is what narrows: a field is of one of these sorts, by its values.
+    """
 
     kind: Literal["rules"] = "rules"
+    read: tuple[Literal["versions", "dates", "values", "numbers"], ...] = ("versions", "dates", "values", "numbers")
 
 
 class ModelFilters(Part):

@@ -58,6 +58,15 @@ def test_a_question_narrows_itself(filled: KnowledgeBase) -> None:
     assert told(answer.trace)[0] == ['version = "v1.10"', 'country = "Germany"'][::-1]
 
 
+def test_a_recipe_says_what_sorts_of_fields_narrow(filled: KnowledgeBase) -> None:
+    filled.answer_by(RULES.model_copy(update={"filters": RuleFilters(read=("versions",))}))
+    assert told(filled.search("How many days of holiday for Germany in v1.9?")) == (['version = "v1.9"'], [])
+    filled.answer_by(RULES.model_copy(update={"filters": RuleFilters(read=("values", "dates"))}))
+    assert told(filled.search("How many days of holiday for Germany in v1.9?")) == (['country = "Germany"'], [])
+    recipe = Recipe(query=filled.recipe.query)
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
 def test_the_default_reads_no_filters(filled: KnowledgeBase) -> None:
     filled.answer_by(QueryHalf())
     trace = filled.search("How many days of holiday for Germany?")

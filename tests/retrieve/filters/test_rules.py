@@ -182,6 +182,13 @@ def test_words_that_hold_what_separates_a_list_take_no_time() -> None:
     assert time.process_time() - begun < 2
 
 
+def test_how_rare_a_value_is_is_asked_once() -> None:
+    """A question of one name a hundred times asked the index two hundred times."""
+    asked: list[str] = []
+    propose("for Germany " * 100, Vocabulary(HR), TODAY, lambda text, *_: not asked.append(text))
+    assert asked == ["Germany"]
+
+
 def test_a_field_that_no_filter_can_name_is_none() -> None:
     values = [Values("x" * 2_000, ("Germany",), ()), Values("", ("Germany",), ())]
     assert not Vocabulary(values).fields

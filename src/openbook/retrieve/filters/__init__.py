@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from openbook.recipe import ModelFilters, RuleFilters
 from openbook.retrieve.filters import rules
 from openbook.retrieve.filters.proposal import NOTHING_LEFT, Chosen, Proposals, both, choose
-from openbook.retrieve.filters.vocabulary import NAMES, Vocabulary
+from openbook.retrieve.filters.vocabulary import NAMES, SORTS, Vocabulary
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
 
@@ -69,7 +69,8 @@ class Filters:
             position, kept = self._kept
             if position == view.position and key in kept:
                 return kept[key]
-        found = Vocabulary(self.index.values(view, without=NAMES, local_only=local))
+        of = self.part.read if isinstance(self.part, RuleFilters) else SORTS
+        found = Vocabulary(self.index.values(view, without=NAMES, local_only=local), of)
         with self._keeping:
             position, kept = self._kept
             if position != view.position or len(kept) >= KEPT:

@@ -158,6 +158,7 @@ class _Reading:
         self.dropped: list[Dropped] = []
         self.documents = len(_SEVERAL.findall(question))
         self.taken: list[tuple[int, int]] = []
+        self.rare: dict[tuple[str, str, bool], bool] = {}
 
     def proposals(self) -> Proposals:
         self._dates()
@@ -429,8 +430,11 @@ class _Reading:
             return True
         value, said = one.named.value, self.text[one.start : one.end]
         is_name = value[0].isupper() and said[0].isupper() and one.start > 0
-        of = Compare(one.named.field, "=", value)
-        return self.is_rare(value, of, NAMED_IN if is_name else MENTIONED_IN)
+        asked = one.named.field, value, is_name
+        if asked not in self.rare:  # a question may say one name a hundred times
+            of = Compare(one.named.field, "=", value)
+            self.rare[asked] = self.is_rare(value, of, NAMED_IN if is_name else MENTIONED_IN)
+        return self.rare[asked]
 
     def _read_values(self) -> Iterable[_Value]:
         here = words(self.text)

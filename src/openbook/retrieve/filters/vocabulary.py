@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from openbook.store.filter import MAX_FIELD
@@ -16,6 +16,9 @@ NAMES = frozenset({"title", "path", "encoding", "url", "link"})
 
 SOURCE = "source"
 """Names a document as well, but where metadata say who published it; such a name has no digits."""
+
+SORTS = ("versions", "dates", "values", "numbers")
+"""Of fields, by their values."""
 
 LONGEST = 8
 """Words of a value that is looked for in questions; longer ones are sentences."""
@@ -63,9 +66,11 @@ class Vocabulary:
 
     ``dates``: texts that are ISO 8601. ``years``: numbers that are. ``versions``: by field, version → the values that
     say it. ``named``: other texts, by their first word. ``numbers``: fields of numbers. ``fields``: all of these.
+    Fields of other sorts than ``of`` are left out.
     """
 
-    def __init__(self, values: Iterable[Values]) -> None:
+    def __init__(self, values: Iterable[Values], of: Collection[str] = SORTS) -> None:
+        self._of = of
         self.fields: dict[str, Values] = {}
         self.dates: list[str] = []
         self.years: list[str] = []
@@ -78,22 +83,31 @@ class Vocabulary:
 
     def _take(self, one: Values) -> None:
         said = set(called(one.field))
-        if one.texts and not one.numbers and all(_DATE.fullmatch(text) for text in one.texts):
-            self.dates.append(one.field)
-        elif one.numbers and not one.texts and said & {"year", "years"} and all(map(_is_year, one.numbers)):
-            self.years.append(one.field)
+        sort = ""
+        dates = one.texts and not one.numbers and all(_DATE.fullmatch(text) for text in one.texts)
+        years = one.numbers and not one.texts and said & {"year", "years"} and all(map(_is_year, one.numbers))
+        if dates or years:
+            sort = "dates"
         elif one.all and (found := _versions(one, said)):
-            self.versions[one.field] = found
+            sort = "versions"
         elif one.texts and one.all:
+            sort = "values"
+        elif one.numbers and not one.texts:
+            sort = "numbers"
+        if sort not in self._of:
+            return
+        if sort == "dates":
+            (self.dates if one.texts else self.years).append(one.field)
+        elif sort == "versions":
+            self.versions[one.field] = found
+        elif sort == "values":
             for text in one.texts:
                 told = tuple(word.text for word in words(text))
                 name = one.field == SOURCE and any(character.isdigit() for character in text)
                 if 0 < len(told) <= LONGEST and "/" not in text and not name:
                     self.named.setdefault(told[0], []).append(Named(one.field, text, told))
-        elif one.numbers and not one.texts:
-            self.numbers.append(one.field)
         else:
-            return
+            self.numbers.append(one.field)
         self.fields[one.field] = one
 
 
