@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import replace
 
 import pytest
 
-from openbook.retrieve.passage import Passage
+from openbook.retrieve.passage import Passage, Said, runs
 from openbook.types import Chunk, Hit
 
 TEXT = "one two\n\n three four. five"
@@ -66,3 +68,36 @@ def test_what_was_found_inside_a_passage_is_no_hit_of_its_own() -> None:
     assert not passage.holds(hit(10, 21, document="e"))
     assert passage.join(hit(10, 26, found=(22, 26)), after(26)), "its own passage overlaps"
     assert passage.hit.chunk.text == TEXT[0:26]
+
+
+def written(draw: random.Random, words: int, of: int) -> Hit:
+    text = " ".join(f"w{draw.randrange(of)}" for _ in range(words))
+    return hit(0, 0, chunk=Chunk(0, len(text), text))
+
+
+@pytest.mark.parametrize("similarity", [0.1, 0.5, 1.0])
+def test_what_repeats_a_passage_shares_so_many_of_its_runs(similarity: float) -> None:
+    draw, said, passages = random.Random(1), Said(similarity), list[Passage]()
+    for _ in range(300):
+        one = written(draw, draw.randrange(7), 2)
+        own = runs(one.chunk.text)
+        before = [len(passage.hit.also) for passage in passages]
+        those = [runs(passage.hit.chunk.text) for passage in passages]
+        alike = [at for at, its in enumerate(those) if len(own & its) / len(own | its) >= similarity]
+        assert said.repeats(one) == bool(alike)
+        after = [len(passage.hit.also) for passage in passages]
+        assert [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == alike[:1]
+        if not alike:
+            passages.append(Passage(one, ""))
+            said.add(passages[-1], one)
+
+
+def test_a_thousand_hits_are_looked_through_at_once() -> None:
+    """Each was compared with all before it: 9 s, and 100 times as long for the most hits that can be asked for."""
+    draw, said = random.Random(0), Said(0.8)
+    begun = time.process_time()
+    for _ in range(1000):
+        one = written(draw, 90, 3000)
+        assert not said.repeats(one)
+        said.add(Passage(one, ""), one)
+    assert time.process_time() - begun < 2

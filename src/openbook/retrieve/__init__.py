@@ -23,7 +23,7 @@ from openbook.recipe import (
 )
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
-from openbook.retrieve.passage import Passage
+from openbook.retrieve.passage import Passage, Said
 from openbook.retrieve.query import Query
 from openbook.retrieve.stages import Candidate
 from openbook.store.database import Pruned
@@ -284,7 +284,7 @@ class Retriever:
         return tuple(hit for hit in hits if hit.score >= least)
 
     def _passages(self, found: Sequence[Candidate]) -> list[Passage]:
-        alike = self.part.duplicates.similarity if isinstance(self.part.duplicates, NearDuplicates) else None
+        said = Said(self.part.duplicates.similarity) if isinstance(self.part.duplicates, NearDuplicates) else None
         passages: list[Passage] = []
         of_document: defaultdict[str, list[Passage]] = defaultdict(list)  # of thousands of hits few are of the same
         for candidate in found:
@@ -292,11 +292,16 @@ class Retriever:
             near = of_document[hit.document]
             if any(passage.holds(hit) for passage in near):
                 continue
-            if alike is not None and any(passage.repeats(hit, alike) for passage in passages):
+            if said is not None and said.repeats(hit):
                 continue
-            if candidate.place > self.part.merge or not any(passage.join(hit, after) for passage in near):
-                near.append(Passage(hit, after))
-                passages.append(near[-1])
+            joined = (passage for passage in near if passage.join(hit, after))
+            whole = next(joined, None) if candidate.place <= self.part.merge else None
+            if whole is None:
+                whole = Passage(hit, after)
+                near.append(whole)
+                passages.append(whole)
+            if said is not None:
+                said.add(whole, hit)
         return passages
 
 

@@ -6,6 +6,7 @@ A chunk that lies in a passage that is shown already adds nothing, and is no hit
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 from openbook.types import Chunk, Hit
@@ -19,8 +20,6 @@ class Passage:
     def __init__(self, hit: Hit, after: str) -> None:
         self.hit = hit
         self._after: str | None = after
-        self._texts = [hit.chunk.text]
-        self._runs: list[frozenset[tuple[str, ...]]] = []  # of each of the texts, when they are asked for
 
     def holds(self, other: Hit) -> bool:
         """Whether ``other`` was found inside this passage."""
@@ -42,31 +41,46 @@ class Passage:
             return False
         self.hit = replace(self.hit, chunk=joined)
         self._after = None
-        self._texts.append(its.text)
         return True
 
-    def repeats(self, other: Hit, similarity: float) -> bool:
-        """Take ``other`` in as one that says nearly what this passage, or a chunk of it, says; whether it does."""
-        self._runs += map(runs, self._texts[len(self._runs) :])
-        if not any(likeness(own, runs(other.chunk.text)) >= similarity for own in self._runs):
+
+class Said:
+    """What the passages so far say, chunk by chunk, to be asked whether something says nearly the same. Chunks are
+    found by the runs of words that they share: of thousands few share any."""
+
+    def __init__(self, similarity: float) -> None:
+        self._similarity = similarity
+        self._texts: list[tuple[Passage, int]] = []  # whose it is, and how many runs it has
+        self._having: dict[tuple[str, ...], list[int]] = {}  # texts, by a run
+
+    def add(self, passage: Passage, hit: Hit) -> None:
+        """``hit`` is, or is part of, ``passage``."""
+        own = runs(hit.chunk.text)
+        for run in own:
+            self._having.setdefault(run, []).append(len(self._texts))
+        self._texts.append((passage, len(own)))
+
+    def repeats(self, other: Hit) -> bool:
+        """Have the first passage that says nearly what ``other`` says tell it; whether there is one."""
+        own = runs(other.chunk.text)
+        shared = Counter(text for run in own for text in self._having.get(run, ()))
+        alike = [text for text, count in shared.items() if self._are_alike(count, len(own), self._texts[text][1])]
+        if not alike:
             return False
-        self.hit = replace(self.hit, also=(*self.hit.also, other))
+        passage = self._texts[min(alike)][0]
+        passage.hit = replace(passage.hit, also=(*passage.hit.also, other))
         return True
+
+    def _are_alike(self, shared: int, a: int, b: int) -> bool:
+        """The share of runs that both have, of all that either has (Broder, On the resemblance and containment of
+        documents, 1997); exactly, since no more are compared than are fetched for one question."""
+        return shared / (a + b - shared) >= self._similarity
 
 
 def runs(text: str) -> frozenset[tuple[str, ...]]:
     """Every three words in a row; of a shorter text all its words. Case, space and punctuation do not count."""
     words = _WORD.findall(text.casefold())
     return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset({tuple(words)})
-
-
-def likeness(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> float:
-    """The share of runs that both have, of all that either has (Broder, On the resemblance and containment of
-    documents, 1997); exactly, since no more are compared than are fetched for one question."""
-    if min(len(a), len(b)) == 0:
-        return 0.0
-    shared = len(a & b)
-    return shared / (len(a) + len(b) - shared)
 
 
 def _joined(first: Chunk, after: str, second: Chunk) -> Chunk | None:
