@@ -39,6 +39,12 @@ scale: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/filtered.py --data $(DATA)
 	$(BIN)/python benchmarks/visibility.py --data $(DATA)
 
+# What each part of a recipe gains and costs on twelve sets: the table of docs/guides/retrieval.md. Hours; one that was
+# killed goes on. The table alone, from what was measured: make parts ARGS=--render.
+.PHONY: parts
+parts: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/parts.py --data $(DATA) $(ARGS)
+
 # openbook beside five other libraries, each in a venv of its own in the user's cache (2.7 GB). An hour or two on two cores.
 # One peer, one set, a few documents: make peers ARGS="--peers openbook --sets cranfield --limit 200".
 peers: $(VENV)/.installed

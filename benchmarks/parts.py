@@ -69,6 +69,11 @@ PARTS = (
     Part("`rerank` late, 20", "query.rerank = {kind = 'late', candidates = 20}", most=30),
     Part("`rerank` late, 50", "query.rerank = {kind = 'late', candidates = 50}", most=12),
     Part("`rerank` late, 100", "query.rerank = {kind = 'late', candidates = 100}", most=12),
+    Part(
+        "`filters` rules, versions alone; `rerank` late, 20",
+        "query.filters = {kind = 'rules', read = ['versions']}\nquery.rerank = {kind = 'late', candidates = 20}",
+        most=30,
+    ),
     Part("`index.neighbours` none", "index.neighbours = 0.0"),
     Part("`chunk` recursive", "index.chunk = {kind = 'recursive'}"),
     Part("`chunk` window", "index.chunk = {kind = 'window'}"),
@@ -108,7 +113,7 @@ class Asked:
     change: str
     ndcg: list[float] = field(default_factory=list)
     complete: list[int] = field(default_factory=list)
-    ms: list[tuple[float, float]] = field(default_factory=list)
+    ms: list[list[float]] = field(default_factory=list)
     index: list[float] = field(default_factory=list)
 
 
@@ -227,7 +232,7 @@ def measure(dataset: Dataset, parts: Sequence[Part], results: Results) -> None:
                 known.ndcg.append(round(values["ndcg@10"][id], 4))
                 known.complete.append(int(values["recall@10"][id] > 0.999))
                 if timed:
-                    known.ms.append((round(ms, 1), round(found[default][1], 1)))
+                    known.ms.append([round(ms, 1), round(found[default][1], 1)])
             if found and number % SAVED_EVERY == SAVED_EVERY - 1:
                 results.save()
                 print(f"{dataset.name}: {number + 1} questions", flush=True)
@@ -322,7 +327,7 @@ def tables(results: Results) -> str:
         if found:
             times = [pair for asked in found.values() for pair in asked.ms]
             cells, mean = differences(known, found, sets, "ndcg")
-            lines.append(f"| {label} | {' | '.join(cells)} | {mean} | {cost(times)} |")
+            lines.append(f"| {label}{few(label)} | {' | '.join(cells)} | {mean} | {cost(times)} |")
     parts = ["\n".join(lines)]
     if hops := [name for name in MULTI_HOP if name in sets]:
         lines = [f"| | {' | '.join(hops)} |", f"|---|{'---|' * len(hops)}"]
@@ -331,7 +336,8 @@ def tables(results: Results) -> str:
         for label in (CEILING, *names):
             found = {name: known[name][label] for name in hops if label in known[name] and known[name][label].complete}
             if found:
-                lines.append(f"| {label} | {' | '.join(differences(known, found, hops, 'complete')[0])} |")
+                cells, _ = differences(known, found, hops, "complete")
+                lines.append(f"| {label}{few(label)} | {' | '.join(cells)} |")
         parts.append("\n".join(lines))
     lines = ["| | chunks, × | seconds of cutting and embedding, × |", "|---|---|---|"]
     for label in names:
@@ -366,11 +372,17 @@ def differences(
     return cells, mean if len(tests) == len(sets) else f"({mean})"
 
 
+def few(label: str) -> str:
+    """Of a part that is not asked every question: of how many."""
+    most = next((part.most for part in PARTS if part.name == label), None)
+    return f" (first {most} questions)" if most else ""
+
+
 def mean_of(asked: Asked | None) -> float:
     return float(np.mean(asked.ndcg)) if asked is not None and asked.ndcg else -1.0
 
 
-def cost(times: Sequence[tuple[float, float]]) -> str:
+def cost(times: Sequence[Sequence[float]]) -> str:
     if not times:
         return " | "
     own, usual = np.median(np.array(times), axis=0)

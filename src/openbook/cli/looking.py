@@ -125,7 +125,7 @@ def _print(found: Boundaries, flagged: bool) -> None:
     print(f"{file_name(found.document.source)}: {length}\n")
     for number, looked in shown:
         chunk = looked.chunk
-        facts = [f"{chunk.start}-{chunk.end}", f"{looked.tokens} tokens"]
+        facts = [f"{chunk.start}-{chunk.end}", counted(looked.tokens, "token")]
         facts += [f"shown as {chunk.passage[0]}-{chunk.passage[1]}"] if chunk.passage is not None else []
         facts += [f"page {chunk.page}"] if chunk.page is not None else []
         facts += [one_line(" › ".join(chunk.headings))] if chunk.headings else []
