@@ -275,6 +275,10 @@ def test_chunks_of_a_folder_are_shown_without_adding_it(openbook: Run, handbook:
     assert "[mid-table]" in people.stdout
     assert "certificate" not in people.stdout, "nothing is wrong with that document"
 
+    missing = openbook("chunks", "nowhere.md")
+    assert missing.returncode == 1
+    assert "nowhere.md: neither a file nor a document" in missing.stderr, "that there is no knowledge base is no news"
+
 
 def test_chunks_of_a_document_are_those_that_are_searched(openbook: Run, handbook: Path) -> None:
     openbook("add", "handbook")

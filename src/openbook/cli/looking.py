@@ -82,9 +82,12 @@ def _cut_in(
                 if not is_there:
                     raise
                 yield from boundaries_of(source, base.recipe.index, embedder=base.embedder)
-    except NotFound:
+    except NotFound as error:
         if not is_there:
-            raise
+            if error.where == source:
+                raise
+            what = "neither a file nor a document of a knowledge base"
+            raise NotFound(what, where=source, do=f"check the path ({error.where}: {error.what})") from None
         yield from boundaries_of(source, Recipe().index)
 
 
