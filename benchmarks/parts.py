@@ -86,6 +86,11 @@ CEILING = "best order of the first 50 chunks"
 SYSTEMS = ("BM25", "dense", "RRF", "CC")
 MULTI_HOP = ("hotpotqa-300", "multihoprag-evidence")
 
+HOPS = (
+    "Of the two sets whose questions take several documents: all of them among the first ten, and points more or less."
+)
+INDEXING = "What reading takes, of parts that need another index, beside the default:"
+
 JUDGED = 400
 TIMED = 40
 FIRST = 10
@@ -304,6 +309,8 @@ def tables(results: Results) -> str:
     """Markdown: nDCG@10 and milliseconds; all the evidence; what indexing takes."""
     known = {name: parts for name, parts in results.found.items() if parts.get("default", Asked("")).ndcg}
     sets = [name for name in SETS if name in known]
+    if not sets:
+        return "Nothing is measured yet."
     names = [part.name for part in PARTS if any(part.name in known[name] for name in sets)]
     lines = [
         f"| | {' | '.join(sets)} | mean | ms | × |",
@@ -338,14 +345,14 @@ def tables(results: Results) -> str:
             if found:
                 cells, _ = differences(known, found, hops, "complete")
                 lines.append(f"| {label}{few(label)} | {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
+        parts += [HOPS, "\n".join(lines)]
     lines = ["| | chunks, × | seconds of cutting and embedding, × |", "|---|---|---|"]
     for label in names:
         costs = [known[name][label].index for name in sets if label in known[name] and known[name][label].index]
         if costs:
             chunks, seconds, of_chunks, of_seconds = np.array(costs).sum(axis=0)
             lines.append(f"| {label} | {chunks / of_chunks:.2f} | {seconds / of_seconds:.2f} |")
-    return "\n\n".join([*parts, "\n".join(lines)])
+    return "\n\n".join([*parts, INDEXING, "\n".join(lines)] if len(lines) > 2 else parts)
 
 
 def differences(
