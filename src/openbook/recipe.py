@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,17 @@ class Part(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    younger: ClassVar[frozenset[str]] = frozenset()
+    """Settings that came when there were recipes. They are not told where they are at their default, so that a recipe,
+    and the index that was built by it, goes on being named by the hash that it had."""
+
+    @model_serializer(mode="wrap")
+    def _without_younger(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        same = {name for name in self.younger if getattr(self, name) == fields[name].default}
+        return {key: value for key, value in told.items() if key not in same}
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +82,7 @@ class Served(Part):
     Where a server stands cannot be told by its address (a tunnel ends on this machine), so nothing but this says it.
     """
 
+    younger = frozenset({"local"})
     local: bool = False
 
     @property
@@ -78,19 +90,18 @@ class Served(Part):
         """Whether it may be sent the text of local-only documents."""
         return self.local
 
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes that do not say it keep the hash that they had before it could be said.
-        told: dict[str, Any] = handler(self)
-        return told if self.local else {key: value for key, value in told.items() if key != "local"}
-
 
 class LanguageModel(Served):
     """A language model that writes the answer from numbered passages and must cite them.
 
     ``kind`` is the protocol: ``openai`` (any compatible server by ``base_url``) or ``anthropic``. ``context_tokens``
-    bounds the passages handed over. The key comes from ``key_env``; by default from the provider's own variable.
+    bounds the passages handed over, as the model's own ``tokenizer`` counts (a ``tokenizer.json``, or a folder that
+    holds one); ``None``: as an estimate that errs high. The key comes from ``key_env``; by default from the provider's
+    own variable. In the ``order`` of their ranks the best passage is the first; by ``"ends"`` the best stand first and
+    last, and the weakest in the middle.
     """
+
+    younger = frozenset({"local", "tokenizer", "order"})
 
     kind: Literal["openai", "anthropic"]
     model: str
@@ -100,6 +111,8 @@ class LanguageModel(Served):
     max_output_tokens: int = Field(default=600, ge=16)
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
     instructions: str = ""
+    tokenizer: str | None = None
+    order: Literal["rank", "ends"] = "rank"
 
 
 # --- the index half ---------------------------------------------------------------------------------------------------
@@ -238,12 +251,7 @@ class IndexHalf(Part):
     embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
     keyword: Keyword = Keyword()
     neighbours: float = Field(default=0.5, ge=0.0, le=1.0)
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Indexes that were built before there was a context go on being named by the hash that they had.
-        told: dict[str, Any] = handler(self)
-        return told if self.context != Context() else {key: value for key, value in told.items() if key != "context"}
+    younger = frozenset({"context"})
 
 
 # --- the query half ---------------------------------------------------------------------------------------------------
@@ -369,6 +377,24 @@ class Diversity(Part):
     candidates: int = Field(default=50, ge=2, le=1_000)
 
 
+class Assembly(Part):
+    """Which passages the generator is handed, out of the first ``pool`` hits.
+
+    Chunks of one document with at most ``stitch`` characters between them (blanks at the ends do not count) become one
+    passage, these characters included: 0 takes those that touch or overlap, ``None`` none. Of one document at most
+    ``per_document`` passages are taken (``None``: any number); others move up.
+    """
+
+    pool: int = Field(default=30, ge=1, le=1_000)
+    stitch: int | None = Field(default=None, ge=0, le=100_000)
+    per_document: int | None = Field(default=None, ge=1)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it does anything."""
+        return self.stitch is not None or self.per_document is not None
+
+
 class Extractive(Part):
     """Quote the best one to ``sentences`` sentences; abstain where the confidence is below ``threshold``."""
 
@@ -401,8 +427,10 @@ class QueryHalf(Part):
     order by ``rerank``, ``recency`` and ``diversity``, one after another. Two neighbours among the ``merge`` best
     chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
     more than ``within`` (in the unit of the scores; ``None``: any) is left out. ``context`` hits are handed to the
-    generator.
+    generator, or as many passages as ``assemble`` makes of more.
     """
+
+    younger = frozenset({"assemble"})
 
     filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
     candidates: int = Field(default=100, ge=1, le=10_000)
@@ -416,6 +444,7 @@ class QueryHalf(Part):
     duplicates: Annotated[Off | NearDuplicates, Field(discriminator="kind")] = Off()
     within: float | None = Field(default=None, ge=0.0)
     context: int = Field(default=10, ge=1)
+    assemble: Assembly = Assembly()
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 
 
@@ -462,16 +491,19 @@ class Recipe(Part):
         return cls.from_toml(text, where=str(path))
 
     def anchored(self) -> Recipe:
-        """The same recipe, with the folder of a local model named by its whole path: whoever reads it from the database
-        stands elsewhere."""
+        """The same recipe, with the place of a local model or tokenizer named by its whole path: whoever reads it from
+        the database stands elsewhere."""
         recipe = self
-        embed, rerank = self.index.embed, self.query.rerank
+        embed, rerank, generate = self.index.embed, self.query.rerank, self.query.generate
         if embed.kind == "local" and (place := _whole_path(embed.model)):
             embed = embed.model_copy(update={"model": place})
             recipe = recipe.model_copy(update={"index": self.index.model_copy(update={"embed": embed})})
         if rerank.kind == "cross-encoder" and (place := _whole_path(rerank.model)):
             rerank = rerank.model_copy(update={"model": place})
-            recipe = recipe.model_copy(update={"query": self.query.model_copy(update={"rerank": rerank})})
+            recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"rerank": rerank})})
+        if isinstance(generate, LanguageModel) and (named := generate.tokenizer) and Path(named).exists():
+            generate = generate.model_copy(update={"tokenizer": str(Path(named).absolute())})
+            recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"generate": generate})})
         return recipe
 
     def to_toml(self) -> str:

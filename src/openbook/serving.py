@@ -89,12 +89,12 @@ class Serving:
         *,
         since: float,
     ) -> Trace:
-        """The trace of a question that was asked at ``since``; without ``k`` as many hits as are answered from.
+        """The trace of a question that was asked at ``since``; without ``k`` as many hits as are looked at to answer.
 
         Raises:
             Superseded: another release is live by now.
         """
-        most = self.recipe.query.context if k is None else k
+        most = self._looked_at if k is None else k
         found = self.retriever.retrieve(question, most, principals=principals, filter=filter)
         return Trace(
             id=str(uuid.uuid4()),
@@ -122,13 +122,19 @@ class Serving:
             ModelError: the language model is missing, refused or did not answer.
         """
         start = time.perf_counter()
-        hits = trace.hits[: self.recipe.query.context]
+        hits = trace.hits[: self._looked_at]
         reads_all = self.reads_local_only(llm)
         if not reads_all:
             hits = [next((one for one in (hit, *hit.also) if not one.local_only), hit) for hit in hits]
         withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
         handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
-        answer = self.generator(llm).generate(trace.question, handed, on_text)
+        generator = self.generator(llm)
+        assembled = {}
+        if self.recipe.query.assemble.is_on:
+            of = len(handed)
+            handed = self._assembled(handed, documents, trace.principals, generator)
+            assembled = {"assemble": {"hits": of, "passages": len(handed)}}
+        answer = generator.generate(trace.question, handed, on_text)
         if withheld and answer.abstained:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
@@ -144,10 +150,26 @@ class Serving:
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
         # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
-        details = trace.details
+        details = {**trace.details, **assembled}
         if withheld:
             details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
         return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
+
+    @property
+    def _looked_at(self) -> int:
+        """How many hits are looked at to answer."""
+        query = self.recipe.query
+        return max(query.context, query.assemble.pool) if query.assemble.is_on else query.context
+
+    def _assembled(
+        self, hits: Sequence[Hit], documents: Documents, principals: tuple[str, ...] | None, generator: Generator
+    ) -> list[Hit]:
+        from openbook.generate.context import assemble
+
+        query = self.recipe.query
+        return assemble(
+            hits, query.assemble, query.context, lambda places: documents.spans(places, principals), generator.room()
+        )
 
     def generator(self, llm: str | LanguageModel | None) -> Generator:
         """Who writes the answer: the recipe's generator, or another language model."""

@@ -27,6 +27,13 @@ class Generator(Protocol):
     @property
     def remote(self) -> bool: ...
 
+    def room(self) -> Callable[[Sequence[Hit]], bool]:
+        """Tells whether there is room for all of some passages; asked again and again while they are put together.
+
+        Raises:
+            ModelError: its tokenizer cannot be read.
+        """
+
     def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer ``question`` from ``hits``, best first; with none, abstain.
 

@@ -379,6 +379,10 @@ class Extractive:
         """Question and sentences go where the embedder's texts go."""
         return self._embedder.remote
 
+    def room(self) -> Callable[[Sequence[Hit]], bool]:
+        """As many as it reads."""
+        return lambda passages: len(passages) <= MAX_HITS
+
     def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole."""
         question = " ".join(question[:MAX_QUESTION].split())

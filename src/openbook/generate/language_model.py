@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
@@ -18,7 +19,9 @@ from openbook import recipe
 from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.generate.citations import check, does_not_know, spoken
 from openbook.generate.clients import Client, Dialect, Ending, Fault, Form, Piece, open_client
-from openbook.generate.prompt import estimate_tokens, fit, messages
+from openbook.generate.context import room_for
+from openbook.generate.prompt import code_for, estimate_tokens, fit, messages
+from openbook.generate.tokens import counting
 from openbook.prices import Price, price_of
 from openbook.types import Answer, Hit, Usage
 
@@ -109,21 +112,33 @@ class LanguageModel:
         """What its tokens cost; ``None`` where nobody has told. Raises: PriceError."""
         return price_of(self._part.model, self._host)
 
+    @cached_property
+    def count(self) -> Callable[[str], int]:
+        """How many tokens a text has. Raises: ModelError: its tokenizer cannot be read."""
+        return counting(self._part.tokenizer)
+
+    def room(self) -> Callable[[Sequence[Hit]], bool]:
+        """As many as ``context_tokens`` hold. Raises: ModelError: its tokenizer cannot be read."""
+        return room_for(self._part.context_tokens, self.count)
+
     def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
         """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked.
 
         Raises:
-            ModelError: no key, a refused key, no such model, passages too long for it, a request it refuses.
+            ModelError: no key, a refused key, no such model or tokenizer, passages too long for it, a request that it
+                refuses.
             ModelUnavailable: no whole answer in time.
             PriceError: the price file cannot be read; told before anything is paid for.
         """
         if not hits:
             return Answer("", abstained=True, reason="nothing was found")
-        passages = fit(hits, self._part.context_tokens)
+        part = self._part
+        code = code_for(hits, [question])
+        passages = fit(hits, part.context_tokens, self.count, order=part.order, code=code)
         if not passages:
             reason = f"no passage fits into context_tokens = {self._part.context_tokens}; raise it"
             return Answer("", abstained=True, reason=reason)
-        system, user = messages(question, passages, self._part.instructions)
+        system, user = messages(question, passages, part.instructions, code=code)
         reply = self.complete(system, user, on_text)
         usage = reply.usage
 
