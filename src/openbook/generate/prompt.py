@@ -205,23 +205,22 @@ def cut(hit: Hit, fits: Callable[[Passage], bool], *, anywhere: bool) -> Passage
     spans = sentences(text)
     first, last = _found(hit, spans)
 
-    def passage(start: int, end: int) -> Passage:
-        return Passage(hit, text[start:end], start)
+    def passage(first: int, last: int) -> Passage:
+        start = spans[first][0] if first > 0 else 0
+        return Passage(hit, text[start : spans[min(last, len(spans) - 1)][1]], start)
 
-    begin = spans[first][0] if first else 0
-    after = _most(len(spans) - first, lambda n: fits(passage(begin, spans[first + n - 1][1])))
-    if after > last - first:  # what was found is in it, and what follows; now what goes before
-        end = spans[first + after - 1][1]
-        before = _most(first, lambda n: fits(passage(spans[first - n][0], end)))
-        return passage(spans[first - before][0] if before else begin, end)
-    if after:
-        return passage(begin, spans[first + after - 1][1])
+    if fits(passage(first, last)):
+        wider = _most(max(first, len(spans) - 1 - last), lambda n: fits(passage(first - n, last + n)))
+        return passage(first - wider, last + wider)
+    if whole := _most(last - first, lambda n: fits(passage(first, first + n - 1))):
+        return passage(first, first + whole - 1)
     if not anywhere:
         return None
-    length = _most(len(text) - begin - 1, lambda n: fits(passage(begin, begin + n)))
+    begin = spans[first][0] if first else 0
+    length = _most(len(text) - begin - 1, lambda n: fits(Passage(hit, text[begin : begin + n], begin)))
     shown = text[begin : begin + length]
     space = max(shown.rfind(" "), shown.rfind("\n"))
-    words = passage(begin, begin + len((shown[:space] if space > 0 else shown).rstrip()))
+    words = Passage(hit, (shown[:space] if space > 0 else shown).rstrip(), begin)
     return words if words.text.strip() and fits(words) else None
 
 
