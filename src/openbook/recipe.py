@@ -395,6 +395,26 @@ class Assembly(Part):
         return self.stitch is not None or self.per_document is not None
 
 
+class Disagreements(Part):
+    """Told with the answer: what was found of another date or version that says otherwise than what is cited.
+
+    Of the metadata fields ``dates`` the first that two documents both have tells which is the older one; where a
+    document's ``status`` is superseded, it is. A language model is shown them, and asked to say where passages differ.
+    """
+
+    kind: Literal["rules"] = "rules"
+    dates: tuple[str, ...] = (
+        "effective",
+        "effective_date",
+        "valid_from",
+        "version",
+        "date",
+        "published",
+        "updated",
+        "modified",
+    )
+
+
 class Extractive(Part):
     """Quote the best one to ``sentences`` sentences; abstain where the confidence is below ``threshold``."""
 
@@ -427,10 +447,10 @@ class QueryHalf(Part):
     order by ``rerank``, ``recency`` and ``diversity``, one after another. Two neighbours among the ``merge`` best
     chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
     more than ``within`` (in the unit of the scores; ``None``: any) is left out. ``context`` hits are handed to the
-    generator, or as many passages as ``assemble`` makes of more.
+    generator, or as many passages as ``assemble`` makes of more. ``disagreements`` among what was found are told.
     """
 
-    younger = frozenset({"assemble"})
+    younger = frozenset({"assemble", "disagreements"})
 
     filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
     candidates: int = Field(default=100, ge=1, le=10_000)
@@ -445,6 +465,7 @@ class QueryHalf(Part):
     within: float | None = Field(default=None, ge=0.0)
     context: int = Field(default=10, ge=1)
     assemble: Assembly = Assembly()
+    disagreements: Annotated[Off | Disagreements, Field(discriminator="kind")] = Off()
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 
 

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from openbook.errors import StoreError
-from openbook.recipe import Extractive, IndexHalf, LanguageModel, QueryHalf
+from openbook.recipe import Disagreements, Extractive, IndexHalf, LanguageModel, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
-from openbook.types import Answer, Citation, Hit, Trace, heading_path
+from openbook.types import Answer, Citation, Disagreement, Hit, Trace, heading_path
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -139,7 +139,9 @@ class Serving:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         everywhere = [replace(c, also=_also(c, trace.hits)) for c in answer.citations]
-        places = {(c.document, c.version) for cited in everywhere for c in (cited, *cited.also)}
+        apart = self._disagreements(trace, answer)
+        cited_at = [*everywhere, *(c for one in apart for c in (one.older, one.newer))]
+        places = {(c.document, c.version) for cited in cited_at for c in (cited, *cited.also)}
         headings = documents.headings(places, trace.principals)
 
         def placed(c: Citation) -> Citation:
@@ -147,13 +149,24 @@ class Serving:
             return replace(c, headings=path, also=tuple(map(placed, c.also)))
 
         cited = list(map(placed, everywhere))
+        apart = [replace(one, older=placed(one.older), newer=placed(one.newer)) for one in apart]
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
         # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
         details = {**trace.details, **assembled}
         if withheld:
             details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
-        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
+        told = replace(trace, ms=ms, details=details)
+        return replace(answer, citations=tuple(cited), disagreements=tuple(apart), trace=told)
+
+    def _disagreements(self, trace: Trace, answer: Answer) -> Sequence[Disagreement]:
+        """Told to who asked, who may see all that was found; a remote model is not told of what is local-only."""
+        part = self.recipe.query.disagreements
+        if not isinstance(part, Disagreements) or not answer.citations:
+            return ()
+        from openbook.generate.disagreement import disagreements
+
+        return disagreements(trace.question, answer.citations, trace.hits[: self._looked_at], part)
 
     @property
     def _looked_at(self) -> int:
@@ -177,7 +190,9 @@ class Serving:
 
         part = self._part(llm)
         if part.hash not in self._generators:
-            self._generators[part.hash] = open_generator(part, self.embedder)
+            told = self.recipe.query.disagreements
+            dates = told.dates if isinstance(told, Disagreements) else ()
+            self._generators[part.hash] = open_generator(part, self.embedder, dates=dates)
         return self._generators[part.hash]
 
     def reads_local_only(self, llm: str | LanguageModel | None) -> bool:

@@ -45,8 +45,12 @@ class Generator(Protocol):
         """
 
 
-def open_generator(part: recipe.Extractive | recipe.LanguageModel, embedder: Embedder) -> Generator:
+def open_generator(
+    part: recipe.Extractive | recipe.LanguageModel, embedder: Embedder, *, dates: Sequence[str] = ()
+) -> Generator:
     """The generator that a recipe names. Nothing is asked of a remote model before the first question.
+
+    ``dates``: metadata fields that a language model is shown, to say where passages disagree.
 
     Raises:
         RecipeError: the part cannot be run (a ``base_url`` that is none).
@@ -54,7 +58,7 @@ def open_generator(part: recipe.Extractive | recipe.LanguageModel, embedder: Emb
     if isinstance(part, recipe.LanguageModel):
         from openbook.generate.language_model import LanguageModel
 
-        return LanguageModel(part)
+        return LanguageModel(part, dates=dates)
     from openbook.generate.extractive import Extractive
 
     return Extractive(part, embedder)

@@ -134,7 +134,7 @@ def _only_links(text: str) -> bool:
 
 # --- words and kinds of answers -------------------------------------------------------------------------------------
 
-_STOP = (
+STOP = (
     "a an the and or but if of at by for with about to from in on into onto as is are was were be been being am do "
     "does did doing have has had having i me my we our us you your he him his she her it its they them their this "
     "that these those there here what which who whom whose when where why how can could may might must shall "
@@ -159,7 +159,7 @@ def _terms(text: str) -> list[str]:
 
 @cache
 def _stop() -> frozenset[str]:
-    return frozenset(_terms(_STOP))
+    return frozenset(_terms(STOP))
 
 
 _WH = r"what|which|whom|who|how|when|where"

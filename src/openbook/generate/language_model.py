@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
@@ -79,6 +79,8 @@ class LanguageModel:
     that a reader could only believe. An answer cut off at ``max_output_tokens`` is kept, and its ``reason`` says so;
     one whose stream broke is none.
 
+    ``dates`` are metadata fields that stand above each passage, for the model to say where passages disagree.
+
     ``seconds`` bounds everything that one ``generate`` does. A call is repeated up to ``retries`` times, but never
     after text was handed to ``on_text``. ``usage`` is what the server counted, else an estimate; its ``cost`` is what
     the price file says (``openbook.prices``). A model that has no price there costs 0 on this machine and ``None``
@@ -88,9 +90,17 @@ class LanguageModel:
         RecipeError: ``base_url`` is no http address.
     """
 
-    def __init__(self, part: recipe.LanguageModel, *, seconds: float = SECONDS, retries: int = RETRIES) -> None:
+    def __init__(
+        self,
+        part: recipe.LanguageModel,
+        *,
+        dates: Sequence[str] = (),
+        seconds: float = SECONDS,
+        retries: int = RETRIES,
+    ) -> None:
         self.kind: str = part.kind
         self._part = part
+        self._dates = dates
         self._seconds = seconds
         self._retries = retries
         # The SDKs' own variables, so that a proxy set for them holds here too.
@@ -133,12 +143,14 @@ class LanguageModel:
         if not hits:
             return Answer("", abstained=True, reason="nothing was found")
         part = self._part
+        if self._dates:
+            hits = [_dated(hit, self._dates) for hit in hits]
         code = code_for(hits, [question])
         passages = fit(hits, part.context_tokens, self.count, order=part.order, code=code)
         if not passages:
             reason = f"no passage fits into context_tokens = {self._part.context_tokens}; raise it"
             return Answer("", abstained=True, reason=reason)
-        system, user = messages(question, passages, part.instructions, code=code)
+        system, user = messages(question, passages, part.instructions, code=code, dated=bool(self._dates))
         reply = self.complete(system, user, on_text)
         usage = reply.usage
 
@@ -276,6 +288,14 @@ class LanguageModel:
         what = f"status {fault.status}: {fault.message}" if fault.status else f"no whole answer: {fault.message}"
         do = f"try again in {wait:.0f} s" if wait >= 1 else "try again later"
         return ModelUnavailable(what, where=self._place, do=do)
+
+
+def _dated(hit: Hit, fields: Sequence[str]) -> Hit:
+    """A hit that tells its age among what stands above its text."""
+    from openbook.generate.disagreement import dates_of
+
+    told = [line for line in (dates_of(hit, fields), hit.chunk.context) if line]
+    return replace(hit, chunk=replace(hit.chunk, context="\n".join(told)))
 
 
 def _any(words: Sequence[str], fault: Fault) -> bool:

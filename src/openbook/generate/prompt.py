@@ -34,6 +34,11 @@ You answer questions from passages of the asker's own documents.
 - Write no links, images or HTML. Where the address itself is the answer, write it as plain text.
 """
 
+DATED = """\
+- Passages may be of different dates or versions, which stand above them, and disagree. Then answer by the current one,
+  unless the question asks for another, say what the other one says and which is which, and cite both.
+"""
+
 _HEADER_CHARACTERS = 160
 """Titles and heading paths are cut here: a file's title is sometimes its whole first paragraph."""
 
@@ -128,13 +133,16 @@ def arranged(passages: list[Passage], order: Order) -> list[Passage]:
 
 
 def messages(
-    question: str, passages: Sequence[Passage], instructions: str = "", *, code: str | None = None
+    question: str, passages: Sequence[Passage], instructions: str = "", *, code: str | None = None, dated: bool = False
 ) -> tuple[str, str]:
     """The system message and the user's message. ``instructions`` are the recipe's: the operator's, and trusted.
 
-    ``code`` is one that occurs in nothing that is shown; without, one is found.
+    ``code`` is one that occurs in nothing that is shown; without, one is found. ``dated``: the passages' dates stand
+    above them, and the model is to say where they disagree.
     """
-    system = f"{SYSTEM}\n{instructions.strip()}\n" if instructions.strip() else SYSTEM
+    system = SYSTEM + (DATED if dated else "")
+    if instructions.strip():
+        system += f"\n{instructions.strip()}\n"
     code = code or code_for([passage.hit for passage in passages], [question])
     shown = _shown(passages, code)
     user = (
