@@ -91,6 +91,26 @@ class Served(Part):
         return self.local
 
 
+class FixedExamples(Part):
+    """Questions and their answers that a language model is ``shown`` as examples; ``file`` holds more, a line of JSON
+    each (``{"question": …, "answer": …}``), and is read when a knowledge base takes the recipe. As many as ``tokens``
+    allow."""
+
+    kind: Literal["fixed"] = "fixed"
+    shown: tuple[tuple[str, str], ...] = ()
+    file: str | None = None
+    tokens: int = Field(default=600, ge=16)
+
+
+class ApprovedExamples(Part):
+    """As examples the ``count`` answers of this knowledge base whose questions are nearest, of those that people said
+    were good, or better ones that they wrote; none that the caller may not see. As many as ``tokens`` allow."""
+
+    kind: Literal["approved"] = "approved"
+    count: int = Field(default=3, ge=1, le=50)
+    tokens: int = Field(default=600, ge=16)
+
+
 class LanguageModel(Served):
     """A language model that writes the answer from numbered passages and must cite them.
 
@@ -98,10 +118,10 @@ class LanguageModel(Served):
     bounds the passages handed over, as the model's own ``tokenizer`` counts (a ``tokenizer.json``, or a folder that
     holds one); ``None``: as an estimate that errs high. The key comes from ``key_env``; by default from the provider's
     own variable. In the ``order`` of their ranks the best passage is the first; by ``"ends"`` the best stand first and
-    last, and the weakest in the middle.
+    last, and the weakest in the middle. ``examples`` show the form of an answer, and are no evidence.
     """
 
-    younger = frozenset({"local", "tokenizer", "order"})
+    younger = frozenset({"local", "tokenizer", "order", "examples"})
 
     kind: Literal["openai", "anthropic"]
     model: str
@@ -113,6 +133,7 @@ class LanguageModel(Served):
     instructions: str = ""
     tokenizer: str | None = None
     order: Literal["rank", "ends"] = "rank"
+    examples: Annotated[Off | FixedExamples | ApprovedExamples, Field(discriminator="kind")] = Off()
 
 
 # --- the index half ---------------------------------------------------------------------------------------------------
@@ -512,8 +533,12 @@ class Recipe(Part):
         return cls.from_toml(text, where=str(path))
 
     def anchored(self) -> Recipe:
-        """The same recipe, with the place of a local model or tokenizer named by its whole path: whoever reads it from
-        the database stands elsewhere."""
+        """The same recipe, with the place of a local model or tokenizer named by its whole path, and with the examples
+        of a file in its place: whoever reads it from the database stands elsewhere.
+
+        Raises:
+            RecipeError: as ``read_examples``.
+        """
         recipe = self
         embed, rerank, generate = self.index.embed, self.query.rerank, self.query.generate
         if embed.kind == "local" and (place := _whole_path(embed.model)):
@@ -522,8 +547,14 @@ class Recipe(Part):
         if rerank.kind == "cross-encoder" and (place := _whole_path(rerank.model)):
             rerank = rerank.model_copy(update={"model": place})
             recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"rerank": rerank})})
-        if isinstance(generate, LanguageModel) and (named := generate.tokenizer) and Path(named).exists():
-            generate = generate.model_copy(update={"tokenizer": str(Path(named).absolute())})
+        if isinstance(generate, LanguageModel):
+            told: dict[str, Any] = {}
+            if generate.tokenizer and Path(generate.tokenizer).exists():
+                told["tokenizer"] = str(Path(generate.tokenizer).absolute())
+            if isinstance(generate.examples, FixedExamples) and generate.examples.file:
+                shown = (*generate.examples.shown, *read_examples(generate.examples.file))
+                told["examples"] = generate.examples.model_copy(update={"shown": shown, "file": None})
+            generate = generate.model_copy(update=told)
             recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"generate": generate})})
         return recipe
 
@@ -532,6 +563,27 @@ class Recipe(Part):
         lines: list[str] = []
         _write_table(self.model_dump(mode="json", exclude_none=True), (), lines)
         return "\n".join(lines).strip() + "\n"
+
+
+def read_examples(file: str) -> tuple[tuple[str, str], ...]:
+    """(question, answer) of every line. Raises: RecipeError: the file cannot be read, or a line is none."""
+    do = 'write a line {"question": "…", "answer": "…"} for each example'
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"examples cannot be read ({error})", where=file, do=do) from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                told = json.loads(line)
+                question, answer = told["question"], told["answer"]
+            except (ValueError, TypeError, KeyError):
+                question = answer = None
+            if not isinstance(question, str) or not isinstance(answer, str):
+                raise RecipeError("no example", where=f"{file}, line {number}", do=do)
+            found.append((question, answer))
+    return tuple(found)
 
 
 def _whole_path(model: str) -> str | None:
@@ -553,6 +605,8 @@ def _complaint(error: Any) -> tuple[str, str]:
             kind = f" of kind {step!r}"
             parts = [part for part in parts if step in get_args(part.model_fields["kind"].annotation)]
             continue
+        if not parts:  # within a list
+            break
         steps.append(step)
         there = parts[0].model_fields
         field = there.get(step)

@@ -11,20 +11,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from openbook.errors import StoreError
-from openbook.recipe import Disagreements, Extractive, IndexHalf, LanguageModel, QueryHalf
+from openbook.recipe import ApprovedExamples, Disagreements, Extractive, IndexHalf, LanguageModel, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
 from openbook.types import Answer, Citation, Disagreement, Hit, Trace, heading_path
 
 if TYPE_CHECKING:
-    from openbook.embed import Embedder
+    from openbook.embed import Embedder, FloatArray
     from openbook.generate import Generator
+    from openbook.generate.examples import Example
     from openbook.reading import Reader
     from openbook.retrieve import Retriever
     from openbook.store.documents import Documents
     from openbook.store.filter import Filter
 
 PROBE = "A model is known by what it makes of this sentence."
+_ASKED = 10_000
+"""Questions whose vectors are kept: 15 MB."""
+
 PROBE_COSINE = 0.999
 """Processors and servers round differently; below this cosine it is not the same model."""
 
@@ -134,7 +138,8 @@ class Serving:
             of = len(handed)
             handed = self._assembled(handed, documents, trace.principals, generator)
             assembled = {"assemble": {"hits": of, "passages": len(handed)}}
-        answer = generator.generate(trace.question, handed, on_text)
+        examples = self._examples(trace, documents, llm)
+        answer = generator.generate(trace.question, handed, on_text, examples)
         if withheld and answer.abstained:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
@@ -158,6 +163,32 @@ class Serving:
             details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
         told = replace(trace, ms=ms, details=details)
         return replace(answer, citations=tuple(cited), disagreements=tuple(apart), trace=told)
+
+    def _examples(self, trace: Trace, documents: Documents, llm: str | LanguageModel | None) -> Sequence[Example]:
+        """The approved answers whose questions are nearest, the nearest first: what has no room is left out."""
+        part = self._part(llm)
+        if not isinstance(part, LanguageModel) or not isinstance(part.examples, ApprovedExamples):
+            return ()
+        from openbook.generate.examples import Example
+        from openbook.store.feedback import Feedbacks
+
+        kept = Feedbacks(documents.database, documents.kb)
+        approved = kept.approved(trace.principals, local_only=self.reads_local_only(llm))
+        if not approved:
+            return ()
+        new = [one for one in dict.fromkeys([trace.question, *(q for q, _ in approved)]) if one not in self._asked]
+        if len(self._asked) > _ASKED:
+            self._asked.clear()
+            new = list(dict.fromkeys([trace.question, *(q for q, _ in approved)]))
+        self._asked.update(zip(new, self.embedder.encode(new, "query") if new else (), strict=True))
+        vector = self._asked[trace.question]
+        nearest = sorted(approved, key=lambda one: -float(self._asked[one[0]] @ vector))
+        return [Example(*one) for one in nearest[: part.examples.count]]
+
+    @cached_property
+    def _asked(self) -> dict[str, FloatArray]:
+        """The vectors of questions, by which approved answers are chosen."""
+        return {}
 
     def _disagreements(self, trace: Trace, answer: Answer) -> Sequence[Disagreement]:
         """Told to who asked, who may see all that was found; a remote model is not told of what is local-only."""

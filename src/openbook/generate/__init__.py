@@ -15,6 +15,7 @@ from openbook.types import Answer, Hit
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
+    from openbook.generate.examples import Example
 
 __all__ = ["Generator", "open_generator", "parse_llm", "require_key"]
 
@@ -34,8 +35,14 @@ class Generator(Protocol):
             ModelError: its tokenizer cannot be read.
         """
 
-    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
-        """Answer ``question`` from ``hits``, best first; with none, abstain.
+    def generate(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        on_text: Callable[[str], None] | None = None,
+        examples: Sequence[Example] = (),
+    ) -> Answer:
+        """Answer ``question`` from ``hits``, best first; with none, abstain. ``examples``: of good answers.
 
         ``on_text`` hears the raw text while it is being written: unchecked, with the model's own numbers and links,
         to be shown as plain text and replaced by the answer that is returned.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tantivy import TextAnalyzer
 
     from openbook.embed import Embedder
+    from openbook.generate.examples import Example
 
 # A question longer than this is cut: what it asks stands in its first lines.
 MAX_QUESTION = 1000
@@ -383,8 +384,15 @@ class Extractive:
         """As many as it reads."""
         return lambda passages: len(passages) <= MAX_HITS
 
-    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
-        """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole."""
+    def generate(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        on_text: Callable[[str], None] | None = None,
+        examples: Sequence[Example] = (),
+    ) -> Answer:
+        """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole. What is
+        quoted takes its form from no example."""
         question = " ".join(question[:MAX_QUESTION].split())
         if not hits:
             return Answer("", abstained=True, reason="nothing was found", confidence=0.0)

@@ -20,7 +20,8 @@ from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.generate.citations import check, does_not_know, spoken
 from openbook.generate.clients import Client, Dialect, Ending, Fault, Form, Piece, open_client
 from openbook.generate.context import room_for
-from openbook.generate.prompt import code_for, estimate_tokens, fit, messages
+from openbook.generate.examples import RULE, Example, block, fitting
+from openbook.generate.prompt import DATED, code_for, estimate_tokens, fit, messages
 from openbook.generate.tokens import counting
 from openbook.prices import Price, price_of
 from openbook.types import Answer, Hit, Usage
@@ -131,7 +132,13 @@ class LanguageModel:
         """As many as ``context_tokens`` hold. Raises: ModelError: its tokenizer cannot be read."""
         return room_for(self._part.context_tokens, self.count)
 
-    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
+    def generate(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        on_text: Callable[[str], None] | None = None,
+        examples: Sequence[Example] = (),
+    ) -> Answer:
         """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked.
 
         Raises:
@@ -145,12 +152,15 @@ class LanguageModel:
         part = self._part
         if self._dates:
             hits = [_dated(hit, self._dates) for hit in hits]
-        code = code_for(hits, [question])
+        examples = self._shown(examples)
+        code = code_for(hits, [question, *(example.shown for example in examples)])
         passages = fit(hits, part.context_tokens, self.count, order=part.order, code=code)
         if not passages:
             reason = f"no passage fits into context_tokens = {self._part.context_tokens}; raise it"
             return Answer("", abstained=True, reason=reason)
-        system, user = messages(question, passages, part.instructions, code=code, dated=bool(self._dates))
+        more = f"{block(examples, code)}\n\n" if examples else ""
+        rules = (DATED if self._dates else "") + (RULE if examples else "")
+        system, user = messages(question, passages, part.instructions, code=code, more=more, rules=rules)
         reply = self.complete(system, user, on_text)
         usage = reply.usage
 
@@ -173,6 +183,16 @@ class LanguageModel:
         if not checked.citations:
             return abstain(cut or "the model cited no passage", checked.invented)
         return Answer(checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented)
+
+    def _shown(self, examples: Sequence[Example]) -> list[Example]:
+        """The recipe's own examples and others, as many as there is room for."""
+        part = self._part.examples
+        if isinstance(part, recipe.Off):
+            return []
+        if isinstance(part, recipe.FixedExamples):
+            named = recipe.read_examples(part.file) if part.file else ()
+            examples = [Example(*one) for one in (*part.shown, *named)]
+        return fitting(examples, part.tokens, self.count)
 
     def complete(
         self,

@@ -133,20 +133,25 @@ def arranged(passages: list[Passage], order: Order) -> list[Passage]:
 
 
 def messages(
-    question: str, passages: Sequence[Passage], instructions: str = "", *, code: str | None = None, dated: bool = False
+    question: str,
+    passages: Sequence[Passage],
+    instructions: str = "",
+    *,
+    code: str | None = None,
+    more: str = "",
+    rules: str = "",
 ) -> tuple[str, str]:
     """The system message and the user's message. ``instructions`` are the recipe's: the operator's, and trusted.
 
-    ``code`` is one that occurs in nothing that is shown; without, one is found. ``dated``: the passages' dates stand
-    above them, and the model is to say where they disagree.
+    ``code`` is one that occurs in nothing that is shown; without, one is found. ``more`` is shown above the passages,
+    between tags with the code, and ``rules`` say what it is.
     """
-    system = SYSTEM + (DATED if dated else "")
+    system = SYSTEM + rules
     if instructions.strip():
         system += f"\n{instructions.strip()}\n"
     code = code or code_for([passage.hit for passage in passages], [question])
-    shown = _shown(passages, code)
     user = (
-        f"The passages, each between <passage-{code}> and </passage-{code}>:\n\n{shown}\n\n"
+        f"{more}The passages, each between <passage-{code}> and </passage-{code}>:\n\n{_shown(passages, code)}\n\n"
         f"That was the last passage. Answer this question, citing passages by number, or reply {SENTINEL!r}.\n\n"
         f"Question: {broken_up(question.strip())}"
     )

@@ -1,0 +1,130 @@
+"""What a generator is handed within a budget of tokens: how much of the evidence, in how many passages.
+
+For each set it asks the first questions of the dev half whose evidence (or whose documents) are known, and puts the
+hits together in several ways. It prints the share of the evidence that is handed over, its difference to the hits as
+they come with the interval, the tokens by openbook's estimate, and the passages; where a set knows only documents, the
+share of those of which a passage is there. With ``--flags`` it answers the questions by quotes instead, and prints
+every disagreement that is told. A corpus is indexed where it is not yet.
+
+    python benchmarks/context.py [--data ../shared/data] [--limit 100] [--flags] [SET ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from openbook.evaluate import Dataset, open_corpus, read
+from openbook.evaluate.datasets.evidence import locate
+from openbook.evaluate.measures.answers import evidence_contained
+from openbook.evaluate.report import Outcome
+from openbook.evaluate.significance import paired
+from openbook.generate.context import assemble, room_for
+from openbook.generate.prompt import estimate_tokens, fit, messages
+from openbook.knowledge_base import KnowledgeBase
+from openbook.recipe import Assembly, Disagreements, Recipe
+from openbook.types import Hit, Trace
+
+SETS = ("squad2-a", "hotpotqa-300", "multihoprag-evidence", "chroma-chunking")
+BUDGETS = (500, 1000, 2000)
+CONTEXT = 10
+WAYS = {
+    "as they come": None,
+    "stitch = 0": Assembly(stitch=0),
+    "stitch = 400": Assembly(stitch=400),
+    "per_document = 1": Assembly(per_document=1),
+    "per_document = 2": Assembly(per_document=2),
+    "stitch = 0, per_document = 2": Assembly(stitch=0, per_document=2),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", default=SETS, metavar="SET")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--limit", type=int, default=100, help="questions of each set")
+    parser.add_argument("--flags", action="store_true", help="tell the disagreements in answers instead")
+    options = parser.parse_args()
+    for name in options.sets:
+        whole = read(options.data / name)
+        dev = whole.select("dev").questions.items()
+        known = [(id, q) for id, q in dev if options.flags or q.evidence or q.judgements]
+        dataset = Dataset(name, dict(known[: options.limit]), whole.corpus)
+        assert dataset.corpus is not None
+        with open_corpus(dataset, Recipe()) as kb:
+            kb.add(dataset.corpus)
+            flags(kb, dataset) if options.flags else shares(kb, dataset)
+
+
+def shares(kb: KnowledgeBase, dataset: Dataset) -> None:
+    located = locate(kb, dataset.questions.values())
+    traces = {id: kb.search(q.text, Assembly().pool, record=False) for id, q in dataset.questions.items()}
+    what = "evidence" if located.spans else "documents"
+    print(f"{dataset.name} ({len(traces)} questions; share of {what})")
+    for budget in BUDGETS:
+        base: Mapping[str, float] = {}
+        for way, part in WAYS.items():
+            handed = {id: passages(kb, trace, part, budget) for id, trace in traces.items()}
+            if located.spans:
+                outcomes = {id: Outcome(id, hits) for id, (hits, _) in handed.items()}
+                values = evidence_contained(dataset.questions, outcomes, located.spans)
+            else:
+                values = {id: of_documents(hits, located.judgements[id]) for id, (hits, _) in handed.items()}
+            base = base or values
+            against = paired(base, values, name=way)
+            tokens = np.mean([tokens for _, tokens in handed.values()])
+            count = np.mean([len(hits) for hits, _ in handed.values()])
+            told = f"{against.b:.3f} {against.difference:+.3f} [{against.low:+.3f}, {against.high:+.3f}]"
+            print(f"  {budget:>5}  {way:<29} {told}  {tokens:5.0f} tokens, {count:4.1f} passages", flush=True)
+
+
+def passages(kb: KnowledgeBase, trace: Trace, part: Assembly | None, budget: int) -> tuple[list[Hit], int]:
+    """What a language model would be handed, as hits, and the tokens of it."""
+    hits: Sequence[Hit] = trace.hits[:CONTEXT]
+    if part is not None:
+        room = room_for(budget, estimate_tokens)
+        hits = assemble(trace.hits, part, CONTEXT, lambda places: kb.documents.spans(places, None), room)
+    shown = fit(hits, budget)
+    user = messages("?", shown)[1]
+    tokens = estimate_tokens(user[user.index("\n\n") : user.rindex("\n\nThat was the last")])
+    return [kept(one.hit, one.start, one.text) for one in shown], tokens
+
+
+def kept(hit: Hit, start: int, text: str) -> Hit:
+    from dataclasses import replace
+
+    begin = hit.chunk.start + start
+    return replace(hit, chunk=replace(hit.chunk, start=begin, end=begin + len(text), text=text))
+
+
+def of_documents(hits: Sequence[Hit], judged: Mapping[str, int]) -> float:
+    wanted = {document for document, grade in judged.items() if grade > 0}
+    found = {hit.document for hit in hits} | {hit.source for hit in hits}
+    return len(wanted & found) / len(wanted) if wanted else 0.0
+
+
+def flags(kb: KnowledgeBase, dataset: Dataset) -> None:
+    kb.answer_by(kb.recipe.query.model_copy(update={"disagreements": Disagreements()}))
+    answered, told, spent = 0, 0, []
+    for question in dataset.questions.values():
+        trace = kb.search(question.text, kb.recipe.query.context, record=False)
+        answer = kb.answer(trace)
+        answered += not answer.abstained
+        begun = time.perf_counter()
+        apart = kb.serving._disagreements(trace, answer)
+        spent.append(1000 * (time.perf_counter() - begun))
+        told += bool(apart)
+        for one in apart:
+            print(f"  {question.text}")
+            for place, date in zip((one.older, one.newer), one.dates, strict=True):
+                print(f"    {date}: {' '.join(place.quote.split())!r} ({place.source})", flush=True)
+    print(f"{dataset.name}: {told} of {answered} answers ({len(dataset.questions)} questions) told a disagreement;")
+    print(f"  {np.median(spent):.1f} ms, 95th percentile {np.percentile(spent, 95):.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
