@@ -65,7 +65,7 @@ class TestAssembly:
         told = answer.trace.details["assemble"]
         assert told["hits"] == len(answer.trace.hits) > 3
         assert told["passages"] <= 3
-        assert len(re.findall(r"(?m)^<passage-", llm.requests[-1].user)) == told["passages"]
+        assert len(re.findall(r"(?m)^<passage-", llm.requests[-1].user)) == told["passages"] == len(answer.passages)
         assert answer.citations
         for cited in answer.citations:
             assert self.TEXT[cited.start : cited.end] == cited.quote or cited.source != "lizards.md"

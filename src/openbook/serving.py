@@ -98,7 +98,7 @@ class Serving:
         Raises:
             Superseded: another release is live by now.
         """
-        most = self._looked_at if k is None else k
+        most = self.looked_at if k is None else k
         found = self.retriever.retrieve(question, most, principals=principals, filter=filter)
         return Trace(
             id=str(uuid.uuid4()),
@@ -126,7 +126,7 @@ class Serving:
             ModelError: the language model is missing, refused or did not answer.
         """
         start = time.perf_counter()
-        hits = trace.hits[: self._looked_at]
+        hits = trace.hits[: self.looked_at]
         reads_all = self.reads_local_only(llm)
         if not reads_all:
             hits = [next((one for one in (hit, *hit.also) if not one.local_only), hit) for hit in hits]
@@ -162,7 +162,8 @@ class Serving:
         if withheld:
             details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
         told = replace(trace, ms=ms, details=details)
-        return replace(answer, citations=tuple(cited), disagreements=tuple(apart), trace=told)
+        read = answer.passages if isinstance(self._part(llm), LanguageModel) else tuple(handed)
+        return replace(answer, citations=tuple(cited), disagreements=tuple(apart), passages=read, trace=told)
 
     def _examples(self, trace: Trace, documents: Documents, llm: str | LanguageModel | None) -> Sequence[Example]:
         """The approved answers whose questions are nearest, the nearest first: what has no room is left out."""
@@ -197,10 +198,10 @@ class Serving:
             return ()
         from openbook.generate.disagreement import disagreements
 
-        return disagreements(trace.question, answer.citations, trace.hits[: self._looked_at], part)
+        return disagreements(trace.question, answer.citations, trace.hits[: self.looked_at], part)
 
     @property
-    def _looked_at(self) -> int:
+    def looked_at(self) -> int:
         """How many hits are looked at to answer."""
         query = self.recipe.query
         return max(query.context, query.assemble.pool) if query.assemble.is_on else query.context

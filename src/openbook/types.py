@@ -235,8 +235,8 @@ class Answer:
     extractive answer abstains where it falls below the recipe's threshold. ``invented`` counts citation numbers of
     a language model that did not exist and were dropped. ``disagreements`` are evidence of another date that says
     otherwise, where the recipe has it looked for. ``withheld`` is what an extractive abstention would have
-    quoted: read by evaluation, which asks what another threshold would do, and shown to nobody. ``trace`` is filled in
-    by ``KnowledgeBase.ask``.
+    quoted: read by evaluation, which asks what another threshold would do, and shown to nobody. ``passages`` are what
+    the generator was given, as it was. They and ``trace`` are filled in by ``KnowledgeBase.ask``.
     """
 
     text: str
@@ -248,6 +248,7 @@ class Answer:
     invented: int = 0
     disagreements: tuple[Disagreement, ...] = ()
     withheld: str = ""
+    passages: tuple[Hit, ...] = ()
     trace: Trace | None = None
 
 

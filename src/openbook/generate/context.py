@@ -49,9 +49,9 @@ def assemble(
     for hit in hits:
         joined = with_(hit)
         if joined and not room(joined):
-            shown = cut(hit, lambda passage, hit=hit: room(with_(_shown(hit, passage))), anywhere=False)  # type: ignore[misc]
+            shown = cut(hit, lambda passage: room(with_(shown_of(passage))), anywhere=False)
             if shown:
-                return with_(_shown(hit, shown))
+                return with_(shown_of(shown))
             return passages or [hit]
         if joined:
             taken.append(hit)
@@ -145,8 +145,9 @@ def _gaps(hits: Sequence[Hit], gap: int) -> list[Place]:
     ]
 
 
-def _shown(hit: Hit, passage: Passage) -> Hit:
+def shown_of(passage: Passage) -> Hit:
     """A hit of which only what the passage shows is left."""
+    hit = passage.hit
     chunk = hit.chunk
     start = chunk.start + passage.start
     end = start + len(passage.text)

@@ -19,7 +19,7 @@ from openbook import recipe
 from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.generate.citations import check, does_not_know, spoken
 from openbook.generate.clients import Client, Dialect, Ending, Fault, Form, Piece, open_client
-from openbook.generate.context import room_for
+from openbook.generate.context import room_for, shown_of
 from openbook.generate.examples import RULE, Example, block, fitting
 from openbook.generate.prompt import DATED, code_for, estimate_tokens, fit, messages
 from openbook.generate.tokens import counting
@@ -163,9 +163,10 @@ class LanguageModel:
         system, user = messages(question, passages, part.instructions, code=code, more=more, rules=rules)
         reply = self.complete(system, user, on_text)
         usage = reply.usage
+        read = tuple(map(shown_of, passages))
 
         def abstain(reason: str, invented: int = 0) -> Answer:
-            return Answer("", abstained=True, reason=reason, usage=usage, invented=invented)
+            return Answer("", abstained=True, reason=reason, usage=usage, invented=invented, passages=read)
 
         if reply.ending == "refused" or reply.refusal:
             return abstain(f"the model refused: {' '.join(reply.refusal.split())}".rstrip(": "))
@@ -182,7 +183,9 @@ class LanguageModel:
         checked = check(text, passages, question)
         if not checked.citations:
             return abstain(cut or "the model cited no passage", checked.invented)
-        return Answer(checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented)
+        return Answer(
+            checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented, passages=read
+        )
 
     def _shown(self, examples: Sequence[Example]) -> list[Example]:
         """The recipe's own examples and others, as many as there is room for."""
