@@ -55,6 +55,16 @@ OLD, NEW = {"effective": "2021-01-01"}, {"effective": "2024-04-01"}
             "Ask for leave at least 10 days ahead in the portal.",
             "You must ask for leave in the portal at least 21 days ahead.",
         ),
+        (
+            "Does travel count as working time?",
+            "Travel does not count as working time.",
+            "Travel counts as working time at one half.",
+        ),
+        (
+            "How many days back do I get?",
+            "For a weekend you get one day back.",
+            "For a weekend you get both days back.",
+        ),
         ("Is a doctor's note required?", "A doctor's note is required.", "A doctor's note is optional."),
     ],
 )

@@ -61,6 +61,7 @@ _NUMBERS = {word: str(number) for number, word in enumerate(_SMALL.split())} | {
     "sixty": "60",
     "ninety": "90",
     "hundred": "100",
+    "both": "2",
     "twice": "2",
 }
 _CALENDAR = _set(
@@ -212,15 +213,15 @@ def _differ(a: _Said, b: _Said, asked: frozenset[str], mine: Hit, its: Hit) -> b
             mine_, its_ = a.values.get(i + k), b.values.get(j + k)
             if mine_ and its_ and mine_ != its_ and not {mine_, its_} & ignored:
                 return True
-    return _is_negated(a.words, b.words, matched)
+    return _is_negated(a.words, b.words, matched, more=1 if related else 0)
 
 
-def _is_negated(a: Sequence[str], b: Sequence[str], matched: SequenceMatcher[str]) -> bool:
-    """Whether the one sentence is the other with a "not" in it, and little else is different."""
+def _is_negated(a: Sequence[str], b: Sequence[str], matched: SequenceMatcher[str], more: int) -> bool:
+    """Whether the one sentence is the other with a "not" in it, and at most so many ``more`` words are different."""
     changes = [(a[i:j], b[k:m]) for tag, i, j, k, m in matched.get_opcodes() if tag != "equal"]
     told = [word for change in changes for side in change for word in side if word not in _STOPPED or word in _NOT]
     nots = [sum(word in _NOT for change in changes for word in change[side]) for side in (0, 1)]
-    return sorted(nots) == [0, 1] and sum(word not in _NOT for word in told) == 0
+    return sorted(nots) == [0, 1] and sum(word[0].isalpha() and word not in _NOT for word in told) <= more
 
 
 def _sentences(hit: Hit) -> Iterator[_Said]:
