@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from openbook.evaluate import Dataset, open_corpus, read
+import openbook
+from openbook.evaluate import Dataset, Question, open_corpus, read
 from openbook.evaluate.datasets.evidence import locate
 from openbook.evaluate.measures.answers import evidence_contained
 from openbook.evaluate.report import Outcome
@@ -53,6 +56,9 @@ def main() -> None:
     parser.add_argument("--flags", action="store_true", help="tell the disagreements in answers instead")
     options = parser.parse_args()
     for name in options.sets:
+        if name == "chroma-chunking" and not options.flags:
+            long_texts(options.data / name, options.limit)
+            continue
         whole = read(options.data / name)
         dev = whole.select("dev").questions.items()
         known = [(id, q) for id, q in dev if options.flags or q.evidence or q.judgements]
@@ -66,17 +72,55 @@ def main() -> None:
 def shares(kb: KnowledgeBase, dataset: Dataset) -> None:
     located = locate(kb, dataset.questions.values())
     traces = {id: kb.search(q.text, Assembly().pool, record=False) for id, q in dataset.questions.items()}
+
+    def of_evidence(handed: Mapping[str, Sequence[Hit]]) -> dict[str, float]:
+        if not located.spans:
+            return {id: of_documents(hits, located.judgements[id]) for id, hits in handed.items()}
+        outcomes = {id: Outcome(id, hits) for id, hits in handed.items()}
+        return evidence_contained(dataset.questions, outcomes, located.spans)
+
     what = "evidence" if located.spans else "documents"
     print(f"{dataset.name} ({len(traces)} questions; share of {what})")
+    compare(kb, traces, of_evidence)
+
+
+def long_texts(folder: Path, limit: int) -> None:
+    """The shorter three of its texts, whole, as a user has them; the set's corpus.jsonl is cut into pieces already."""
+    files = [file for file in sorted((folder / "corpora").iterdir()) if file.stat().st_size < 200_000]
+    rows = [json.loads(line) for line in (folder / "questions_spans.jsonl").open(encoding="utf-8")]
+    names = {file.stem for file in files}
+    rows = [row for row in rows if row["corpus_id"] in names and Question(row["_id"], "").is_dev][:limit]
+    wanted = {
+        row["_id"]: {(row["corpus_id"], n) for r in row["references"] for n in range(r["start_index"], r["end_index"])}
+        for row in rows
+    }
+
+    def of_characters(handed: Mapping[str, Sequence[Hit]]) -> dict[str, float]:
+        shares = {}
+        for id, hits in handed.items():
+            held = {(Path(hit.source).stem, n) for hit in hits for n in range(hit.chunk.start, hit.chunk.end)}
+            shares[id] = len(wanted[id] & held) / len(wanted[id])
+        return shares
+
+    with tempfile.TemporaryDirectory() as place, openbook.open(place) as kb:
+        kb.add(*files)
+        traces = {row["_id"]: kb.search(row["question"], Assembly().pool, record=False) for row in rows}
+        print(
+            f"{folder.name}, {', '.join(sorted(names))} ({len(traces)} questions; share of the evidence's characters)"
+        )
+        compare(kb, traces, of_characters)
+
+
+def compare(
+    kb: KnowledgeBase,
+    traces: Mapping[str, Trace],
+    measured: Callable[[Mapping[str, Sequence[Hit]]], Mapping[str, float]],
+) -> None:
     for budget in BUDGETS:
         base: Mapping[str, float] = {}
         for way, part in WAYS.items():
             handed = {id: passages(kb, trace, part, budget) for id, trace in traces.items()}
-            if located.spans:
-                outcomes = {id: Outcome(id, hits) for id, (hits, _) in handed.items()}
-                values = evidence_contained(dataset.questions, outcomes, located.spans)
-            else:
-                values = {id: of_documents(hits, located.judgements[id]) for id, (hits, _) in handed.items()}
+            values = measured({id: hits for id, (hits, _) in handed.items()})
             base = base or values
             against = paired(base, values, name=way)
             tokens = np.mean([tokens for _, tokens in handed.values()])

@@ -90,7 +90,7 @@ def test_what_is_cited_stands_there_and_no_more_is_shown_than_there_is_room_for(
     texts, hits = documents
     count = counting(wordpiece()) if own else estimate_tokens
     passages = assemble(hits, part, most, reading(texts), room_for(tokens, count))
-    assert len(passages) <= most
+    assert 0 < len(passages) <= most or not any(one.chunk.text.strip() for one in hits[: part.pool])
     for one in passages:
         assert texts[one.document][one.chunk.start : one.chunk.end] == one.chunk.text
         assert sum(other.document == one.document for other in passages) <= (part.per_document or most)
@@ -162,6 +162,19 @@ class TestStitching:
         moved = Hit("a", 1, "", "", Chunk(two.chunk.start, two.chunk.end, two.chunk.text, ("Handbook", "b")), 1.0)
         (joined,) = stitched([one, moved], {("a", 1, one.chunk.end, two.chunk.start): " "}, 0)
         assert joined.chunk.headings == ("Handbook",)
+
+
+def test_what_only_stands_between_is_left_out_before_what_was_found_is() -> None:
+    hits = [at("You get ten days of leave."), at("Then book it."), at("Enjoy the sun.", "b")]
+    read = reading({"a": TEXT, "b": TEXT})
+
+    def characters(most: int) -> list[str]:
+        room = lambda passages: sum(len(one.chunk.text) for one in passages) <= most  # noqa: E731
+        return [one.chunk.text for one in assemble(hits, Assembly(stitch=60), 10, read, room)]
+
+    assert characters(200) == [TEXT[: TEXT.index(" Enjoy")], "Enjoy the sun."]
+    assert characters(60) == ["You get ten days of leave.", "Then book it.", "Enjoy the sun."]
+    assert characters(45) == ["You get ten days of leave.", "Then book it."]
 
 
 def test_of_a_document_so_many_passages_and_others_move_up() -> None:

@@ -32,30 +32,44 @@ def assemble(
 ) -> list[Hit]:
     """The passages made of ``hits`` (best first), best first: at most ``most``, and no more than there is ``room`` for.
 
-    A hit is taken after every better one; it joins the passages that it touches, or is one itself. The first for which
-    there is no room is cut to whole sentences, and is the last; the very first is taken whole, for the generator to cut
-    as it must. ``read`` tells what stands at some places, of those that the caller may see.
+    A hit is taken after every better one; it joins the passages that it touches, or is one itself. One for which there
+    is no room is cut to whole sentences, and is the last, or left out where not one has room; the very first is taken
+    whole, for the generator to cut as it must. Before a hit is left out, what only stands between hits is. ``read``
+    tells what stands at some places, of those that the caller may see.
     """
     hits = [hit for hit in hits[: part.pool] if hit.chunk.text.strip()]
-    between = {} if part.stitch is None else read(_gaps(hits, part.stitch))
+    gap = part.stitch
+    between = {} if gap is None else read(_gaps(hits, gap))
     taken: list[Hit] = []
     passages: list[Hit] = []
 
-    def with_(hit: Hit) -> list[Hit]:
-        joined = [*taken, hit] if part.stitch is None else stitched([*taken, hit], between, part.stitch)
+    def with_(hit: Hit, gap: int | None) -> list[Hit]:
+        """The passages with one more hit; none where it would be one passage too many."""
+        joined = [*taken, hit] if gap is None else stitched([*taken, hit], between, gap)
         of_document = sum(passage.document == hit.document for passage in joined)
         return joined if len(joined) <= most and of_document <= (part.per_document or most) else []
 
+    def fit_with(hit: Hit, gap: int | None) -> bool:
+        joined = with_(hit, gap)
+        return bool(joined) and room(joined)
+
     for hit in hits:
-        joined = with_(hit)
-        if joined and not room(joined):
-            shown = cut(hit, lambda passage: room(with_(shown_of(passage))), anywhere=False)
-            if shown:
-                return with_(shown_of(shown))
-            return passages or [hit]
-        if joined:
-            taken.append(hit)
-            passages = joined
+        if not with_(hit, gap):
+            continue
+        if gap and not fit_with(hit, gap) and fit_with(hit, 0):
+            gap = 0
+        if not fit_with(hit, gap):
+
+            def fits(passage: Passage, gap: int | None = gap) -> bool:
+                return fit_with(shown_of(passage), gap)
+
+            if shown := cut(hit, fits, anywhere=False):
+                return with_(shown_of(shown), gap)
+            if not taken:
+                return [hit]
+            continue
+        passages = with_(hit, gap)
+        taken.append(hit)
     return passages
 
 
