@@ -40,6 +40,7 @@ BUDGETS = (500, 1000, 2000)
 CONTEXT = 10
 WAYS = {
     "as they come": None,
+    "the first 30 as they come": Assembly(),
     "stitch = 0": Assembly(stitch=0),
     "stitch = 400": Assembly(stitch=400),
     "per_document = 1": Assembly(per_document=1),
@@ -131,8 +132,8 @@ def compare(
 
 def passages(kb: KnowledgeBase, trace: Trace, part: Assembly | None, budget: int) -> tuple[list[Hit], int]:
     """What a language model would be handed, as hits, and the tokens of it."""
-    hits: Sequence[Hit] = trace.hits[:CONTEXT]
-    if part is not None:
+    hits = trace.hits[:CONTEXT] if part is None else trace.hits
+    if part is not None and part.is_on:
         room = room_for(budget, estimate_tokens)
         hits = assemble(trace.hits, part, CONTEXT, lambda places: kb.documents.spans(places, None), room)
     shown = fit(hits, budget)

@@ -111,6 +111,7 @@ class TestDisagreement:
         answer = kb.ask(SICK, as_=["staff"])
         assert answer.trace is not None
         assert len(answer.disagreements) == 1
+        assert answer.passages == tuple(answer.trace.hits), "raw scores are the owner's"
         kb.edit("2021/leave.md", access=["hr"])
         assert "disagreements" not in kb.trace(answer.trace.id, as_=["staff"])["answer"]
         assert kb.ask(SICK, as_=["staff"]).disagreements == ()
