@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from openbook.generate.disagreement import apart, disagreements
 from openbook.recipe import Disagreements
@@ -107,6 +109,43 @@ def test_another_value_in_the_same_place_of_another_edition_is_told_with_both_da
 )
 def test_what_is_no_contradiction_is_not_told(question: str, a: str, b: str) -> None:
     assert told(question, hit("a", a, **OLD), hit("b", b, **NEW)) == ()
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "sick ",
+            "days ",
+            "ten ",
+            "14 ",
+            "not ",
+            "allowed ",
+            "forbidden ",
+            "$1,000.50 ",
+            "5 % ",
+            "v3.4 ",
+            "May ",
+            "2024 ",
+        ),
+        *(". ", "\n\n", "| ", "- ", "# Leave\n", "休暇は十日。", "👩‍👩‍👧 ", "9" * 300, "1,1." * 200, "\u0663 "),
+    ]
+)
+ANY = st.lists(WORDS, min_size=1, max_size=40).map("".join).filter(str.strip)
+
+
+@settings(deadline=None)
+@given(ANY, ANY, ANY)
+def test_whatever_is_told_stands_in_both_to_the_letter(question: str, a: str, b: str) -> None:
+    one, other = hit("a", a, **OLD), hit("b", b, **NEW)
+    for found in disagreements(question, [one.cite(7, 7 + len(a))], [one, other], Disagreements()):
+        assert (found.older.document, found.newer.document) == ("a", "b")
+        assert a[found.older.start - 7 : found.older.end - 7] == found.older.quote != ""
+        assert b[found.newer.start - 7 : found.newer.end - 7] == found.newer.quote != ""
+
+
+def test_a_passage_without_end_is_compared_in_good_time() -> None:
+    for endless in ("9" * 100_000, "sick days 10 " * 8_000, "You get 10 sick days. " * 400):
+        told("How many sick days?", hit("a", endless, **OLD), hit("b", endless.replace("10", "12"), **NEW))
 
 
 TEN, FOURTEEN = "You get ten paid sick days a year.", "You get 14 paid sick days a year."
