@@ -2,7 +2,7 @@
 
 For each set it asks the first questions of the dev half whose evidence (or whose documents) are known, and puts the
 hits together in several ways. It prints the share of the evidence that is handed over, its difference to the hits as
-they come with the interval, the tokens by openbook's estimate, and the passages; where a set knows only documents, the
+they come with the interval, the tokens, by openbook's estimate, and the passages; where a set knows only documents, the
 share of those of which a passage is there. With ``--flags`` it answers the questions by quotes instead, and prints
 every disagreement that is told. A corpus is indexed where it is not yet.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import openbook
+from openbook.embed.folder import read_folder
 from openbook.evaluate import Dataset, Question, open_corpus, read
 from openbook.evaluate.datasets.evidence import locate
 from openbook.evaluate.measures.answers import evidence_contained
@@ -30,7 +31,8 @@ from openbook.evaluate.report import Outcome
 from openbook.evaluate.significance import paired
 from openbook.generate.context import assemble, room_for
 from openbook.generate.disagreement import disagreements
-from openbook.generate.prompt import estimate_tokens, fit, messages
+from openbook.generate.prompt import fit, messages
+from openbook.generate.tokens import counting
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import Assembly, Disagreements, Recipe
 from openbook.types import Hit, Trace
@@ -38,9 +40,12 @@ from openbook.types import Hit, Trace
 SETS = ("squad2-a", "hotpotqa-300", "multihoprag-evidence", "chroma-chunking")
 BUDGETS = (500, 1000, 2000)
 CONTEXT = 10
+BY_WORDPIECE = "as they come, by WordPiece"
+"""Counted by the packaged model's tokenizer, which stands for a language model's own, and not by the estimate."""
 WAYS = {
     "as they come": None,
     "the first 30 as they come": Assembly(),
+    BY_WORDPIECE: None,
     "stitch = 0": Assembly(stitch=0),
     "stitch = 400": Assembly(stitch=400),
     "per_document = 1": Assembly(per_document=1),
@@ -120,7 +125,8 @@ def compare(
     for budget in BUDGETS:
         base: Mapping[str, float] = {}
         for way, part in WAYS.items():
-            handed = {id: passages(kb, trace, part, budget) for id, trace in traces.items()}
+            own = str(read_folder("default").tokenizer) if way == BY_WORDPIECE else None
+            handed = {id: passages(kb, trace, part, budget, counting(own)) for id, trace in traces.items()}
             values = measured({id: hits for id, (hits, _) in handed.items()})
             base = base or values
             against = paired(base, values, name=way)
@@ -130,15 +136,17 @@ def compare(
             print(f"  {budget:>5}  {way:<29} {told}  {tokens:5.0f} tokens, {count:4.1f} passages", flush=True)
 
 
-def passages(kb: KnowledgeBase, trace: Trace, part: Assembly | None, budget: int) -> tuple[list[Hit], int]:
+def passages(
+    kb: KnowledgeBase, trace: Trace, part: Assembly | None, budget: int, count: Callable[[str], int]
+) -> tuple[list[Hit], int]:
     """What a language model would be handed, as hits, and the tokens of it."""
     hits = trace.hits[:CONTEXT] if part is None else trace.hits
     if part is not None and part.is_on:
-        room = room_for(budget, estimate_tokens)
+        room = room_for(budget, count)
         hits = assemble(trace.hits, part, CONTEXT, lambda places: kb.documents.spans(places, None), room)
-    shown = fit(hits, budget)
+    shown = fit(hits, budget, count)
     user = messages("?", shown)[1]
-    tokens = estimate_tokens(user[user.index("\n\n") : user.rindex("\n\nThat was the last")])
+    tokens = count(user[user.index("\n\n") : user.rindex("\n\nThat was the last")])
     return [kept(one.hit, one.start, one.text) for one in shown], tokens
 
 
