@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from openbook.errors import RecipeError
 from openbook.recipe import (
+    ApprovedExamples,
+    Assembly,
     Context,
+    Disagreements,
     EvidenceFusion,
     Extractive,
+    FixedExamples,
     IndexHalf,
     Keyword,
     Language,
@@ -52,12 +56,26 @@ recipes = st.builds(
     query=st.builds(
         QueryHalf,
         within=st.none() | st.floats(0, 9),
+        assemble=st.builds(
+            Assembly, stitch=st.none() | st.integers(0, 999), per_document=st.none() | st.integers(1, 9)
+        ),
+        disagreements=st.builds(Off) | st.builds(Disagreements, dates=st.lists(text, max_size=3)),
         duplicates=st.builds(Off) | st.builds(NearDuplicates, similarity=st.floats(0.1, 1)),
         fusion=st.builds(EvidenceFusion, cosine=st.floats(0, 99), familiarity=st.booleans())
         | st.builds(WeightedFusion, dense=st.floats(0, 1))
         | st.builds(ReciprocalRankFusion),
         generate=st.builds(Extractive, threshold=st.none() | st.floats(0, 1))
-        | st.builds(LanguageModel, kind=st.sampled_from(["openai", "anthropic"]), model=text, instructions=text),
+        | st.builds(
+            LanguageModel,
+            kind=st.sampled_from(["openai", "anthropic"]),
+            model=text,
+            instructions=text,
+            tokenizer=st.none() | text,
+            order=st.sampled_from(["rank", "ends"]),
+            examples=st.builds(Off)
+            | st.builds(FixedExamples, shown=st.lists(st.tuples(text, text), max_size=3), file=st.none() | text)
+            | st.builds(ApprovedExamples, count=st.integers(1, 9)),
+        ),
     ),
 )
 
@@ -91,6 +109,16 @@ def test_a_stored_recipe_means_what_it_meant_when_it_was_stored() -> None:
 @given(recipes)
 def test_a_recipe_that_was_stored_today_is_read_as_it_is(recipe: Recipe) -> None:
     assert Recipe.from_toml(recipe.to_toml(), stored=True) == recipe
+
+
+def test_settings_that_came_later_are_not_told_where_a_recipe_does_not_use_them() -> None:
+    """A recipe that was stored before there were any keeps its hash."""
+    recipe = Recipe(query=QueryHalf(generate=LanguageModel(kind="openai", model="m")))
+    told = recipe.to_toml()
+    for later in ("local =", "tokenizer", "order", "examples", "assemble", "disagreements", "context]"):
+        assert later not in told
+    assert Recipe.from_toml(told, stored=True).hash == recipe.hash
+    assert Recipe(query=QueryHalf(assemble=Assembly(stitch=0))).hash != Recipe().hash
 
 
 def test_the_index_half_does_not_know_the_query_half() -> None:

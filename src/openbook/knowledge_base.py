@@ -604,7 +604,8 @@ class KnowledgeBase:
             raise
         assert answer.trace is not None
         self.traces.record(answer.trace, answer)
-        return replace(answer, trace=_told(answer.trace))
+        shown = answer.passages if answer.trace.principals is None else without_statistics(answer.passages)
+        return replace(answer, passages=tuple(shown), trace=_told(answer.trace))
 
     def answer(
         self,

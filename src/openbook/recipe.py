@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,17 @@ class Part(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    younger: ClassVar[frozenset[str]] = frozenset()
+    """Settings that came when there were recipes. They are not told where they are at their default, so that a recipe,
+    and the index that was built by it, goes on being named by the hash that it had."""
+
+    @model_serializer(mode="wrap")
+    def _without_younger(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        same = {name for name in self.younger if getattr(self, name) == fields[name].default}
+        return {key: value for key, value in told.items() if key not in same}
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +82,7 @@ class Served(Part):
     Where a server stands cannot be told by its address (a tunnel ends on this machine), so nothing but this says it.
     """
 
+    younger = frozenset({"local"})
     local: bool = False
 
     @property
@@ -78,19 +90,38 @@ class Served(Part):
         """Whether it may be sent the text of local-only documents."""
         return self.local
 
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes that do not say it keep the hash that they had before it could be said.
-        told: dict[str, Any] = handler(self)
-        return told if self.local else {key: value for key, value in told.items() if key != "local"}
+
+class FixedExamples(Part):
+    """Questions and their answers that a language model is ``shown`` as examples; ``file`` holds more, a line of JSON
+    each (``{"question": …, "answer": …}``), and is read when a knowledge base takes the recipe. As many as ``tokens``
+    allow."""
+
+    kind: Literal["fixed"] = "fixed"
+    shown: tuple[tuple[str, str], ...] = ()
+    file: str | None = None
+    tokens: int = Field(default=600, ge=16)
+
+
+class ApprovedExamples(Part):
+    """As examples the ``count`` answers of this knowledge base whose questions are nearest, of those that people said
+    were good, or better ones that they wrote; none that the caller may not see. As many as ``tokens`` allow."""
+
+    kind: Literal["approved"] = "approved"
+    count: int = Field(default=3, ge=1, le=50)
+    tokens: int = Field(default=600, ge=16)
 
 
 class LanguageModel(Served):
     """A language model that writes the answer from numbered passages and must cite them.
 
     ``kind`` is the protocol: ``openai`` (any compatible server by ``base_url``) or ``anthropic``. ``context_tokens``
-    bounds the passages handed over. The key comes from ``key_env``; by default from the provider's own variable.
+    bounds the passages handed over, as the model's own ``tokenizer`` counts (a ``tokenizer.json``, or a folder that
+    holds one); ``None``: as an estimate that errs high. The key comes from ``key_env``; by default from the provider's
+    own variable. In the ``order`` of their ranks the best passage is the first; by ``"ends"`` the best stand first and
+    last, and the weakest in the middle. ``examples`` show the form of an answer, and are no evidence.
     """
+
+    younger = frozenset({"local", "tokenizer", "order", "examples"})
 
     kind: Literal["openai", "anthropic"]
     model: str
@@ -100,6 +131,9 @@ class LanguageModel(Served):
     max_output_tokens: int = Field(default=600, ge=16)
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
     instructions: str = ""
+    tokenizer: str | None = None
+    order: Literal["rank", "ends"] = "rank"
+    examples: Annotated[Off | FixedExamples | ApprovedExamples, Field(discriminator="kind")] = Off()
 
 
 AS_READ = 1_000_000
@@ -250,12 +284,7 @@ class IndexHalf(Part):
     embed: Annotated[LocalEmbedder | OpenAIEmbedder, Field(discriminator="kind")] = LocalEmbedder()
     keyword: Keyword = Keyword()
     neighbours: float = Field(default=0.5, ge=0.0, le=1.0)
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Indexes that were built before there was a context go on being named by the hash that they had.
-        told: dict[str, Any] = handler(self)
-        return told if self.context != Context() else {key: value for key, value in told.items() if key != "context"}
+    younger = frozenset({"context"})
 
 
 # --- the query half ---------------------------------------------------------------------------------------------------
@@ -381,6 +410,44 @@ class Diversity(Part):
     candidates: int = Field(default=50, ge=2, le=1_000)
 
 
+class Assembly(Part):
+    """Which passages the generator is handed, out of the first ``pool`` hits.
+
+    Chunks of one document with at most ``stitch`` characters between them (blanks at the ends do not count) become one
+    passage, these characters included: 0 takes those that touch or overlap, ``None`` none. Of one document at most
+    ``per_document`` passages are taken (``None``: any number); others move up.
+    """
+
+    pool: int = Field(default=30, ge=1, le=1_000)
+    stitch: int | None = Field(default=None, ge=0, le=100_000)
+    per_document: int | None = Field(default=None, ge=1)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it does anything."""
+        return self.stitch is not None or self.per_document is not None
+
+
+class Disagreements(Part):
+    """Told with the answer: what was found of another date or version that says otherwise than what is cited.
+
+    Of the metadata fields ``dates`` the first that two documents both have tells which is the older one; where a
+    document's ``status`` is superseded, it is. A language model is shown them, and asked to say where passages differ.
+    """
+
+    kind: Literal["rules"] = "rules"
+    dates: tuple[str, ...] = (
+        "effective",
+        "effective_date",
+        "valid_from",
+        "version",
+        "date",
+        "published",
+        "updated",
+        "modified",
+    )
+
+
 class Extractive(Part):
     """Quote the best one to ``sentences`` sentences; abstain where the confidence is below ``threshold``."""
 
@@ -417,8 +484,10 @@ class QueryHalf(Part):
     order by ``rerank``, ``recency`` and ``diversity``, one after another. Two neighbours among the ``merge`` best
     chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
     more than ``within`` (in the unit of the scores; ``None``: any) is left out. ``context`` hits are handed to the
-    generator.
+    generator, or as many passages as ``assemble`` makes of more. ``disagreements`` among what was found are told.
     """
+
+    younger = frozenset({"assemble", "disagreements"})
 
     filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
     candidates: int = Field(default=100, ge=1, le=10_000)
@@ -432,6 +501,8 @@ class QueryHalf(Part):
     duplicates: Annotated[Off | NearDuplicates, Field(discriminator="kind")] = Off()
     within: float | None = Field(default=None, ge=0.0)
     context: int = Field(default=10, ge=1)
+    assemble: Assembly = Assembly()
+    disagreements: Annotated[Off | Disagreements, Field(discriminator="kind")] = Off()
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 
 
@@ -478,16 +549,29 @@ class Recipe(Part):
         return cls.from_toml(text, where=str(path))
 
     def anchored(self) -> Recipe:
-        """The same recipe, with the folder of a local model named by its whole path: whoever reads it from the database
-        stands elsewhere."""
+        """The same recipe, with the place of a local model or tokenizer named by its whole path, and with the examples
+        of a file in its place: whoever reads it from the database stands elsewhere.
+
+        Raises:
+            RecipeError: as ``read_examples``.
+        """
         recipe = self
-        embed, rerank = self.index.embed, self.query.rerank
+        embed, rerank, generate = self.index.embed, self.query.rerank, self.query.generate
         if embed.kind == "local" and (place := _whole_path(embed.model)):
             embed = embed.model_copy(update={"model": place})
             recipe = recipe.model_copy(update={"index": self.index.model_copy(update={"embed": embed})})
         if rerank.kind == "cross-encoder" and (place := _whole_path(rerank.model)):
             rerank = rerank.model_copy(update={"model": place})
-            recipe = recipe.model_copy(update={"query": self.query.model_copy(update={"rerank": rerank})})
+            recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"rerank": rerank})})
+        if isinstance(generate, LanguageModel):
+            told: dict[str, Any] = {}
+            if generate.tokenizer and Path(generate.tokenizer).exists():
+                told["tokenizer"] = str(Path(generate.tokenizer).absolute())
+            if isinstance(generate.examples, FixedExamples) and generate.examples.file:
+                shown = (*generate.examples.shown, *read_examples(generate.examples.file))
+                told["examples"] = generate.examples.model_copy(update={"shown": shown, "file": None})
+            generate = generate.model_copy(update=told)
+            recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"generate": generate})})
         return recipe
 
     def to_toml(self) -> str:
@@ -495,6 +579,27 @@ class Recipe(Part):
         lines: list[str] = []
         _write_table(self.model_dump(mode="json", exclude_none=True), (), lines)
         return "\n".join(lines).strip() + "\n"
+
+
+def read_examples(file: str) -> tuple[tuple[str, str], ...]:
+    """(question, answer) of every line. Raises: RecipeError: the file cannot be read, or a line is none."""
+    do = 'write a line {"question": "…", "answer": "…"} for each example'
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"examples cannot be read ({error})", where=file, do=do) from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                told = json.loads(line)
+                question, answer = told["question"], told["answer"]
+            except (ValueError, TypeError, KeyError):
+                question = answer = None
+            if not isinstance(question, str) or not isinstance(answer, str):
+                raise RecipeError("no example", where=f"{file}, line {number}", do=do)
+            found.append((question, answer))
+    return tuple(found)
 
 
 def _whole_path(model: str) -> str | None:
@@ -516,6 +621,8 @@ def _complaint(error: Any) -> tuple[str, str]:
             kind = f" of kind {step!r}"
             parts = [part for part in parts if step in get_args(part.model_fields["kind"].annotation)]
             continue
+        if not parts:  # within a list
+            break
         steps.append(step)
         there = parts[0].model_fields
         field = there.get(step)

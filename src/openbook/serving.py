@@ -11,20 +11,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from openbook.errors import StoreError
-from openbook.recipe import Extractive, IndexHalf, LanguageModel, QueryHalf
+from openbook.recipe import ApprovedExamples, Disagreements, Extractive, IndexHalf, LanguageModel, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
-from openbook.types import Answer, Citation, Hit, Trace, heading_path
+from openbook.types import Answer, Citation, Disagreement, Hit, Trace, heading_path
 
 if TYPE_CHECKING:
-    from openbook.embed import Embedder
+    from openbook.embed import Embedder, FloatArray
     from openbook.generate import Generator
+    from openbook.generate.examples import Example
     from openbook.reading import Reader
     from openbook.retrieve import Retriever
     from openbook.store.documents import Documents
     from openbook.store.filter import Filter
 
 PROBE = "A model is known by what it makes of this sentence."
+_ASKED = 10_000
+"""Questions whose vectors are kept: 15 MB."""
+
 PROBE_COSINE = 0.999
 """Processors and servers round differently; below this cosine it is not the same model."""
 
@@ -89,12 +93,12 @@ class Serving:
         *,
         since: float,
     ) -> Trace:
-        """The trace of a question that was asked at ``since``; without ``k`` as many hits as are answered from.
+        """The trace of a question that was asked at ``since``; without ``k`` as many hits as are looked at to answer.
 
         Raises:
             Superseded: another release is live by now.
         """
-        most = self.recipe.query.context if k is None else k
+        most = self.looked_at if k is None else k
         found = self.retriever.retrieve(question, most, principals=principals, filter=filter)
         return Trace(
             id=str(uuid.uuid4()),
@@ -122,18 +126,27 @@ class Serving:
             ModelError: the language model is missing, refused or did not answer.
         """
         start = time.perf_counter()
-        hits = trace.hits[: self.recipe.query.context]
+        hits = trace.hits[: self.looked_at]
         reads_all = self.reads_local_only(llm)
         if not reads_all:
             hits = [next((one for one in (hit, *hit.also) if not one.local_only), hit) for hit in hits]
         withheld = [] if reads_all else [rank for rank, hit in enumerate(hits, 1) if hit.local_only]
         handed = [hit for rank, hit in enumerate(hits, 1) if rank not in withheld]
-        answer = self.generator(llm).generate(trace.question, handed, on_text)
+        generator = self.generator(llm)
+        assembled = {}
+        if self.recipe.query.assemble.is_on:
+            of = len(handed)
+            handed = self._assembled(handed, documents, trace.principals, generator)
+            assembled = {"assemble": {"hits": of, "passages": len(handed)}}
+        examples = self._examples(trace, documents, llm)
+        answer = generator.generate(trace.question, handed, on_text, examples)
         if withheld and answer.abstained:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
         everywhere = [replace(c, also=_also(c, trace.hits)) for c in answer.citations]
-        places = {(c.document, c.version) for cited in everywhere for c in (cited, *cited.also)}
+        apart = self._disagreements(trace, answer)
+        cited_at = [*everywhere, *(c for one in apart for c in (one.older, one.newer))]
+        places = {(c.document, c.version) for cited in cited_at for c in (cited, *cited.also)}
         headings = documents.headings(places, trace.principals)
 
         def placed(c: Citation) -> Citation:
@@ -141,13 +154,67 @@ class Serving:
             return replace(c, headings=path, also=tuple(map(placed, c.also)))
 
         cited = list(map(placed, everywhere))
+        apart = [replace(one, older=placed(one.older), newer=placed(one.newer)) for one in apart]
         generate = _ms(start)
         ms = {**trace.ms, "generate": generate, "total": round(trace.ms["total"] + generate, 3)}
         # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
-        details = trace.details
+        details = {**trace.details, **assembled}
         if withheld:
             details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
-        return replace(answer, citations=tuple(cited), trace=replace(trace, ms=ms, details=details))
+        told = replace(trace, ms=ms, details=details)
+        read = answer.passages if isinstance(self._part(llm), LanguageModel) else tuple(handed)
+        return replace(answer, citations=tuple(cited), disagreements=tuple(apart), passages=read, trace=told)
+
+    def _examples(self, trace: Trace, documents: Documents, llm: str | LanguageModel | None) -> Sequence[Example]:
+        """The approved answers whose questions are nearest, the nearest first: what has no room is left out."""
+        part = self._part(llm)
+        if not isinstance(part, LanguageModel) or not isinstance(part.examples, ApprovedExamples):
+            return ()
+        from openbook.generate.examples import Example
+        from openbook.store.feedback import Feedbacks
+
+        kept = Feedbacks(documents.database, documents.kb)
+        approved = kept.approved(trace.principals, local_only=self.reads_local_only(llm))
+        if not approved:
+            return ()
+        new = [one for one in dict.fromkeys([trace.question, *(q for q, _ in approved)]) if one not in self._asked]
+        if len(self._asked) > _ASKED:
+            self._asked.clear()
+            new = list(dict.fromkeys([trace.question, *(q for q, _ in approved)]))
+        self._asked.update(zip(new, self.embedder.encode(new, "query") if new else (), strict=True))
+        vector = self._asked[trace.question]
+        nearest = sorted(approved, key=lambda one: -float(self._asked[one[0]] @ vector))
+        return [Example(*one) for one in nearest[: part.examples.count]]
+
+    @cached_property
+    def _asked(self) -> dict[str, FloatArray]:
+        """The vectors of questions, by which approved answers are chosen."""
+        return {}
+
+    def _disagreements(self, trace: Trace, answer: Answer) -> Sequence[Disagreement]:
+        """Told to who asked, who may see all that was found; a remote model is not told of what is local-only."""
+        part = self.recipe.query.disagreements
+        if not isinstance(part, Disagreements) or not answer.citations:
+            return ()
+        from openbook.generate.disagreement import disagreements
+
+        return disagreements(trace.question, answer.citations, trace.hits[: self.looked_at], part)
+
+    @property
+    def looked_at(self) -> int:
+        """How many hits are looked at to answer."""
+        query = self.recipe.query
+        return max(query.context, query.assemble.pool) if query.assemble.is_on else query.context
+
+    def _assembled(
+        self, hits: Sequence[Hit], documents: Documents, principals: tuple[str, ...] | None, generator: Generator
+    ) -> list[Hit]:
+        from openbook.generate.context import assemble
+
+        query = self.recipe.query
+        return assemble(
+            hits, query.assemble, query.context, lambda places: documents.spans(places, principals), generator.room()
+        )
 
     def generator(self, llm: str | LanguageModel | None) -> Generator:
         """Who writes the answer: the recipe's generator, or another language model."""
@@ -155,7 +222,9 @@ class Serving:
 
         part = self._part(llm)
         if part.hash not in self._generators:
-            self._generators[part.hash] = open_generator(part, self.embedder)
+            told = self.recipe.query.disagreements
+            dates = told.dates if isinstance(told, Disagreements) else ()
+            self._generators[part.hash] = open_generator(part, self.embedder, dates=dates)
         return self._generators[part.hash]
 
     def reads_local_only(self, llm: str | LanguageModel | None) -> bool:

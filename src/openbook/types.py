@@ -209,6 +209,16 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Two places that say otherwise of what was asked, one of them cited in the answer; ``dates`` are what tells their
+    age: a date, a version, "superseded"."""
+
+    older: Citation
+    newer: Citation
+    dates: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What an answer consumed: tokens of a language model, and money in US dollars (``None``: price unknown)."""
 
@@ -223,9 +233,10 @@ class Answer:
 
     ``confidence`` in [0, 1] is the generator's own estimate that the answer is right (``None``: it has none); an
     extractive answer abstains where it falls below the recipe's threshold. ``invented`` counts citation numbers of
-    a language model that did not exist and were dropped. ``withheld`` is what an extractive abstention would have
-    quoted: read by evaluation, which asks what another threshold would do, and shown to nobody. ``trace`` is filled in
-    by ``KnowledgeBase.ask``.
+    a language model that did not exist and were dropped. ``disagreements`` are evidence of another date that says
+    otherwise, where the recipe has it looked for. ``withheld`` is what an extractive abstention would have
+    quoted: read by evaluation, which asks what another threshold would do, and shown to nobody. ``passages`` are what
+    the generator was given, as it was. They and ``trace`` are filled in by ``KnowledgeBase.ask``.
     """
 
     text: str
@@ -235,7 +246,9 @@ class Answer:
     confidence: float | None = None
     usage: Usage = Usage()
     invented: int = 0
+    disagreements: tuple[Disagreement, ...] = ()
     withheld: str = ""
+    passages: tuple[Hit, ...] = ()
     trace: Trace | None = None
 
 

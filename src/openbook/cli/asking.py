@@ -93,6 +93,10 @@ def ask(
             print(f"    also in {_place(other)}, characters {other.start}-{other.end}")
         if model is not None:
             print(f"    “{shortened(citation.quote, 300)}”")
+    for one in answer.disagreements:
+        print("\nthese disagree:")
+        for place, date in zip((one.older, one.newer), one.dates, strict=True):
+            print(f"    {one_line(date) or 'current'}: “{shortened(place.quote, 300)}” ({_place(place)})")
     _say_of_reranking(answer.trace)
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
         say(f"not sent to the model, which is remote: {counted(len(withheld), 'local-only passage')}")
@@ -180,6 +184,10 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "confidence": answer.confidence,
         "citations": [_citation(c) for c in answer.citations],
+        "disagreements": [
+            {"older": _citation(one.older), "newer": _citation(one.newer), "dates": list(one.dates)}
+            for one in answer.disagreements
+        ],
         "invented": answer.invented,
         "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),

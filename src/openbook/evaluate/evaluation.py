@@ -86,11 +86,15 @@ def evaluate(
             progress(number, len(questions))
     families = [_retrieval(kb, located, outcomes, measures, as_)]
     if answered:
-        context = kb.recipe.query.context
+        # What the generator was given: put together from the hits, and as much as there was room for.
+        given = {
+            id: replace(one, hits=one.answer.passages if one.answer is not None else one.hits)
+            for id, one in outcomes.items()
+        }
         # Documents by the names they have here, which are what citations name.
         named = {id: replace(q, judgements=located.judgements.get(id, {})) for id, q in questions.items()}
         families += [
-            answers.measure(named, outcomes, located.spans, context=context),
+            answers.measure(named, given, located.spans),
             abstention.measure(named, outcomes),
             adherence.measure(questions, outcomes, style),
             safety.measure(kb, questions, outcomes, n=attacks, llm=llm, as_=as_),
@@ -98,7 +102,7 @@ def evaluate(
         if judge is not None:
             from openbook.evaluate.measures import faithfulness
 
-            families.append(faithfulness.measure(questions, outcomes, judge, context=context))
+            families.append(faithfulness.measure(questions, given, judge, context=kb.recipe.query.context))
     families.append(operations.measure(kb, questions, outcomes, llm=llm, cold=cold, freshness=freshness))
     per_question = {name: values for family in families for name, values in family.per_question.items() if values}
     totals = {name: measure for family in families for name, measure in family.totals.items()}
@@ -163,10 +167,10 @@ def _ask(
     start = time.perf_counter()
     try:
         # Timed as it is asked in earnest: as many hits as a generator reads.
-        trace = kb.search(question.text, kb.recipe.query.context, as_=as_, record=False, raw=True)
+        trace = kb.search(question.text, kb.serving.looked_at, as_=as_, record=False, raw=True)
         answer = kb.answer(trace, llm=llm) if answered else None
         trace = answer.trace if answer is not None and answer.trace is not None else trace
-        hits, k = list(trace.hits), kb.recipe.query.context
+        hits, k = list(trace.hits), kb.serving.looked_at
         # Looked on, until as many documents are known as are measured: long ones crowd a list of chunks. What stood
         # first stays first, as whoever asks in earnest sees it: more candidates can change the order.
         while len(hits) >= k and k < MOST_HITS and len(ranking.documents(hits)) < depth:

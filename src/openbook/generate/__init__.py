@@ -15,6 +15,7 @@ from openbook.types import Answer, Hit
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
+    from openbook.generate.examples import Example
 
 __all__ = ["Generator", "open_generator", "parse_llm", "require_key"]
 
@@ -27,8 +28,21 @@ class Generator(Protocol):
     @property
     def remote(self) -> bool: ...
 
-    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
-        """Answer ``question`` from ``hits``, best first; with none, abstain.
+    def room(self) -> Callable[[Sequence[Hit]], bool]:
+        """Tells whether there is room for all of some passages; asked again and again while they are put together.
+
+        Raises:
+            ModelError: its tokenizer cannot be read.
+        """
+
+    def generate(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        on_text: Callable[[str], None] | None = None,
+        examples: Sequence[Example] = (),
+    ) -> Answer:
+        """Answer ``question`` from ``hits``, best first; with none, abstain. ``examples``: of good answers.
 
         ``on_text`` hears the raw text while it is being written: unchecked, with the model's own numbers and links,
         to be shown as plain text and replaced by the answer that is returned.
@@ -38,8 +52,12 @@ class Generator(Protocol):
         """
 
 
-def open_generator(part: recipe.Extractive | recipe.LanguageModel, embedder: Embedder) -> Generator:
+def open_generator(
+    part: recipe.Extractive | recipe.LanguageModel, embedder: Embedder, *, dates: Sequence[str] = ()
+) -> Generator:
     """The generator that a recipe names. Nothing is asked of a remote model before the first question.
+
+    ``dates``: metadata fields that a language model is shown, to say where passages disagree.
 
     Raises:
         RecipeError: the part cannot be run (a ``base_url`` that is none).
@@ -47,7 +65,7 @@ def open_generator(part: recipe.Extractive | recipe.LanguageModel, embedder: Emb
     if isinstance(part, recipe.LanguageModel):
         from openbook.generate.language_model import LanguageModel
 
-        return LanguageModel(part)
+        return LanguageModel(part, dates=dates)
     from openbook.generate.extractive import Extractive
 
     return Extractive(part, embedder)

@@ -107,7 +107,7 @@ def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked
     for at, index in places:
         passage = passages[index - 1]
         start, end = _support(_claim(bare, spans, at), asked, passage.text)
-        first = passage.hit.chunk.start
+        first = passage.hit.chunk.start + passage.start
         citation = passage.hit.cite(first + start, first + end)
         key = citation.document, citation.version, citation.start, citation.end
         number = numbers.setdefault(key, len(numbers) + 1)

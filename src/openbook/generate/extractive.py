@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tantivy import TextAnalyzer
 
     from openbook.embed import Embedder
+    from openbook.generate.examples import Example
 
 # A question longer than this is cut: what it asks stands in its first lines.
 MAX_QUESTION = 1000
@@ -134,7 +135,7 @@ def _only_links(text: str) -> bool:
 
 # --- words and kinds of answers -------------------------------------------------------------------------------------
 
-_STOP = (
+STOP = (
     "a an the and or but if of at by for with about to from in on into onto as is are was were be been being am do "
     "does did doing have has had having i me my we our us you your he him his she her it its they them their this "
     "that these those there here what which who whom whose when where why how can could may might must shall "
@@ -159,7 +160,7 @@ def _terms(text: str) -> list[str]:
 
 @cache
 def _stop() -> frozenset[str]:
-    return frozenset(_terms(_STOP))
+    return frozenset(_terms(STOP))
 
 
 _WH = r"what|which|whom|who|how|when|where"
@@ -379,8 +380,19 @@ class Extractive:
         """Question and sentences go where the embedder's texts go."""
         return self._embedder.remote
 
-    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
-        """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole."""
+    def room(self) -> Callable[[Sequence[Hit]], bool]:
+        """As many as it reads."""
+        return lambda passages: len(passages) <= MAX_HITS
+
+    def generate(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        on_text: Callable[[str], None] | None = None,
+        examples: Sequence[Example] = (),
+    ) -> Answer:
+        """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole. What is
+        quoted takes its form from no example."""
         question = " ".join(question[:MAX_QUESTION].split())
         if not hits:
             return Answer("", abstained=True, reason="nothing was found", confidence=0.0)

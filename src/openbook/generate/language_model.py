@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
@@ -18,7 +19,10 @@ from openbook import recipe
 from openbook.errors import ModelError, ModelUnavailable, RecipeError
 from openbook.generate.citations import check, does_not_know, spoken
 from openbook.generate.clients import Client, Dialect, Ending, Fault, Form, Piece, open_client
-from openbook.generate.prompt import estimate_tokens, fit, messages
+from openbook.generate.context import room_for, shown_of
+from openbook.generate.examples import RULE, Example, block, fitting
+from openbook.generate.prompt import DATED, code_for, estimate_tokens, fit, messages
+from openbook.generate.tokens import counting
 from openbook.prices import Price, price_of
 from openbook.types import Answer, Hit, Usage
 
@@ -76,6 +80,8 @@ class LanguageModel:
     that a reader could only believe. An answer cut off at ``max_output_tokens`` is kept, and its ``reason`` says so;
     one whose stream broke is none.
 
+    ``dates`` are metadata fields that stand above each passage, for the model to say where passages disagree.
+
     ``seconds`` bounds everything that one ``generate`` does. A call is repeated up to ``retries`` times, but never
     after text was handed to ``on_text``. ``usage`` is what the server counted, else an estimate; its ``cost`` is what
     the price file says (``openbook.prices``). A model that has no price there costs 0 on this machine and ``None``
@@ -85,9 +91,17 @@ class LanguageModel:
         RecipeError: ``base_url`` is no http address.
     """
 
-    def __init__(self, part: recipe.LanguageModel, *, seconds: float = SECONDS, retries: int = RETRIES) -> None:
+    def __init__(
+        self,
+        part: recipe.LanguageModel,
+        *,
+        dates: Sequence[str] = (),
+        seconds: float = SECONDS,
+        retries: int = RETRIES,
+    ) -> None:
         self.kind: str = part.kind
         self._part = part
+        self._dates = dates
         self._seconds = seconds
         self._retries = retries
         # The SDKs' own variables, so that a proxy set for them holds here too.
@@ -109,26 +123,50 @@ class LanguageModel:
         """What its tokens cost; ``None`` where nobody has told. Raises: PriceError."""
         return price_of(self._part.model, self._host)
 
-    def generate(self, question: str, hits: Sequence[Hit], on_text: Callable[[str], None] | None = None) -> Answer:
+    @cached_property
+    def count(self) -> Callable[[str], int]:
+        """How many tokens a text has. Raises: ModelError: its tokenizer cannot be read."""
+        return counting(self._part.tokenizer)
+
+    def room(self) -> Callable[[Sequence[Hit]], bool]:
+        """As many as ``context_tokens`` hold. Raises: ModelError: its tokenizer cannot be read."""
+        return room_for(self._part.context_tokens, self.count)
+
+    def generate(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        on_text: Callable[[str], None] | None = None,
+        examples: Sequence[Example] = (),
+    ) -> Answer:
         """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked.
 
         Raises:
-            ModelError: no key, a refused key, no such model, passages too long for it, a request it refuses.
+            ModelError: no key, a refused key, no such model or tokenizer, passages too long for it, a request that it
+                refuses.
             ModelUnavailable: no whole answer in time.
             PriceError: the price file cannot be read; told before anything is paid for.
         """
         if not hits:
             return Answer("", abstained=True, reason="nothing was found")
-        passages = fit(hits, self._part.context_tokens)
+        part = self._part
+        if self._dates:
+            hits = [_dated(hit, self._dates) for hit in hits]
+        examples = self._shown(examples)
+        code = code_for(hits, [question, *(example.shown for example in examples)])
+        passages = fit(hits, part.context_tokens, self.count, order=part.order, code=code)
         if not passages:
             reason = f"no passage fits into context_tokens = {self._part.context_tokens}; raise it"
             return Answer("", abstained=True, reason=reason)
-        system, user = messages(question, passages, self._part.instructions)
+        more = f"{block(examples, code)}\n\n" if examples else ""
+        rules = (DATED if self._dates else "") + (RULE if examples else "")
+        system, user = messages(question, passages, part.instructions, code=code, more=more, rules=rules)
         reply = self.complete(system, user, on_text)
         usage = reply.usage
+        read = tuple(map(shown_of, passages))
 
         def abstain(reason: str, invented: int = 0) -> Answer:
-            return Answer("", abstained=True, reason=reason, usage=usage, invented=invented)
+            return Answer("", abstained=True, reason=reason, usage=usage, invented=invented, passages=read)
 
         if reply.ending == "refused" or reply.refusal:
             return abstain(f"the model refused: {' '.join(reply.refusal.split())}".rstrip(": "))
@@ -145,7 +183,19 @@ class LanguageModel:
         checked = check(text, passages, question)
         if not checked.citations:
             return abstain(cut or "the model cited no passage", checked.invented)
-        return Answer(checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented)
+        return Answer(
+            checked.text, checked.citations, reason=cut, usage=usage, invented=checked.invented, passages=read
+        )
+
+    def _shown(self, examples: Sequence[Example]) -> list[Example]:
+        """The recipe's own examples and others, as many as there is room for."""
+        part = self._part.examples
+        if isinstance(part, recipe.Off):
+            return []
+        if isinstance(part, recipe.FixedExamples):
+            named = recipe.read_examples(part.file) if part.file else ()
+            examples = [Example(*one) for one in (*part.shown, *named)]
+        return fitting(examples, part.tokens, self.count)
 
     def complete(
         self,
@@ -261,6 +311,14 @@ class LanguageModel:
         what = f"status {fault.status}: {fault.message}" if fault.status else f"no whole answer: {fault.message}"
         do = f"try again in {wait:.0f} s" if wait >= 1 else "try again later"
         return ModelUnavailable(what, where=self._place, do=do)
+
+
+def _dated(hit: Hit, fields: Sequence[str]) -> Hit:
+    """A hit that tells its age among what stands above its text."""
+    from openbook.generate.disagreement import dates_of
+
+    told = [line for line in (dates_of(hit, fields), hit.chunk.context) if line]
+    return replace(hit, chunk=replace(hit.chunk, context="\n".join(told)))
 
 
 def _any(words: Sequence[str], fault: Fault) -> bool:

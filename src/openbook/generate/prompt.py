@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from openbook.sentences import sentences
 from openbook.types import Hit
@@ -33,11 +34,19 @@ You answer questions from passages of the asker's own documents.
 - Write no links, images or HTML. Where the address itself is the answer, write it as plain text.
 """
 
+DATED = """\
+- Passages may be of different dates or versions, which stand above them, and disagree. Then answer by the current one,
+  unless the question asks for another, say what the other one says and which is which, and cite both.
+"""
+
 _HEADER_CHARACTERS = 160
 """Titles and heading paths are cut here: a file's title is sometimes its whole first paragraph."""
 
 _SOME_CODE = "0a0a0a0a"
 """Of all codes one that counts the most tokens, to fit passages before their code is known."""
+
+_JOINED = 8
+"""Tokens that passages may count less together than one by one. More than any tokenizer makes of a seam."""
 
 _CONTROL = re.compile(
     r"<(?=[|｜][^\n<>]{1,40}[|｜]>)"  # <|im_start|>, <|eot_id|>, <｜User｜>
@@ -49,10 +58,12 @@ _CONTROL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What the model sees of a hit: ``text`` is the chunk's text, or its beginning. Its number is its place, from 1."""
+    """What the model sees of a hit: ``text`` is the chunk's text, or whole sentences of it. Its number is its place,
+    from 1. Invariant: ``hit.chunk.text[start : start + len(text)] == text``."""
 
     hit: Hit
     text: str
+    start: int = 0
 
 
 def estimate_tokens(text: str) -> int:
@@ -71,38 +82,76 @@ def estimate_tokens(text: str) -> int:
     return ceil(max(len(text.encode(errors="replace")) / 3.5, 1.4 * len(text.split()), pieces))
 
 
-def fit(hits: Sequence[Hit], context_tokens: int) -> list[Passage]:
-    """The passages that fit into ``context_tokens``, their tags and headers included: the hits in their order.
+Order = Literal["rank", "ends"]
+"""How passages stand in the prompt; see ``recipe.LanguageModel``."""
+
+
+def fit(
+    hits: Sequence[Hit],
+    context_tokens: int,
+    count: Callable[[str], int] = estimate_tokens,
+    *,
+    order: Order = "rank",
+    code: str = _SOME_CODE,
+) -> list[Passage]:
+    """The passages that fit into ``context_tokens``, by ``count``, as they stand in the prompt: numbered, in ``order``,
+    their headers and their tags with ``code`` included.
 
     Chunks are kept whole. The first that does not fit is cut at the end of a sentence, or left out where not one
-    sentence fits (the very first is then cut between words, so that there is something), and nothing follows it.
+    sentence fits (the very first is then cut between words, so that there is something), and nothing follows it. Of a
+    chunk that is shown around what was found, what was found is kept.
     """
     passages: list[Passage] = []
-    left = context_tokens
+    taken = 0  # what the passages before count by themselves: beyond the budget already, the whole is not counted
     for hit in hits:
-        text = hit.chunk.text
-        if not text.strip():
+        if not hit.chunk.text.strip():
             continue
 
-        def fits(shown: str, hit: Hit = hit, left: int = left) -> bool:
-            return estimate_tokens(_block(len(passages) + 1, Passage(hit, shown), _SOME_CODE)) <= left
+        def fits(shown: Passage, taken: int = taken) -> bool:
+            alone = count(_block(len(passages) + 1, shown, code))
+            if taken + alone > context_tokens + _JOINED * len(passages):
+                return False
+            return count(_shown(arranged([*passages, shown], order), code)) <= context_tokens
 
-        if not fits(text):
-            text = _cut(text, fits, anywhere=not passages)
-            if text:
-                passages.append(Passage(hit, text))
+        passage = Passage(hit, hit.chunk.text)
+        if not fits(passage):
+            if shown := cut(hit, fits, anywhere=not passages):
+                passages.append(shown)
             break
-        passages.append(Passage(hit, text))
-        left -= estimate_tokens(_block(len(passages), passages[-1], _SOME_CODE))
-    return passages
+        passages.append(passage)
+        taken += count(_block(len(passages), passage, code))
+    return arranged(passages, order)
 
 
-def messages(question: str, passages: Sequence[Passage], instructions: str = "") -> tuple[str, str]:
-    """The system message and the user's message. ``instructions`` are the recipe's: the operator's, and trusted."""
-    system = f"{SYSTEM}\n{instructions.strip()}\n" if instructions.strip() else SYSTEM
-    code, shown = blocks(passages, [question])
+def arranged(passages: list[Passage], order: Order) -> list[Passage]:
+    """Passages, best first, in the order in which they are shown.
+
+    ``"ends"``: the best is the first, the second the last, the third the second, and so on: a model makes the least of
+    what stands in the middle of a long prompt (Liu et al., Lost in the middle, TACL 2024).
+    """
+    return passages if order == "rank" else [*passages[::2], *passages[1::2][::-1]]
+
+
+def messages(
+    question: str,
+    passages: Sequence[Passage],
+    instructions: str = "",
+    *,
+    code: str | None = None,
+    more: str = "",
+    rules: str = "",
+) -> tuple[str, str]:
+    """The system message and the user's message. ``instructions`` are the recipe's: the operator's, and trusted.
+
+    ``code`` is one that occurs in nothing that is shown; without, one is found. ``more`` is shown above the passages,
+    between tags with the code, and ``rules`` say what it is.
+    """
+    system = SYSTEM + rules
+    if instructions.strip():
+        system += f"\n{instructions.strip()}\n"
+    code = code or code_for([passage.hit for passage in passages], [question])
     user = (
-        f"The passages, each between <passage-{code}> and </passage-{code}>:\n\n{shown}\n\n"
+        f"{more}The passages, each between <passage-{code}> and </passage-{code}>:\n\n{_shown(passages, code)}\n\n"
         f"That was the last passage. Answer this question, citing passages by number, or reply {SENTINEL!r}.\n\n"
         f"Question: {broken_up(question.strip())}"
     )
@@ -112,7 +161,21 @@ def messages(question: str, passages: Sequence[Passage], instructions: str = "")
 def blocks(passages: Sequence[Passage], others: Sequence[str] = ()) -> tuple[str, str]:
     """A code that occurs neither in the passages nor in ``others``, and the numbered passages between tags with it."""
     code = unused_code([*others, *(passage.text for passage in passages), *(_header(p.hit) for p in passages)])
-    return code, "\n\n".join(_block(number, passage, code) for number, passage in enumerate(passages, start=1))
+    return code, _shown(passages, code)
+
+
+def code_for(hits: Sequence[Hit], others: Sequence[str]) -> str:
+    """A code that occurs neither in the hits, whatever is shown of them, nor in ``others``."""
+    return unused_code([*others, *(text for hit in hits for text in (_header(hit), hit.chunk.text))])
+
+
+def cost(hit: Hit, count: Callable[[str], int]) -> int:
+    """What a hit takes of a budget of tokens, as a passage among others, by ``count``."""
+    return count(_block(10, Passage(hit, hit.chunk.text), _SOME_CODE) + "\n\n")
+
+
+def _shown(passages: Sequence[Passage], code: str) -> str:
+    return "\n\n".join(_block(number, passage, code) for number, passage in enumerate(passages, start=1))
 
 
 def _block(number: int, passage: Passage, code: str) -> str:
@@ -148,15 +211,46 @@ def unused_code(texts: Sequence[str]) -> str:
             return code
 
 
-def _cut(text: str, fits: Callable[[str], bool], *, anywhere: bool) -> str:
-    """The longest beginning of ``text`` that fits and ends a sentence; ``""`` if none does."""
-    ends = [end for _, end in sentences(text)]
-    kept = bisect_right(ends, False, key=lambda end: not fits(text[:end]))
-    if kept:
-        return text[: ends[kept - 1]]
+def cut(hit: Hit, fits: Callable[[Passage], bool], *, anywhere: bool) -> Passage | None:
+    """As many whole sentences of a chunk as fit, from its beginning, or around what was found of it; ``None`` if not
+    one does. ``anywhere``: then its first words."""
+    text = hit.chunk.text
+    spans = sentences(text)
+    first, last = _found(hit, spans)
+
+    def passage(first: int, last: int) -> Passage:
+        start = spans[first][0] if first > 0 else 0
+        return Passage(hit, text[start : spans[min(last, len(spans) - 1)][1]], start)
+
+    if fits(passage(first, last)):
+        wider = _most(max(first, len(spans) - 1 - last), lambda n: fits(passage(first - n, last + n)))
+        return passage(first - wider, last + wider)
+    if whole := _most(last - first, lambda n: fits(passage(first, first + n - 1))):
+        return passage(first, first + whole - 1)
     if not anywhere:
-        return ""
-    length = bisect_right(range(1, len(text)), False, key=lambda end: not fits(text[:end]))
-    shown = text[:length]
+        return None
+    begin = spans[first][0] if first else 0
+    length = _most(len(text) - begin - 1, lambda n: fits(Passage(hit, text[begin : begin + n], begin)))
+    shown = text[begin : begin + length]
     space = max(shown.rfind(" "), shown.rfind("\n"))
-    return (shown[:space] if space > 0 else shown).rstrip()
+    words = Passage(hit, (shown[:space] if space > 0 else shown).rstrip(), begin)
+    return words if words.text.strip() and fits(words) else None
+
+
+def _found(hit: Hit, spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The first and the last of the sentences in which lies what was found; where it is all of the chunk, the first."""
+    if hit.found is None:
+        return 0, 0
+    start, end = (offset - hit.chunk.start for offset in hit.found)
+    inside = [number for number, span in enumerate(spans) if span[0] < end and span[1] > start]
+    return (inside[0], inside[-1]) if inside else (0, 0)
+
+
+def _most(n: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to ``n`` that fits, as far as more never fits where less does not; 0: none does. Looked for
+    from below: what is far too long to fit is not counted."""
+    reach = 1
+    while reach < n and fits(reach):
+        reach *= 2
+    low = reach // 2
+    return low + bisect_right(range(low + 1, min(n, reach) + 1), False, key=lambda number: not fits(number))

@@ -141,6 +141,22 @@ class Documents:
             ).fetchall()
         return dict(rows)
 
+    def spans(
+        self, places: Iterable[tuple[str, int, int, int]], principals: Sequence[str] | None
+    ) -> dict[tuple[str, int, int, int], str]:
+        """(document, version, start, end) → what stands there, of those that the principals may see."""
+        wanted = sorted(set(places))
+        if not wanted:
+            return {}
+        with self.database.snapshot(principals) as connection:
+            rows = connection.execute(
+                'SELECT p.document::text, p.version, p.start, p."end", substr(v.text, p.start + 1, p."end" - p.start)'
+                ' FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[]) AS p (document, version, start, "end")'
+                " JOIN openbook.version v ON v.document = p.document AND v.version = p.version",
+                [[*column] for column in zip(*wanted, strict=True)],
+            ).fetchall()
+        return {(document, version, start, end): text for document, version, start, end, text in rows}
+
     def headings(
         self, versions: Iterable[tuple[str, int]], principals: Sequence[str] | None
     ) -> dict[tuple[str, int], tuple[Heading, ...]]:

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from openbook.store.database import Connection, Database
 
+APPROVED = 200
+"""So many of the newest approved answers are looked at for examples."""
+
 Verdict = Literal["up", "down", "better"]
 
 
@@ -108,6 +111,64 @@ class Feedbacks:
                 )
             )
         return found
+
+    def approved(self, principals: Sequence[str] | None, *, local_only: bool) -> list[tuple[str, str]]:
+        """(question, answer) of the newest answers that somebody called good and nobody bad, or that somebody wrote in
+        place of one, newest first.
+
+        Only what the principals may know anyhow: the question was asked, and the answer approved, by callers that had
+        no principal besides theirs (row-level security says so); every passage that it was found in is there and open
+        to them still, and every quote stands in the current version. What a language model wrote is not kept, and not
+        shown. Unless ``local_only``, nothing that was found in a local-only document, and where there are any, only
+        quotes: what a person wrote may come from one.
+        """
+        with self.database.snapshot(principals) as connection:
+            rows = self._read(connection, None)
+            said: dict[str, list[Feedback]] = {}
+            traces: dict[str, tuple[str, Mapping[str, Any]]] = {}
+            for question, body, feedback in rows:
+                if feedback.hit is None or feedback.verdict == "better":
+                    traces[feedback.trace] = question, body
+                    said.setdefault(feedback.trace, []).append(feedback)
+            good = [id for id in traces if not any(one.verdict == "down" for one in said[id])][::-1][:APPROVED]
+            spans = {id: _spans(traces[id][1]) for id in good}
+            known = self._documents(connection, {span["document"] for id in good for span in spans[id]})
+            secret = not local_only and self._has_local_only(connection)
+            cited = {id: (traces[id][1].get("answer") or {}).get("citations", []) for id in good}
+            passages = self._passages(connection, [span for id in good for span in cited[id]])
+        found = []
+        for id in good:
+            question, body = traces[id]
+            documents = [known.get(span["document"]) for span in spans[id]]
+            if not documents or any(one is None or (one[1] and not local_only) for one in documents):
+                continue
+            better = [one.answer for one in said[id] if one.answer]
+            if better:
+                if not secret:
+                    found.append((question, better[-1]))
+                continue
+            answer = body.get("answer") or {}
+            written = bool((answer.get("usage") or {}).get("output_tokens"))
+            quotes = [passages.get(_place(span)) for span in cited[id]]
+            current = all(known[span["document"]][0] == span["version"] for span in cited[id])
+            if quotes and all(quotes) and current and not written and not answer.get("abstained"):
+                found.append((question, " ".join(f"{quote.text.strip()} [n]" for quote in quotes if quote)))
+        return found
+
+    def _documents(self, connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, bool]]:
+        """id → (version, whether it is local-only), of the documents that are there and that the caller may see."""
+        rows = connection.execute(
+            "SELECT id::text, version, local_only FROM openbook.document"
+            " WHERE kb = %s AND removed IS NULL AND id = ANY(%s::uuid[])",
+            [self.kb, sorted(ids)],
+        ).fetchall()
+        return {id: (version, local_only) for id, version, local_only in rows}
+
+    def _has_local_only(self, connection: Connection) -> bool:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM openbook.document WHERE kb = %s AND local_only)", [self.kb]
+        ).fetchone()
+        return bool(row and row[0])
 
     def _read(self, connection: Connection, trace: str | None) -> list[tuple[str, Mapping[str, Any], Feedback]]:
         """(question, body of the trace, feedback) that counts, in the order of the traces."""

@@ -19,7 +19,7 @@ from openbook.errors import OpenbookError
 from openbook.store.access import ranked
 from openbook.store.database import Database
 from openbook.store.locks import share_indexes
-from openbook.types import Answer, Hit, Trace
+from openbook.types import Answer, Citation, Hit, Trace
 
 WAITING = 10_000
 """Traces that wait to be written, at most: where the database takes none, later ones are dropped, not the questions."""
@@ -54,14 +54,17 @@ class Traces:
             "hits": [_span(hit) for hit in trace.hits],
         }
         if answer is not None:
-            cited = [
-                {"document": c.document, "version": c.version, "start": c.start, "end": c.end} for c in answer.citations
+            apart = [
+                {**_cited(place), "date": date}
+                for one in answer.disagreements
+                for place, date in zip((one.older, one.newer), one.dates, strict=True)
             ]
             body["answer"] = {
                 "abstained": answer.abstained,
                 "reason": answer.reason,
                 "confidence": answer.confidence,
-                "citations": cited,
+                "citations": [_cited(c) for c in answer.citations],
+                **({"disagreements": apart} if apart else {}),  # the older and the newer place of each, by turns
                 "usage": {
                     "input_tokens": answer.usage.input_tokens,
                     "output_tokens": answer.usage.output_tokens,
@@ -138,7 +141,8 @@ class Traces:
             if row is None:
                 return None
             question, created, asked_by, body = row
-            spans = body["hits"] + body.get("answer", {}).get("citations", [])
+            told = body.get("answer", {})
+            spans = body["hits"] + told.get("citations", []) + told.get("disagreements", [])
             for span in spans:
                 text = connection.execute(
                     "SELECT d.source, v.title, substr(v.text, %s + 1, %s - %s) FROM openbook.version v"
@@ -150,6 +154,10 @@ class Traces:
                 if text is None and principals is not None:
                     span.update(dict.fromkeys(span))
             if principals is not None:
+                if apart := told.pop("disagreements", []):  # that something closed says otherwise is not told either
+                    pairs = zip(apart[::2], apart[1::2], strict=True)
+                    open_ = [span for pair in pairs if all(one["text"] is not None for one in pair) for span in pair]
+                    told.update({"disagreements": open_} if open_ else {})
                 for rank, span in enumerate(body["hits"], 1):
                     if span["text"] is not None:
                         span["score"] = ranked("fused", span["score"], rank)
@@ -183,7 +191,8 @@ class Traces:
                         " SELECT t.* FROM (VALUES (%s::uuid, %s::int, %s::timestamptz, %s::text[], %s::text,"
                         "   %s::jsonb)) AS t (id, kb, created, principals, question, body)"
                         " WHERE NOT EXISTS (SELECT FROM jsonb_array_elements("
-                        "   t.body -> 'hits' || coalesce(t.body #> '{answer,citations}', '[]')) AS span"
+                        "   t.body -> 'hits' || coalesce(t.body #> '{answer,citations}', '[]')"
+                        "   || coalesce(t.body #> '{answer,disagreements}', '[]')) AS span"
                         "   WHERE NOT EXISTS ("
                         "     SELECT FROM openbook.document d WHERE d.id = (span ->> 'document')::uuid))"
                         " ON CONFLICT DO NOTHING",
@@ -194,6 +203,10 @@ class Traces:
                     self._look = time.monotonic() + (0.0 if some == EXPIRED else _LOOKED)
             except OpenbookError:
                 continue  # a question that was answered is not failed for its trace
+
+
+def _cited(c: Citation) -> dict[str, Any]:
+    return {"document": c.document, "version": c.version, "start": c.start, "end": c.end}
 
 
 def _span(hit: Hit) -> dict[str, Any]:

@@ -265,7 +265,7 @@ def measure_cold(kb: KnowledgeBase, question: str, *, recipe: Recipe | None = No
         asked = []
         for _ in range(2):
             begin = time.perf_counter()
-            trace = again.search(question, again.recipe.query.context, record=False)
+            trace = again.search(question, again.serving.looked_at, record=False)
             if answer:
                 again.answer(trace)
             asked.append(_ms((time.perf_counter() - begin) * 1000))
