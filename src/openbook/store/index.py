@@ -11,7 +11,7 @@ import hashlib
 import math
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -32,7 +32,9 @@ from openbook.store.keyword import (
     KeywordView,
     Position,
     Question,
+    Term,
     Weighed,
+    Words,
 )
 from openbook.store.vocabulary import Values, read_values
 from openbook.types import Chunk, Hit
@@ -421,6 +423,23 @@ class Index:
     def is_rare(self, view: View, text: str, of: Filter, *, one_in: int) -> bool:
         """Whether fewer than one in so many of the chunks that ``of`` does not let through hold the words ``text``."""
         return self._asked(view, lambda words: words.is_rare(text, of, one_in=one_in, access=view.access))
+
+    def chunks_with(self, view: View, terms: Iterable[Term]) -> dict[Term, int]:
+        """Those of these (field, word) that some chunk has which this snapshot may see, and how many such have it."""
+        return self._asked(view, lambda words: words.chunks_with(terms, access=view.access))
+
+    def chunks_with_all(self, view: View, words: Sequence[str]) -> int:
+        """How many chunks that this snapshot may see have all of these words."""
+        return self._asked(view, lambda those: those.chunks_with_all(words, access=view.access))
+
+    def beginning(self, view: View, start: str, keep: Callable[[str], bool]) -> dict[str, int]:
+        """The words that begin so, that are to be kept, and that this snapshot may see: word → how many chunks."""
+        return self._asked(view, lambda words: words.beginning(start, keep, access=view.access))
+
+    @property
+    def words(self) -> Words:
+        """How text becomes the words of this index."""
+        return self._view.words
 
     def keyword(self, view: View, question: str | Question, k: int) -> list[tuple[int, float]]:
         """The k chunks that keyword search ranks highest: (chunk, score), best first."""

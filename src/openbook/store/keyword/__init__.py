@@ -9,8 +9,9 @@ at one ``Position`` and is caught up from the change feed before it answers.
 
 from openbook.store.keyword.asking import MENTION_WEIGHT, MENTIONED_IN, SPARE, Mention, Question, Weighed
 from openbook.store.keyword.entries import NOWHERE, Change, Changes, Held, KeywordChunk, Position, document_number
+from openbook.store.keyword.newest import Term
 from openbook.store.keyword.view import KeywordView
-from openbook.store.keyword.words import LANGUAGES
+from openbook.store.keyword.words import LANGUAGES, Words
 
 __all__ = [
     "LANGUAGES",
@@ -26,6 +27,8 @@ __all__ = [
     "Mention",
     "Position",
     "Question",
+    "Term",
     "Weighed",
+    "Words",
     "document_number",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openbook.store.filter import Filter, Not, to_tantivy
 from openbook.store.keyword.entries import LONGEST_VALUE, Entry, Indexes
-from openbook.store.keyword.newest import Newest, Text, Weights
+from openbook.store.keyword.newest import Newest, Term, Text, Weights
 from openbook.store.keyword.words import MAX_TERMS, Words
 
 if TYPE_CHECKING:
@@ -221,6 +221,44 @@ class Asking:
         if access is not None and not access:
             return 0
         return len(self.newest.permitted(filter, access)) + self._standing(Query.all_query(), filter, access)
+
+    def chunks_with(self, terms: Iterable[Term], access: Sequence[int] | None) -> dict[Term, int]:
+        from tantivy import Query
+
+        if access is not None and not access:
+            return {}
+        schema, seen = self.indexes.chunks.schema, None if access is None else frozenset(access)
+        found = {}
+        for term in dict.fromkeys(terms):
+            count = sum(seen is None or each in seen for each in self.newest.readers.get(term, ()))
+            if self.chunks.doc_freq(*term):
+                count += self._standing(Query.term_query(schema, *term, "basic"), None, access)
+            if count:
+                found[term] = count
+        return found
+
+    def chunks_with_all(self, words: Sequence[str], access: Sequence[int] | None) -> int:
+        from tantivy import Occur, Query
+
+        if not words or (access is not None and not access):
+            return 0
+        here = [("body", word) for word in words]
+        count = sum(all(term in text.counts for term in here) for _, text in self.newest.permitted(None, access))
+        if all(self.chunks.doc_freq(*term) for term in here):
+            schema = self.indexes.chunks.schema
+            holds = [(Occur.Must, Query.term_query(schema, *term, "basic")) for term in here]
+            count += self._standing(Query.boolean_query(holds), None, access)
+        return count
+
+    def beginning(self, start: str, keep: Callable[[str], bool], access: Sequence[int] | None) -> dict[str, int]:
+        there = dict.fromkeys(word for word, _ in self.chunks.terms_with_prefix("body", start))
+        if self.newest.documents:
+            there |= dict.fromkeys(
+                word for field, word in self.newest.readers if field == "body" and word.startswith(start)
+            )
+        # What these are is known to nobody before it is known that he may.
+        held = self.chunks_with((("body", word) for word in there if keep(word)), access)
+        return {word: count for (_, word), count in held.items()}
 
     def is_rare(self, text: str, of: Filter, one_in: int, access: Sequence[int] | None) -> bool:
         from tantivy import Occur, Query

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,6 +105,15 @@ class Newest:
         return frozenset(
             " ".join(value[:2]) for entry, _, _ in self.chunks.values() for value in entry.values if len(value) > 1
         )
+
+    @cached_property
+    def readers(self) -> Mapping[Term, Sequence[int]]:
+        """The access sets of the chunks that have a term."""
+        found: defaultdict[Term, list[int]] = defaultdict(list)
+        for entry, text, _ in self.chunks.values():
+            for term in text.counts:
+                found[term].append(entry.access)
+        return found
 
     def permitted(self, filter: Filter | None, access: Sequence[int] | None) -> list[tuple[Entry, Text]]:
         seen = None if access is None else frozenset(access)

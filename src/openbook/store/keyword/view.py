@@ -44,7 +44,7 @@ from openbook.store.keyword.entries import (
     damage_told,
     whole_document,
 )
-from openbook.store.keyword.newest import MOST_CHUNKS, MOST_DOCUMENTS, Newest
+from openbook.store.keyword.newest import MOST_CHUNKS, MOST_DOCUMENTS, Newest, Term
 from openbook.store.keyword.words import Words
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class KeywordView:
 
     def __init__(self, folder: Path, language: str) -> None:
         self.folder = folder
-        self._words = Words(language)
+        self.words = Words(language)
         self._opened: _Opened | None = None
         self._opening = threading.Lock()
         self._following = threading.Lock()
@@ -135,7 +135,7 @@ class KeywordView:
             changes = feed(opened.position)
             if changes is None or changes.rebuild:
                 return False
-            newest = opened.asking.newest.taking(changes.documents, changes.position, self._words)
+            newest = opened.asking.newest.taking(changes.documents, changes.position, self.words)
             if len(newest) > times * MOST_DOCUMENTS or len(newest.chunks) > times * MOST_CHUNKS:
                 return False
             with self._opening:
@@ -199,7 +199,7 @@ class KeywordView:
         generation = uuid.uuid4().hex
         try:
             with damage_told():
-                indexes = Indexes.create(self.folder / generation, self._words.analyzer)
+                indexes = Indexes.create(self.folder / generation, self.words.analyzer)
             self._write(indexes, changes.documents, heap=_REBUILD_HEAP)
             self._publish(generation, changes.position)
         except BaseException:
@@ -222,7 +222,7 @@ class KeywordView:
                     writers = writers or [index.writer(heap, 1) for index in (indexes.documents, indexes.chunks)]
                     for at in range(2):
                         writers[at].delete_documents_by_term("document", change.document)
-                    for chunk in chunk_documents(change, self._words):
+                    for chunk in chunk_documents(change, self.words):
                         writers[1].add_document(chunk)
                     if change.chunks:
                         writers[0].add_document(whole_document(change.document, change.chunks))
@@ -343,6 +343,36 @@ class KeywordView:
         """
         return self._ask(lambda asking: asking.is_rare(text, of, one_in, access))
 
+    def chunks_with(self, terms: Iterable[Term], *, access: Sequence[int] | None = None) -> dict[Term, int]:
+        """Those of these (field, word) that some chunk has which ``access`` lets through, and how many such chunks
+        have it; the newest changes included.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.chunks_with(terms, access))
+
+    def chunks_with_all(self, words: Sequence[str], *, access: Sequence[int] | None = None) -> int:
+        """How many chunks that ``access`` lets through have all of these words; the newest changes included.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.chunks_with_all(words, access))
+
+    def beginning(
+        self, start: str, keep: Callable[[str], bool], *, access: Sequence[int] | None = None
+    ) -> dict[str, int]:
+        """The words that begin so, that are to be kept, and that chunks have which ``access`` lets through: word → how
+        many such chunks; the newest changes included.
+
+        ``keep`` is asked of the words of others, too, and keeps nothing of them.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.beginning(start, keep, access))
+
     def weigh(self, question: Question, chunks: Sequence[int]) -> dict[int, Weighed]:
         """What the words say of these chunks, whoever found them; a chunk that the view does not hold is left out.
 
@@ -428,11 +458,11 @@ class KeywordView:
         if self._opened and self._opened.state.generation == state.generation:
             indexes = self._opened.asking.indexes
         else:
-            indexes = Indexes.open(self.folder / state.generation, self._words.analyzer)
+            indexes = Indexes.open(self.folder / state.generation, self.words.analyzer)
         for index in indexes:
             index.reload()
         asking = Asking(
-            self._words, indexes, indexes.chunks.searcher(), indexes.documents.searcher(), state.chunks, newest
+            self.words, indexes, indexes.chunks.searcher(), indexes.documents.searcher(), state.chunks, newest
         )
         return _Opened(state, position, stamp, asking)
 
@@ -455,7 +485,7 @@ class KeywordView:
 
     @cached_property
     def _format(self) -> str:
-        return f"{FORMAT} {self._words.language} tantivy {version('tantivy')}"
+        return f"{FORMAT} {self.words.language} tantivy {version('tantivy')}"
 
 
 @dataclass(frozen=True, slots=True)
