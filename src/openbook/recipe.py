@@ -477,9 +477,74 @@ class ModelFilters(Part):
     seconds: float = Field(default=10.0, gt=0.0, le=60.0)
 
 
+class CorpusSpelling(Part):
+    """``words`` of the question that neither a document nor the model knows are read as the nearest that a document
+    has; ``identifiers`` (flags, versions, codes) in the form in which they stand there."""
+
+    kind: Literal["corpus"] = "corpus"
+    words: bool = True
+    identifiers: bool = True
+
+
+class Glossary(Part):
+    """Synonyms of one's own: what a word or phrase of the question also means is looked for by its words as well.
+
+    ``rules`` are lines as Solr and Elasticsearch have them: ``pto, paid time off`` (each means the others) and
+    ``pto => paid time off`` (one way), or the same with tabs; ``path`` names a file of them. A synonym counts
+    ``weight`` of the word that it stands for. ``dense``: it is embedded with the question, too.
+
+    What a part holds is the rules; a path is a way to write them. So a glossary travels with its recipe: a release goes
+    on being read by the words that it was measured with, on a machine that has no such file as well, a rollback brings
+    the former ones back, and another glossary is another recipe, by its hash. A path that is kept would break that
+    whenever somebody saves the file.
+
+    Raises:
+        RecipeError: the file cannot be read, or a line says nothing that could be meant.
+    """
+
+    kind: Literal["synonyms"] = "synonyms"
+    rules: tuple[str, ...] = ()
+    weight: float = Field(default=0.5, ge=0.0, le=1.0)
+    dense: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_of_file(cls, data: Any) -> Any:
+        from openbook.synonyms import read_file, rules
+
+        if not isinstance(data, dict):
+            return data
+        told = {name: value for name, value in data.items() if name != "path"}
+        lines: list[str] = []
+        if "path" in data:
+            if not isinstance(path := data["path"], str | Path):
+                raise RecipeError("query.glossary.path is no text", where="recipe", do="name a file, in quotes")
+            lines += read_file(Path(path))
+        if isinstance(own := told.get("rules"), list | tuple) and all(isinstance(line, str) for line in own):
+            lines += rules(own, where="query.glossary.rules")
+        elif "rules" in told:
+            return told
+        return {**told, "rules": tuple(dict.fromkeys(lines))}
+
+
+class RelevanceFeedback(Part):
+    """A second search with what the first ``chunks`` of the first have in common: their ``terms`` most telling words
+    have ``weight`` of all that words count, and the mean of their vectors ``dense`` of the question's vector.
+
+    RM3 (Lavrenko and Croft, Relevance-based language models, SIGIR 2001; Abdul-Jaleel et al., TREC 2004) and Rocchio.
+    """
+
+    kind: Literal["relevance"] = "relevance"
+    chunks: int = Field(default=5, ge=1, le=100)
+    terms: int = Field(default=10, ge=0, le=200)
+    weight: float = Field(default=0.3, ge=0.0, le=1.0)
+    dense: float = Field(default=0.2, ge=0.0, le=1.0)
+
+
 class QueryHalf(Part):
     """From the question to the answer.
 
+    Its ``spelling`` is mended, a ``glossary`` adds synonyms, and ``expansion`` searches again with what was found.
     ``filters`` are proposed from the question. ``candidates`` of each stage are fused; the best are put in another
     order by ``rerank``, ``recency`` and ``diversity``, one after another. Two neighbours among the ``merge`` best
     chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
@@ -487,8 +552,11 @@ class QueryHalf(Part):
     generator, or as many passages as ``assemble`` makes of more. ``disagreements`` among what was found are told.
     """
 
-    younger = frozenset({"assemble", "disagreements"})
+    younger = frozenset({"spelling", "glossary", "expansion", "assemble", "disagreements"})
 
+    spelling: Annotated[Off | CorpusSpelling, Field(discriminator="kind")] = Off()
+    glossary: Annotated[Off | Glossary, Field(discriminator="kind")] = Off()
+    expansion: Annotated[Off | RelevanceFeedback, Field(discriminator="kind")] = Off()
     filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
     candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
@@ -672,6 +740,8 @@ def _shown(value: Any) -> str:
 
 def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
     index, query = told["index"], told["query"]
+    for name in ("spelling", "glossary", "expansion"):
+        query.setdefault(name, {"kind": "none"})
     index.setdefault("neighbours", 0.0)
     if index["chunk"]["kind"] == "structure":
         index["chunk"].setdefault("target_tokens", index["chunk"].get("max_tokens", AS_READ))

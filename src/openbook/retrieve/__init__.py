@@ -19,6 +19,7 @@ from openbook.recipe import (
     QueryHalf,
     Recency,
     ReciprocalRankFusion,
+    RelevanceFeedback,
     WeightedFusion,
 )
 from openbook.retrieve.familiar import familiarity
@@ -26,6 +27,7 @@ from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighte
 from openbook.retrieve.passage import Passage, Said
 from openbook.retrieve.query import Query
 from openbook.retrieve.stages import Candidate
+from openbook.retrieve.transform import Asked, Transforms
 from openbook.store.database import Pruned
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
     from openbook.retrieve.filters import Filters
     from openbook.retrieve.rerank.stage import Reranking
+    from openbook.store.keyword import Question
 
 QUESTION_CHARACTERS = 10_000
 """Longer questions are cut: the model reads some hundred tokens, and words beyond that only slow the keyword side."""
@@ -89,6 +92,9 @@ class Retriever:
         self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder)
         stages = (part.rerank, part.recency, part.diversity)
         self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
+        self._transforms: Transforms | None = None
+        if not (isinstance(part.spelling, Off) and isinstance(part.glossary, Off)):
+            self._transforms = Transforms(part, index, embedder)
         self._filters: Filters | None = None
         if not isinstance(part.filters, Off):
             from openbook.retrieve.filters import Filters
@@ -116,12 +122,14 @@ class Retriever:
             raise QueryError("the question is empty", do="ask something")
         ms: dict[str, float] = {}
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
-        queries = [Query(question, vector=self._embed(question, ms) if self._asked[0] else None)]
+        asked = self._transformed(question, principals, ms)
+        vector = self._embed(asked.embedded(not self.embedder.remote), ms) if self._asked[0] else None
+        queries = [Query(asked.text, vector=vector, also=asked.also)]
         proposing = None
         if self._filters is not None:
             with _Timer(ms, "propose"):
-                proposing = self._filters.ask(question, principals)
-        details: dict[str, Any] = {}
+                proposing = self._filters.ask(asked.text if self._filters.reads_local else asked.sent, principals)
+        details: dict[str, Any] = dict(asked.details)
         for attempt in range(_ATTEMPTS):
             if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
                 self.index.turn_back()
@@ -133,23 +141,23 @@ class Retriever:
                 if proposing is not None:
                     with _Timer(ms, "filters"):
                         narrowed, details["filters"] = proposing.narrow(view)
-                fused, stages = self._search(narrowed, queries, k, ms)
+                fused, stages = self._search(narrowed, queries, k, ms, details)
                 # Another process may have taken the keyword view past this snapshot; a fresh one sees what it sees.
-                asked = self._asked[1] or proposing is not None
-                if attempt + 1 < _ATTEMPTS and asked and self.index.is_ahead(view):
+                by_words = self._asked[1] or proposing is not None
+                if attempt + 1 < _ATTEMPTS and by_words and self.index.is_ahead(view):
                     continue
                 with _Timer(ms, "fetch"):
                     found = self._fetch(narrowed, fused, stages, k)
                 if not found and proposing is not None and narrowed is not view:
                     # What matches has no vector, and no word of the question: a proposal never excludes everything.
                     narrowed, details["filters"] = view, proposing.give_up(view)
-                    fused, stages = self._search(view, queries, k, ms)
+                    fused, stages = self._search(view, queries, k, ms, details)
                     with _Timer(ms, "fetch"):
                         found = self._fetch(view, fused, stages, k)
                 vectors = self._vectors(view, found)
                 break
         # Nor while they are put in order: models may be asked here, and servers.
-        found, told = self._order(question, found, vectors, ms)
+        found, told = self._order(asked, found, vectors, ms)
         details |= told
         hits = self._merged(found, k)
         if details.get("rerank", {}).get("withheld"):
@@ -158,17 +166,31 @@ class Retriever:
             details["withheld"] = {"rerank": unread}
         return Retrieved(hits, ms, details, narrowed.filter)
 
+    def _transformed(self, question: str, principals: Sequence[str] | None, ms: dict[str, float]) -> Asked:
+        if self._transforms is None:
+            return Asked.as_typed(question)
+        with _Timer(ms, "transform"):
+            return self._transforms.ask(question, principals)
+
     def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
         with _Timer(ms, "embed"):
             (vector,) = self.embedder.encode([question], "query")
         return vector  # type: ignore[no-any-return]  # numpy's rows are untyped
 
     def _search(
-        self, view: View, queries: Sequence[Query], k: int, ms: dict[str, float]
+        self, view: View, queries: Sequence[Query], k: int, ms: dict[str, float], details: dict[str, Any]
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
         """Chunks by fused score, and what each stage says of them. The rankings of several queries fuse by reciprocal
         rank (RAG fusion: Rackauckas, arXiv:2402.03367), and each is told as a stage of its own."""
         found = [self._rank(view, query, k, ms) for query in queries]
+        if isinstance(self.part.expansion, RelevanceFeedback):
+            from openbook.retrieve.transform.relevance import again
+
+            with _Timer(ms, "expand"):
+                first = [chunk for chunk, _ in found[0][0]]
+                read = self._read(view, queries[0])
+                query, details["expansion"] = again(self.part.expansion, self.index, view, queries[0], read, first)
+            found[0] = self._rank(view, query, k, ms)
         fused, stages = found[0]
         if len(found) == 1:
             return fused, stages
@@ -179,6 +201,11 @@ class Retriever:
             told = dict(zip(numbered, rankings, strict=True))
             fused = reciprocal_rank(rankings, weights=[query.weight for query in queries])
         return fused, {**stages, **told}
+
+    def _read(self, view: View, query: Query) -> Question:
+        """What the keyword side is asked."""
+        read = query.words or self.index.read(view, query.text)
+        return replace(read, terms=tuple({**dict(query.also), **dict(read.terms)}.items())) if query.also else read
 
     def _rank(
         self, view: View, query: Query, k: int, ms: dict[str, float]
@@ -193,11 +220,12 @@ class Retriever:
         read, known = None, 1.0
         with _Timer(ms, "keyword"):
             if isinstance(fusion, EvidenceFusion):
-                read = query.words or self.index.read(view, query.text)
+                read = self._read(view, query)
                 if fusion.familiarity and vector is not None:
                     (known,) = familiarity([query.text], self.embedder)
             if self._asked[1]:
-                keyword = self.index.keyword(view, read or query.words or query.text, n)
+                words = read or query.words or (replace(self._read(view, query), mentions=()) if query.also else None)
+                keyword = self.index.keyword(view, words or query.text, n)
         if vector is not None:
             with _Timer(ms, "dense"):
                 # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too, unless it
@@ -252,12 +280,13 @@ class Retriever:
         return self.index.vectors(view, [candidate.chunk for candidate in found[: part.candidates]])
 
     def _order(
-        self, question: str, found: list[Candidate], vectors: Mapping[int, FloatArray], ms: dict[str, float]
+        self, asked: Asked, found: list[Candidate], vectors: Mapping[int, FloatArray], ms: dict[str, float]
     ) -> tuple[list[Candidate], dict[str, Any]]:
         """What the stages after fusion make of the candidates, and what they tell."""
         details: dict[str, Any] = {}
-        if self._reranking is not None:
+        if self._reranking is not None and not isinstance(self.part.rerank, Off):
             with _Timer(ms, "rerank"):
+                question = asked.told(self.part.rerank.is_local)
                 found, details["rerank"] = self._reranking.apply(question, found)
         if isinstance(self.part.recency, Recency):
             from openbook.retrieve.recency import by_recency

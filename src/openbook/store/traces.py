@@ -154,6 +154,9 @@ class Traces:
                 if text is None and principals is not None:
                     span.update(dict.fromkeys(span))
             if principals is not None:
+                # Words of documents that the asker saw then, of whichever: they may be closed to this caller, or now.
+                for name in ("spelling", "expansion"):
+                    body["details"].pop(name, None)
                 if apart := told.pop("disagreements", []):  # that something closed says otherwise is not told either
                     pairs = zip(apart[::2], apart[1::2], strict=True)
                     open_ = [span for pair in pairs if all(one["text"] is not None for one in pair) for span in pair]

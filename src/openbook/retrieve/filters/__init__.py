@@ -48,6 +48,11 @@ class Filters:
             # A question waits for its answer, and does without rather than wait again.
             self._model = LanguageModel(part.model, seconds=part.seconds, retries=0)
 
+    @property
+    def reads_local(self) -> bool:
+        """Whether what reads the questions may be sent local-only documents."""
+        return not isinstance(self.part, ModelFilters) or self.part.model.is_local
+
     def ask(self, question: str, principals: Sequence[str] | None) -> Proposing:
         """Begin with a question. A language model is asked here, while no snapshot is held open."""
         today = self.today()
