@@ -139,7 +139,7 @@ class Serving:
             handed = self._assembled(handed, documents, trace.principals, generator)
             assembled = {"assemble": {"hits": of, "passages": len(handed)}}
         examples = self._examples(trace, documents, llm)
-        answer = generator.generate(trace.question, handed, on_text, examples)
+        answer = generator.generate(self._meant(trace, llm), handed, on_text, examples)
         if withheld and answer.abstained:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
@@ -226,6 +226,13 @@ class Serving:
             dates = told.dates if isinstance(told, Disagreements) else ()
             self._generators[part.hash] = open_generator(part, self.embedder, dates=dates)
         return self._generators[part.hash]
+
+    def _meant(self, trace: Trace, llm: str | LanguageModel | None) -> str:
+        """The question as it is answered: mended for who compares its words with those of documents. A language model
+        reads it as it was typed."""
+        if isinstance(self._part(llm), Extractive) and self.recipe.index.embed.is_local:
+            return str(trace.details.get("spelling", {}).get("text", trace.question))
+        return trace.question
 
     def reads_local_only(self, llm: str | LanguageModel | None) -> bool:
         """Whether who writes the answer may read local-only documents. The extractive one embeds their sentences."""

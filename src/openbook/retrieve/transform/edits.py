@@ -39,16 +39,33 @@ def _base(letter: str) -> str:
     return first if first.isascii() else letter
 
 
-def one_edit(word: str, alphabet: str) -> Iterator[str]:
-    """Every word that is one letter left out, put in or replaced, or two exchanged, away; some more than once.
+def one_edit(word: str, alphabet: str) -> Iterator[tuple[str, float]]:
+    """Every word that is one letter left out, put in or replaced, or two exchanged, away; some more than once. With
+    each how likely somebody who means it types ``word``, beside the likeliest slip.
 
-    First those that slips of the hand undo most often: exchanges, letters left out, letters put in, others.
+    To exchange letters or to leave one out there are as many ways as a word has letters. A letter put in, or replaced,
+    is one of ``NEAR_KEYS`` as well, unless one is typed twice. The first letter is seldom wrong (Yannakoudakis and
+    Fawthrop, The rules of spelling errors, 1983), but where it was exchanged with the second.
     """
     halves = [(word[:at], word[at:]) for at in range(len(word) + 1)]
-    yield from (a + b[1] + b[0] + b[2:] for a, b in halves if len(b) > 1 and b[0] != b[1])
-    yield from (a + letter + b for a, b in halves for letter in alphabet)
-    yield from (a + b[1:] for a, b in halves if b)
-    yield from (a + letter + b[1:] for a, b in halves if b for letter in alphabet if letter != b[0])
+    for a, b in halves:
+        first = 1.0 if a else FIRST
+        if len(b) > 1 and b[0] != b[1]:
+            yield a + b[1] + b[0] + b[2:], 1.0
+        for letter in alphabet:
+            yield a + letter + b, first
+        if b:
+            twice = b[0] in (a[-1:], b[1:2])
+            yield a + b[1:], 1.0 if twice else first / NEAR_KEYS
+            for letter in alphabet:
+                if letter != b[0]:
+                    yield a + letter + b[1:], first / NEAR_KEYS
+
+
+NEAR_KEYS = 6.0
+"""Keys around one on a keyboard."""
+
+FIRST = 0.2
 
 
 def distance(one: str, other: str, most: int) -> int:

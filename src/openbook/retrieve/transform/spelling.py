@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from openbook.retrieve.transform.edits import alphabet_of, bare, distance, one_edit
@@ -43,6 +44,12 @@ FOREIGN = 4
 
 MOST_PARTS = 6
 """Of a name of a variable; longer ones are paths and addresses."""
+
+NO_WORD = 0.05
+"""What one counts that the model's vocabulary does not hold whole, beside one that it does."""
+
+FEWEST = 3
+"""Words in a row that are looked for as one name; two often stand so by chance ("default value")."""
 
 _SEEN = 5
 """Passages that are looked at for how a word is written in them."""
@@ -119,14 +126,13 @@ class Spelling:
         told: dict[str, Any] = {}
         changes: list[Change] = []
         named, plain = self._read(question)
-        if self.part.identifiers:
-            named_so = {span: self._form(view, question[slice(*span)]) for span in named}
-            changes += [
-                Change(*span, to, WRITTEN_SO, self._is_private(view, terms))
-                for span, found in named_so.items()
-                if found is not None
-                for to, terms in [found]
-            ]
+        also: dict[Term, float] = {}
+        for span in named if self.part.identifiers else ():
+            form = self._form(view, question[slice(*span)])
+            if isinstance(form, str):  # one word of what were several: those are looked for as well
+                also["body", form] = 1.0
+            elif form is not None:
+                changes.append(Change(*span, form[0], WRITTEN_SO, self._is_private(view, form[1])))
         taken = {at for change in changes for at in range(change.start, change.end)}
         if self.part.words:
             unknown = self._unknown(view, [word for word in plain if word.start not in taken], known)
@@ -142,7 +148,8 @@ class Spelling:
                 ]
         changes.sort(key=lambda change: change.start)
         text = _changed(question, changes)
-        also = self._joined(view, plain, question, text) if self.part.identifiers else {}
+        if self.part.identifiers:
+            also |= self._joined(view, plain, question, text)
         told["changed"] = [
             {"from": question[change.start : change.end], "to": change.to, "why": change.why} for change in changes
         ]
@@ -221,21 +228,24 @@ class Spelling:
         letters = bare(word.text)
         alphabet = alphabet_of(letters)
         assert alphabet is not None
-        written: dict[str, list[str]] = {}  # stem → words that have it
-        for edited in one_edit(letters, alphabet):
+        written: dict[str, dict[str, float]] = {}  # stem → words that have it, and how likely each is meant
+        for edited, likely in one_edit(letters, alphabet):
             if len(stems := self.words.analyzer.analyze(edited)) == 1 and len(edited) >= SHORTEST - 1:
-                written.setdefault(stems[0], []).append(edited)
+                of_stem = written.setdefault(stems[0], {})
+                of_stem[edited] = max(likely, of_stem.get(edited, 0.0))
         held = self.index.chunks_with(view, [("body", stem) for stem in written])
-        order = {stem: at for at, stem in enumerate(written)}
-        near = sorted(
-            (stem for _, stem in held),
-            key=lambda stem: (written[stem][0][0] != letters[0], -held["body", stem], order[stem]),
-        )
-        if near and (not word.name or self._is_name(view, near[0])):
-            those = written[near[0]]
-            whole = self._whole(those)
-            return next((one for one in those if one in whole), those[0]), [("body", near[0])]
-        if near or word.name:
+        near = [stem for _, stem in held]
+        whole = self._whole([edited for stem in near for edited in written[stem]])
+        # Of "addres" the stem of "add" has "addes", too: no word of its own.
+        best = {
+            stem: max((likely * (1.0 if one in whole else NO_WORD), one) for one, likely in written[stem].items())
+            for stem in near
+        }
+        if near:
+            chosen = max(near, key=lambda stem: (best[stem][0] * held["body", stem], stem))
+            is_meant = not word.name or self._is_name(view, chosen)
+            return (best[chosen][1], [("body", chosen)]) if is_meant else None
+        if word.name:
             return None
         return self._apart(view, letters) or (self._farther(view, letters, word.stem) if len(letters) >= LONG else None)
 
@@ -294,17 +304,18 @@ class Spelling:
 
     # --- names of variables, versions, codes --------------------------------------------------------------------------
 
-    def _form(self, view: View, piece: str) -> tuple[str, list[Term]] | None:
-        """The form in which it stands here, if not in its own, and the terms of that."""
+    def _form(self, view: View, piece: str) -> tuple[str, list[Term]] | str | None:
+        """The form in which it stands here, if not in its own, and the terms of that; or the stem of a single word as
+        which its parts stand here."""
         own = [("identifier", one) for one in identifiers(folded(piece))]
         own = own or [("body", stem) for stem in self.words.of(piece)]
         if len(own) != 1 or self.index.chunks_with(view, own):
             return None
         forms = dict(self._forms(piece))
         held = self.index.chunks_with(view, forms)
-        best = max(held, key=lambda term: held[term], default=None)
+        best = max(held, key=lambda term: (term[0] == "identifier", held[term]), default=None)
         if best is not None:
-            return forms[best], [best]
+            return (forms[best], [best]) if best[0] == "identifier" else best[1]
         parts = [part.lower() for part in _CAMEL.findall(piece)]
         if _JOINTS.search(piece) or not 1 < len(parts) <= MOST_PARTS or any(len(part) < SHORTEST - 1 for part in parts):
             return None
@@ -335,8 +346,8 @@ class Spelling:
         own = {("identifier", one) for one in identifiers(folded(text))}
         runs: dict[Term, float] = {}
         for first in range(len(words)):
-            for last in range(first + 1, min(first + MOST_PARTS, len(words))):
-                if question[words[last - 1].end : words[last].start] != " ":
+            for last in range(first + FEWEST - 1, min(first + MOST_PARTS, len(words))):
+                if any(question[a.end : b.start] != " " for a, b in pairwise(words[first : last + 1])):
                     break
                 ends = {words[first].stem, words[last].stem}
                 if ends & self.words.stopwords:
