@@ -54,7 +54,7 @@ def rules(lines: Iterable[str], where: str) -> list[str]:
             continue
         place = f"{where}, line {number}"
         left, right = sides(line, place)
-        if len(left) + len(right) == 1 and not right:
+        if len(left) < 2 and not right:
             continue  # a word alone means itself
         if len(found) == MOST_RULES:
             raise RecipeError(f"more than {MOST_RULES:,} rules", where=place, do="leave out what nobody asks for")

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
-from openbook.cli.printing import counted, file_name, narrowing, one_line, print_json, say, shortened, stream
+from openbook.cli.printing import (
+    TRANSFORMS,
+    counted,
+    file_name,
+    narrowing,
+    one_line,
+    print_json,
+    say,
+    shortened,
+    stream,
+    transforming,
+)
 from openbook.errors import QueryError
 from openbook.types import Answer, Citation, Hit, Trace, printable
 
@@ -30,8 +41,8 @@ def search(
         trace = base.search(question, k, filter=filter, as_=as_)
     if json:
         hits = [_hit(hit) for hit in trace.hits]
-        found = {"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits, **_narrowed(trace)}
-        print_json(found)
+        found = {"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits}
+        print_json({**found, **_transformed(trace), **_narrowed(trace)})
         return
     for rank, hit in enumerate(trace.hits, 1):
         stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
@@ -42,6 +53,7 @@ def search(
         print()
     if not trace.hits:
         print("nothing found")
+    _say_transformed(trace)
     _say_of_reranking(trace)
     _say_narrowed(trace)
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
@@ -97,6 +109,7 @@ def ask(
         print("\nthese disagree:")
         for place, date in zip((one.older, one.newer), one.dates, strict=True):
             print(f"    {one_line(date) or 'current'}: “{shortened(place.quote, 300)}” ({_place(place)})")
+    _say_transformed(answer.trace)
     _say_of_reranking(answer.trace)
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
         say(f"not sent to the model, which is remote: {counted(len(withheld), 'local-only passage')}")
@@ -191,6 +204,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "invented": answer.invented,
         "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),
+        **_transformed(trace),
         **_narrowed(trace),
     }
 
@@ -208,6 +222,16 @@ def _citation(c: Citation) -> dict[str, Any]:
         "quote": c.quote,
         "also": [_citation(other) for other in c.also],
     }
+
+
+def _transformed(trace: Trace) -> dict[str, Any]:
+    """What was made of the question before it was looked for, where its recipe has that done."""
+    return {name: trace.details[name] for name in TRANSFORMS if name in trace.details}
+
+
+def _say_transformed(trace: Trace) -> None:
+    for line in transforming(trace.details):
+        say(line)
 
 
 def _narrowed(trace: Trace) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -45,6 +45,23 @@ def counted(count: int, what: str) -> str:
 def one_line(text: str) -> str:
     """On one line, and without what a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+TRANSFORMS = ("spelling", "glossary", "expansion")
+
+
+def transforming(details: Mapping[str, Any]) -> list[str]:
+    """What a question was looked for by, besides as it was typed, a line each, from its trace."""
+    spelling, glossary, expansion = (details.get(name, {}) for name in TRANSFORMS)
+    lines = [f"“{one['from']}” read as “{one['to']}”: {one['why']}" for one in spelling.get("changed", ())]
+    if "skipped" in spelling:
+        lines.append(f"spelling left as it is: {spelling['skipped']}")
+    if "also" in spelling:
+        lines.append(f"looked for as well: {', '.join(spelling['also'])}")
+    lines += [f"“{word}” means as well: {', '.join(means)}" for word, means in glossary.get("added", {}).items()]
+    if terms := expansion.get("terms"):
+        lines.append(f"searched again with words of the first {expansion['chunks']} passages: {', '.join(terms)}")
+    return [one_line(line) for line in lines]
 
 
 def narrowing(filters: dict[str, Any], *, whole: bool = True) -> list[str]:
