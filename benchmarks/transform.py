@@ -265,9 +265,6 @@ def times(data: Path, sets: Sequence[str], chunks: int) -> None:
             ask = getattr(self.view, name)
             return lambda view, *given: ask(*given, access=view.access)
 
-        def keyword(self, view: View, question: Any, k: int) -> Any:
-            return self.view.search(question, k, access=view.access)
-
         def fetch(self, view: View, found: Sequence[int]) -> Mapping[int, Any]:
             return {}
 

@@ -428,6 +428,10 @@ class Index:
         """Those of these (field, word) that some chunk has which this snapshot may see, and how many such have it."""
         return self._asked(view, lambda words: words.chunks_with(terms, access=view.access))
 
+    def first_with(self, view: View, term: Term, k: int) -> list[int]:
+        """The first ``k`` chunks that have a (field, word) and that this snapshot may see."""
+        return self._asked(view, lambda words: words.first_with(term, k, access=view.access))
+
     def chunks_with_all(self, view: View, words: Sequence[str]) -> int:
         """How many chunks that this snapshot may see have all of these words."""
         return self._asked(view, lambda those: those.chunks_with_all(words, access=view.access))

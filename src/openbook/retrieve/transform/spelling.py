@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from openbook.retrieve.transform.edits import alphabet_of, bare, distance, one_edit
-from openbook.store.keyword import Question, Term
+from openbook.store.keyword import Term
 from openbook.store.keyword.words import IDENTIFIER_WEIGHT, folded, identifiers
 
 if TYPE_CHECKING:
@@ -286,8 +286,8 @@ class Spelling:
 
     def _written(self, view: View, term: Term) -> Iterator[tuple[str, bool]]:
         """How a term stands in passages here, and whether their document is local-only."""
-        found = self.index.keyword(view, Question(((term, 1.0),)), _SEEN)
-        for hit, _ in self.index.fetch(view, [chunk for chunk, _ in found]).values():
+        first = self.index.first_with(view, term, _SEEN)
+        for _, (hit, _) in sorted(self.index.fetch(view, first).items()):
             text = "\n".join((hit.chunk.text, hit.title, *hit.chunk.headings, hit.chunk.context))
             words = _WORD.findall(text) if term[0] == "body" else text.split()
             for word in dict.fromkeys(words):

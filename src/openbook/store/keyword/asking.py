@@ -206,6 +206,10 @@ class Asking:
     def _standing(self, query: tantivy.Query, filter: Filter | None, access: Sequence[int] | None) -> int:
         """How many chunks of the commit a query finds. What the caller may not see says nothing here, not even how
         common these words are in it; nor does what was hidden, or taken out of the filter, since the commit."""
+        return _count(self.chunks, self._current(query, filter, access))
+
+    def _current(self, query: tantivy.Query, filter: Filter | None, access: Sequence[int] | None) -> tantivy.Query:
+        """``query`` over what may be found and has not changed since the commit."""
         from tantivy import Occur, Query
 
         index = self.indexes.chunks
@@ -213,7 +217,7 @@ class Asking:
         seen = _limited(query, index, filter, access)
         if outdated:
             seen = Query.boolean_query([(Occur.Must, seen), *((Occur.MustNot, one) for one in outdated)])
-        return _count(self.chunks, seen)
+        return seen
 
     def matching(self, filter: Filter | None, access: Sequence[int] | None) -> int:
         from tantivy import Query
@@ -236,6 +240,18 @@ class Asking:
             if count:
                 found[term] = count
         return found
+
+    def first_with(self, term: Term, k: int, access: Sequence[int] | None) -> list[int]:
+        from tantivy import Order, Query
+
+        if access is not None and not access:
+            return []
+        found = [entry.id for entry, text in self.newest.permitted(None, access) if term in text.counts]
+        if self.chunks.doc_freq(*term):
+            query = self._current(Query.term_query(self.indexes.chunks.schema, *term, "basic"), None, access)
+            hits = self.chunks.search(query, k, count=False, order_by_field="id", order=Order.Asc).hits
+            found += [int(id) for id, _ in hits]
+        return sorted(found)[:k]
 
     def chunks_with_all(self, words: Sequence[str], access: Sequence[int] | None) -> int:
         from tantivy import Occur, Query

@@ -352,6 +352,15 @@ class KeywordView:
         """
         return self._ask(lambda asking: asking.chunks_with(terms, access))
 
+    def first_with(self, term: Term, k: int, *, access: Sequence[int] | None = None) -> list[int]:
+        """The first ``k`` chunks, by their ids, that have a (field, word) and that ``access`` lets through; the newest
+        changes included. Which these are depends on nothing that the caller may not see, as a ranking would.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.first_with(term, k, access))
+
     def chunks_with_all(self, words: Sequence[str], *, access: Sequence[int] | None = None) -> int:
         """How many chunks that ``access`` lets through have all of these words; the newest changes included.
 
