@@ -183,6 +183,34 @@ FILTERS = [
 ]
 
 
+@pytest.mark.parametrize("access", [None, (), (0,), (1, 2)])
+def test_which_words_there_are_is_told_of_what_may_be_seen_alone(view: KeywordView, access: tuple[int, ...]) -> None:
+    """Committed, changed in memory, deleted, or closed meanwhile."""
+    chance = random.Random(7)
+    before = invented(chance, 30)
+    in_use(view, before)
+    changed = [
+        *(Change(one.document, [chunk(one.chunks[0].id, "word1 newest", access=at % 3)]) for at, one in
+          enumerate(before[:6]) if one.chunks),
+        Change("document-7", None),
+        Change("new", [chunk(9_000, "wordless newer v3.5", access=1)]),
+    ]  # fmt: skip
+    assert view.follow(lambda _: changes(2, *changed))
+    now = {one.document: one.chunks or () for one in (*before, *changed)}
+    seen = [one for chunks in now.values() for one in chunks if access is None or one.access in access]
+    words = {one.id: set(view.words.of(f"{one.title} {one.text}")) for one in seen}
+    asked = ["word1", "word59", "newest", "newer", "run", "cafe", "absent"]
+    held = {("body", word): n for word in asked if (n := sum(word in those for those in words.values()))}
+    assert view.chunks_with([("body", word) for word in asked], access=access) == held
+    assert ("identifier", "v3.5") in view.chunks_with([("identifier", "v3.5")], access=access) or not seen
+    for word in asked:
+        ids = sorted(id for id, those in words.items() if word in those)
+        assert view.first_with(("body", word), 5, access=access) == ids[:5]
+    assert view.chunks_with_all(["word1", "run"], access=access) == sum({"word1", "run"} <= w for w in words.values())
+    beginning = view.beginning("wor", lambda word: not word.endswith("9"), access=access)
+    assert beginning.keys() == {w for those in words.values() for w in those if w[:3] == "wor" and w[-1] != "9"}
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_was_edited_filters_find_what_they_would_find_in_the_truth(
     kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch, seed: int
