@@ -241,11 +241,13 @@ class Spelling:
             stem: max((likely * (1.0 if one in whole else NO_WORD), one) for one, likely in written[stem].items())
             for stem in near
         }
-        if near:
-            chosen = max(near, key=lambda stem: (best[stem][0] * held["body", stem], stem))
+        if len(letters) < LONG:  # a short word that neither knows, one of many ways away, is another as likely as not
+            best = {stem: (likely, one) for stem, (likely, one) in best.items() if one in whole or likely >= NO_WORD}
+        if best:
+            chosen = max(best, key=lambda stem: (best[stem][0] * held["body", stem], stem))
             is_meant = not word.name or self._is_name(view, chosen)
             return (best[chosen][1], [("body", chosen)]) if is_meant else None
-        if word.name:
+        if near or word.name:
             return None
         return self._apart(view, letters) or (self._farther(view, letters, word.stem) if len(letters) >= LONG else None)
 
