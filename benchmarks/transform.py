@@ -248,7 +248,7 @@ def times(data: Path, sets: Sequence[str], chunks: int) -> None:
         if (folder / "corpus.jsonl").exists():
             with (folder / "corpus.jsonl").open(encoding="utf-8") as rows:
                 for row in map(json.loads, rows):
-                    texts += [row["text"][at : at + 450] for at in range(0, len(row["text"]), 450)]
+                    texts += [row["text"][at : at + 250] for at in range(0, len(row["text"]), 250)]
     random.Random(0).shuffle(texts)
 
     def feed(_: Position) -> Changes:

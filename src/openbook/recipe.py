@@ -505,7 +505,7 @@ class Glossary(Part):
     kind: Literal["synonyms"] = "synonyms"
     rules: tuple[str, ...] = ()
     weight: float = Field(default=0.5, ge=0.0, le=1.0)
-    dense: bool = False
+    dense: bool = True
 
     @model_validator(mode="before")
     @classmethod

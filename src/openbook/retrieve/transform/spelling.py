@@ -210,18 +210,18 @@ class Spelling:
         return [word for word in asked if ("body", word.stem) not in held]
 
     def _whole(self, words: Sequence[str]) -> frozenset[str]:
-        """Those that the model's own vocabulary holds in one piece; of a remote model that is not known here."""
-        if self.embedder.remote or not words:
+        """Those that the model's own vocabulary holds in one piece; beside a remote model that of the packaged one."""
+        if not words:
             return frozenset()
-        distinct = list(dict.fromkeys(words))
+        distinct = list(dict.fromkeys(word.lower() for word in words))
         # An unknown word is one piece, and so it is when written twice; a known one is then at least two.
         pieces = self.embedder.tokens([*distinct, *(word + word for word in distinct)])
-        twice = pieces[len(distinct) :]
-        return frozenset(
+        held = {
             word
-            for word, one, two in zip(distinct, pieces, twice, strict=False)
+            for word, one, two in zip(distinct, pieces, pieces[len(distinct) :], strict=False)
             if len(one) == 1 and (word.isascii() or len(two) > 1)
-        )
+        }
+        return frozenset(word for word in words if word.lower() in held)
 
     def _nearest(self, view: View, word: _Word) -> tuple[str, list[Term]] | None:
         """What a word is read as, and the terms that a document here has of it."""
