@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -135,6 +138,33 @@ typed = st.lists(
     min_size=1,
     max_size=5,
 )
+
+
+def test_an_answer_is_chosen_by_what_was_meant(lib: KnowledgeBase) -> None:
+    answer = lib.ask("What may a hotle csot?")
+    assert "160 euros" in answer.text
+    lib.answer_by(QueryHalf())
+    assert lib.ask("What may a hotle csot?").abstained
+
+
+def test_the_command_line_tells_what_was_read(
+    openbook: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "a.md").write_text(TEXTS["travel"])
+    (tmp_path / "r.toml").write_text(
+        '[query.spelling]\nkind = "corpus"\n[query.expansion]\nkind = "relevance"\n'
+        '[query.glossary]\nkind = "synonyms"\nrules = ["zqx => hotel"]\n'
+    )
+    openbook("add", "a.md")
+    done = openbook("search", "zqx and recepits", "--recipe", "r.toml", "--json")
+    found = json.loads(done.stdout)
+    assert found["spelling"]["changed"][0]["to"] == "receipts"
+    assert found["glossary"]["added"] == {"zqx": ["hotel"]}
+    assert found["expansion"]["chunks"] == 1
+    said = openbook("ask", "zqx and recepits", "--recipe", "r.toml").stderr
+    assert "“recepits” read as “receipts”: no document here has it" in said
+    assert "“zqx” means as well: hotel" in said
+    assert "searched again with words of the first 1 passages: " in said
 
 
 class TestWhatIsClosed:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from openbook.recipe import Off
+from openbook.recipe import ModelFilters, Off
 from openbook.store.keyword import Term
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ class Asked:
 
 
 class Transforms:
-    """What a recipe makes of questions before they are looked for, over one index.
-
-    Raises:
-        RecipeError: a rule of its glossary cannot be read.
-    """
+    """What a recipe makes of questions before they are looked for, over one index."""
 
     def __init__(self, part: QueryHalf, index: Index, embedder: Embedder) -> None:
         self.part = part
@@ -84,8 +80,9 @@ class Transforms:
             return None
         from openbook.retrieve.transform.spelling import Spelling
 
-        rerank = self.part.rerank
-        private = self.embedder.remote or not (isinstance(rerank, Off) or rerank.is_local)
+        rerank, filters = self.part.rerank, self.part.filters
+        reading = (rerank, filters.model if isinstance(filters, ModelFilters) else Off())
+        private = self.embedder.remote or not all(isinstance(one, Off) or one.is_local for one in reading)
         return Spelling(self.part.spelling, self.index, self.embedder, private=private)
 
     @cached_property
