@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.opening import Db, Json, Kb, opened
-from openbook.cli.printing import bar, counted, one_line, print_json, say
+from openbook.cli.printing import bar, counted, one_line, print_json, say, shortened
 from openbook.errors import QueryError
 
 if TYPE_CHECKING:
@@ -217,4 +217,4 @@ def _ask(plan: Plan, yes: bool, json: bool) -> None:
 
 
 def _value(value: Any) -> str:
-    return "none" if value is None else one_line(str(value))
+    return "none" if value is None else shortened(str(value), 300)
