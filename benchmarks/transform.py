@@ -1,7 +1,9 @@
 """What transforming a question gains without a language model: nDCG@10 on dev halves, paired with the default.
 
     python benchmarks/transform.py clean [--data ../shared/data] [--limit 100] [SET ...]
-        the questions as they are: spelling and relevance feedback, each part alone
+        the questions as they are, mended
+    python benchmarks/transform.py relevance [SET ...]
+        the questions as they are, by relevance feedback: by words, by vectors, by both
     python benchmarks/transform.py typos [SET ...]
         one letter left out, put in, replaced or exchanged in one content word of each question (seeded): how much of
         what that costs spelling gets back
@@ -40,11 +42,13 @@ from openbook.retrieve import Retriever
 from openbook.retrieve.transform.edits import ALPHABETS
 from openbook.store.keyword.words import STOPWORDS
 
+ALL = (
+    *("arcd-arabic", "covid-faq", "cranfield", "dbpedia-entity-mini", "docs-etcd", "handbook-sourcegraph"),
+    *("hotpotqa-300", "multihoprag-evidence", "scifact", "squad2-a"),
+)
 SETS = {
-    "clean": (
-        *("arcd-arabic", "covid-faq", "cranfield", "dbpedia-entity-mini", "docs-etcd", "handbook-sourcegraph"),
-        *("hotpotqa-300", "multihoprag-evidence", "scifact", "squad2-a"),
-    ),
+    "clean": ALL,
+    "relevance": ALL,
     "typos": ("scifact", "squad2-a", "covid-faq", "handbook-sourcegraph"),
     "forms": ("docs-etcd",),
     "jargon": ("scifact", "squad2-a", "covid-faq", "handbook-sourcegraph"),
@@ -66,7 +70,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100, help="questions of each set")
     parser.add_argument("--chunks", type=int, default=100_000, help="of the keyword view whose time is taken")
     options = parser.parse_args()
-    measures = {"clean": clean, "typos": typos, "forms": forms, "jargon": jargon}
+    measures = {"clean": clean, "relevance": relevance, "typos": typos, "forms": forms, "jargon": jargon}
     if options.what == "time":
         times(options.data, options.sets or SETS["time"], options.chunks)
         return
@@ -123,19 +127,23 @@ class Remembering:
 def clean(asker: Asker) -> None:
     default, _ = asker.ask(QueryHalf())
     print(f"  {'default':34s} {mean(default):.3f}")
-    for what, part in {
-        "spelling, words": QueryHalf(spelling=WORDS),
-        "spelling, identifiers": QueryHalf(spelling=NAMES),
-        "relevance feedback, words 0.3": QueryHalf(expansion=RelevanceFeedback(dense=0.0)),
-        "relevance feedback, vectors 0.2": QueryHalf(expansion=RelevanceFeedback(weight=0.0)),
-        "relevance feedback, both": QueryHalf(expansion=RelevanceFeedback()),
-    }.items():
-        values, details = asker.ask(part)
-        changed = [told["spelling"] for told in details.values() if touched(told.get("spelling", {}))]
-        more = f"{len(changed)} questions read otherwise" if "spelling" in what else ""
-        asker.against(what, default, values, more)
-        for told in changed[:40]:
+    for what, part in {"words": WORDS, "identifiers": NAMES, "both": CorpusSpelling()}.items():
+        values, details = asker.ask(QueryHalf(spelling=part))
+        changed = [told["spelling"] for told in details.values() if touched(told["spelling"])]
+        asker.against(f"spelling, {what}", default, values, f"{len(changed)} questions read otherwise")
+        for told in changed if what == "both" else ():
             print(f"      {[(one['from'], one['to']) for one in told['changed']]} {told.get('also', '')}")
+
+
+def relevance(asker: Asker) -> None:
+    default, _ = asker.ask(QueryHalf())
+    print(f"  {'default':34s} {mean(default):.3f}")
+    for what, part in {
+        "words 0.3": RelevanceFeedback(dense=0.0),
+        "vectors 0.2": RelevanceFeedback(weight=0.0),
+        "both": RelevanceFeedback(),
+    }.items():
+        asker.against(what, default, asker.ask(QueryHalf(expansion=part))[0])
 
 
 def touched(told: Mapping[str, Any]) -> bool:
