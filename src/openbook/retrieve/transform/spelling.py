@@ -127,12 +127,14 @@ class Spelling:
         changes: list[Change] = []
         named, plain = self._read(question)
         also: dict[Term, float] = {}
+        names: list[str] = []
         for span in named if self.part.identifiers else ():
-            form = self._form(view, question[slice(*span)])
-            if isinstance(form, str):  # one word of what were several: those are looked for as well
-                also["body", form] = 1.0
-            elif form is not None:
-                changes.append(Change(*span, form[0], WRITTEN_SO, self._is_private(view, form[1])))
+            to, terms = self._form(view, question[slice(*span)])
+            if len(terms) == 1 and terms[0][0] == "body":  # one word of what are several: those stay
+                also[terms[0]] = 1.0
+                names.append(to)
+            elif terms:
+                changes.append(Change(*span, to, WRITTEN_SO, self._is_private(view, terms)))
         taken = {at for change in changes for at in range(change.start, change.end)}
         if self.part.words:
             unknown = self._unknown(view, [word for word in plain if word.start not in taken], known)
@@ -149,14 +151,16 @@ class Spelling:
         changes.sort(key=lambda change: change.start)
         text = _changed(question, changes)
         if self.part.identifiers:
-            also |= self._joined(view, plain, question, text)
+            joined = self._joined(view, plain, question, text)
+            also |= joined
+            names += [name for _, name in joined]
         told["changed"] = [
             {"from": question[change.start : change.end], "to": change.to, "why": change.why} for change in changes
         ]
         if changes:
             told["text"] = text
-        if also:
-            told["also"] = [term for _, term in also]
+        if names:
+            told["also"] = names
         sent = _changed(question, [change for change in changes if not change.private])
         return Mended(text, sent, tuple(also.items()), told)
 
@@ -306,23 +310,23 @@ class Spelling:
 
     # --- names of variables, versions, codes --------------------------------------------------------------------------
 
-    def _form(self, view: View, piece: str) -> tuple[str, list[Term]] | str | None:
-        """The form in which it stands here, if not in its own, and the terms of that; or the stem of a single word as
-        which its parts stand here."""
+    def _form(self, view: View, piece: str) -> tuple[str, list[Term]]:
+        """The form in which it stands here, if not in its own, and the terms of that; no terms where it has none."""
+        nothing: tuple[str, list[Term]] = piece, []
         own = [("identifier", one) for one in identifiers(folded(piece))]
         own = own or [("body", stem) for stem in self.words.of(piece)]
         if len(own) != 1 or self.index.chunks_with(view, own):
-            return None
+            return nothing
         forms = dict(self._forms(piece))
         held = self.index.chunks_with(view, forms)
-        best = max(held, key=lambda term: (term[0] == "identifier", held[term]), default=None)
-        if best is not None:
-            return (forms[best], [best]) if best[0] == "identifier" else best[1]
+        if held:
+            best = max(held, key=lambda term: (term[0] == "identifier", held[term]))
+            return forms[best], [best]
         parts = [part.lower() for part in _CAMEL.findall(piece)]
         if _JOINTS.search(piece) or not 1 < len(parts) <= MOST_PARTS or any(len(part) < SHORTEST - 1 for part in parts):
-            return None
+            return nothing
         stems: list[Term] = [("body", stem) for part in parts for stem in self.words.of(part)]
-        return (" ".join(parts), stems) if len(self.index.chunks_with(view, stems)) == len(set(stems)) else None
+        return (" ".join(parts), stems) if len(self.index.chunks_with(view, stems)) == len(set(stems)) else nothing
 
     def _forms(self, piece: str) -> Iterator[tuple[Term, str]]:
         """Other forms of it, and how each is written: listenClientUrls is listen-client-urls, v3.5 is 3.5."""
