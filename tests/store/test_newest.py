@@ -207,6 +207,11 @@ def test_which_words_there_are_is_told_of_what_may_be_seen_alone(view: KeywordVi
         ids = sorted(id for id, those in words.items() if word in those)
         assert view.first_with(("body", word), 5, access=access) == ids[:5]
     assert view.chunks_with_all(["word1", "run"], access=access) == sum({"word1", "run"} <= w for w in words.values())
+    counts = {("body", word): n * len(word) for (_, word), n in held.items()}
+    most = view.most_held(
+        [("body", word) for word in asked], lambda those: {one: len(one[1]) for one in those}, access=access
+    )
+    assert most == max(counts, key=lambda term: (counts[term], term), default=None)
     beginning = view.beginning("wor", lambda word: not word.endswith("9"), access=access)
     assert beginning.keys() == {w for those in words.values() for w in those if w[:3] == "wor" and w[-1] != "9"}
 

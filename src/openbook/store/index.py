@@ -33,6 +33,7 @@ from openbook.store.keyword import (
     Position,
     Question,
     Term,
+    Weigh,
     Weighed,
     Words,
 )
@@ -427,6 +428,11 @@ class Index:
     def chunks_with(self, view: View, terms: Iterable[Term]) -> dict[Term, int]:
         """Those of these (field, word) that some chunk has which this snapshot may see, and how many such have it."""
         return self._asked(view, lambda words: words.chunks_with(terms, access=view.access))
+
+    def most_held(self, view: View, terms: Iterable[Term], weigh: Weigh) -> Term | None:
+        """That (field, word) of which its weight, times how many chunks that this snapshot may see have it, is
+        greatest; ``None``: none has any. See ``KeywordView.most_held``."""
+        return self._asked(view, lambda words: words.most_held(terms, weigh, access=view.access))
 
     def first_with(self, view: View, term: Term, k: int) -> list[int]:
         """The first ``k`` chunks that have a (field, word) and that this snapshot may see."""

@@ -237,23 +237,25 @@ class Spelling:
             if len(stems := self.words.analyzer.analyze(edited)) == 1 and len(edited) >= SHORTEST - 1:
                 of_stem = written.setdefault(stems[0], {})
                 of_stem[edited] = max(likely, of_stem.get(edited, 0.0))
-        held = self.index.chunks_with(view, [("body", stem) for stem in written])
-        near = [stem for _, stem in held]
-        whole = self._whole([edited for stem in near for edited in written[stem]])
-        # Of "addres" the stem of "add" has "addes", too: no word of its own.
-        best = {
-            stem: max((likely * (1.0 if one in whole else NO_WORD), one) for one, likely in written[stem].items())
-            for stem in near
-        }
-        if len(letters) < LONG:  # a short word that neither knows, one of many ways away, is another as likely as not
-            best = {stem: (likely, one) for stem, (likely, one) in best.items() if one in whole or likely >= NO_WORD}
-        if best:
-            chosen = max(best, key=lambda stem: (best[stem][0] * held["body", stem], stem))
-            is_meant = not word.name or self._is_name(view, chosen)
-            return (best[chosen][1], [("body", chosen)]) if is_meant else None
-        if near or word.name:
+        best: dict[str, tuple[float, str]] = {}
+
+        def weigh(terms: Sequence[Term]) -> dict[Term, float]:
+            whole = self._whole([edited for _, stem in terms for edited in written[stem]])
+            for _, stem in terms:
+                # Of "addres" the stem of "add" has "addes", too: no word of its own.
+                those = ((likely * (1.0 if one in whole else NO_WORD), one) for one, likely in written[stem].items())
+                likely, one = max(those)
+                # A short word that neither knows, one of many ways away, is another as likely as not.
+                if one in whole or likely >= NO_WORD or len(letters) >= LONG:
+                    best[stem] = likely, one
+            return {("body", stem): likely for stem, (likely, _) in best.items()}
+
+        chosen = self.index.most_held(view, [("body", stem) for stem in written], weigh)
+        if chosen is not None:
+            return (best[chosen[1]][1], [chosen]) if not word.name or self._is_name(view, chosen[1]) else None
+        if word.name or len(letters) < LONG:
             return None
-        return self._apart(view, letters) or (self._farther(view, letters, word.stem) if len(letters) >= LONG else None)
+        return self._apart(view, letters) or self._farther(view, letters, word.stem)
 
     def _apart(self, view: View, letters: str) -> tuple[str, list[Term]] | None:
         """Two words without a blank between them, which stand in one chunk."""

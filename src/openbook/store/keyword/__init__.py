@@ -7,7 +7,7 @@ at one ``Position`` and is caught up from the change feed before it answers.
 ``asking``: what they answer. ``view``: the folder, its lock, and how it is caught up.
 """
 
-from openbook.store.keyword.asking import MENTION_WEIGHT, MENTIONED_IN, SPARE, Mention, Question, Weighed
+from openbook.store.keyword.asking import MENTION_WEIGHT, MENTIONED_IN, SPARE, Mention, Question, Weigh, Weighed
 from openbook.store.keyword.entries import NOWHERE, Change, Changes, Held, KeywordChunk, Position, document_number
 from openbook.store.keyword.newest import Term
 from openbook.store.keyword.view import KeywordView
@@ -28,6 +28,7 @@ __all__ = [
     "Position",
     "Question",
     "Term",
+    "Weigh",
     "Weighed",
     "Words",
     "document_number",

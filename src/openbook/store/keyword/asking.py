@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +33,10 @@ _TIES = 10
 
 MENTION_WEIGHT = 5.0
 """BM25 points for a nat of a mention: one of log-odds where a BM25 point counts 0.2, as in the default fusion."""
+
+
+Weigh = Callable[[Sequence[Term]], Mapping[Term, float]]
+"""What terms count, of as many of them as are to count at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,19 @@ class Asking:
             if count:
                 found[term] = count
         return found
+
+    def most_held(self, terms: Iterable[Term], weigh: Weigh, access: Sequence[int] | None) -> Term | None:
+        newest = self.newest.readers
+        # At most so many chunks each: what is closed, or gone, is among them, and does no more than save counting.
+        most = {term: self.chunks.doc_freq(*term) + len(newest.get(term, ())) for term in terms}
+        weights = weigh([term for term, count in most.items() if count])
+        best: tuple[float, Term] | None = None
+        for bound, term in sorted(((weight * most[term], term) for term, weight in weights.items()), reverse=True):
+            if best is not None and bound < best[0]:
+                break
+            if count := self.chunks_with([term], access).get(term):
+                best = max(best or (0.0, term), (weights[term] * count, term))
+        return None if best is None else best[1]
 
     def first_with(self, term: Term, k: int, access: Sequence[int] | None) -> list[int]:
         from tantivy import Order, Query

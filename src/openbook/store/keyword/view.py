@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from openbook.errors import StoreError
 from openbook.store.filter import Filter
-from openbook.store.keyword.asking import Asking, Question, Weighed
+from openbook.store.keyword.asking import Asking, Question, Weigh, Weighed
 from openbook.store.keyword.entries import (
     NOWHERE,
     Change,
@@ -351,6 +351,17 @@ class KeywordView:
             StoreError: as ``search``.
         """
         return self._ask(lambda asking: asking.chunks_with(terms, access))
+
+    def most_held(self, terms: Iterable[Term], weigh: Weigh, *, access: Sequence[int] | None = None) -> Term | None:
+        """That (field, word) of which its weight, times how many chunks have it that ``access`` lets through, is
+        greatest; ``None`` where there is no such chunk. Equal ones by their letters; the newest changes included.
+
+        ``weigh`` is asked of those that are held at all, by others, too: nothing of that is told.
+
+        Raises:
+            StoreError: as ``search``.
+        """
+        return self._ask(lambda asking: asking.most_held(terms, weigh, access))
 
     def first_with(self, term: Term, k: int, *, access: Sequence[int] | None = None) -> list[int]:
         """The first ``k`` chunks, by their ids, that have a (field, word) and that ``access`` lets through; the newest
