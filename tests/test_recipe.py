@@ -14,10 +14,12 @@ from openbook.recipe import (
     ApprovedExamples,
     Assembly,
     Context,
+    CorpusSpelling,
     Disagreements,
     EvidenceFusion,
     Extractive,
     FixedExamples,
+    Glossary,
     IndexHalf,
     Keyword,
     Language,
@@ -31,6 +33,7 @@ from openbook.recipe import (
     Recipe,
     ReciprocalRankFusion,
     RecursiveChunker,
+    RelevanceFeedback,
     SemanticChunker,
     StructureChunker,
     WeightedFusion,
@@ -55,6 +58,10 @@ recipes = st.builds(
     ),
     query=st.builds(
         QueryHalf,
+        spelling=st.builds(Off) | st.builds(CorpusSpelling, words=st.booleans(), identifiers=st.booleans()),
+        glossary=st.builds(Off)
+        | st.builds(Glossary, rules=st.sampled_from([(), ("pto, paid time off",), ('"a, b", c', "d => e, f")])),
+        expansion=st.builds(Off) | st.builds(RelevanceFeedback, weight=st.floats(0, 1)),
         within=st.none() | st.floats(0, 9),
         assemble=st.builds(
             Assembly, stitch=st.none() | st.integers(0, 999), per_document=st.none() | st.integers(1, 9)
