@@ -291,3 +291,22 @@ def test_chunks_of_a_document_are_those_that_are_searched(openbook: Run, handboo
     missing = openbook("chunks", "nowhere.md")
     assert missing.returncode == 1
     assert "nowhere.md: no such document" in missing.stderr
+
+
+def test_themes_are_told_with_sources_and_exact_quotes(openbook: Run, handbook: Path) -> None:
+    openbook("add", "handbook")
+    found = parsed(openbook("themes", "--json"))
+    assert found.keys() >= {"release", "documents", "apart", "themes", "areas", "ms", "usage", "cached", "notes"}
+    keys = {"label", "terms", "documents", "share", "sources", "summary", "citations", "children", "written"}
+    assert all(theme.keys() >= keys for theme in found["themes"])
+    assert sum(len(theme["sources"]) for theme in found["themes"]) == found["documents"] == 2
+    for theme in found["themes"]:
+        for cited in theme["citations"]:
+            text = parsed(openbook("show", cited["document"], "--json"))["text"]
+            assert text[cited["start"] : cited["end"]] == cited["quote"]
+    assert "2 documents, " in openbook("themes", "--number", "2").stdout
+    for wrong, message in (("--number=0", "0 themes; ask for 1 to 200"), ("--dry-run", "give --llm, too")):
+        done = openbook("themes", wrong)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1

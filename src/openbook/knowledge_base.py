@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError
 from openbook.live import Live
-from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
+from openbook.recipe import LanguageModel, Off, QueryHalf, Recipe, differences
 from openbook.serving import Serving, probe_of
 from openbook.store.access import principals_of, without_statistics
 from openbook.store.database import Database
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from openbook.ingest import Ingest
     from openbook.looking import Boundaries
     from openbook.releasing import Building, Built, Difference, Plan, Releasing
+    from openbook.similar.themes import Kept, Themes
+    from openbook.similar.written import WritingPlan
     from openbook.store.erasure import Doomed
     from openbook.types import Scalar
     from openbook.verification import Verified
@@ -373,7 +377,11 @@ class KnowledgeBase:
         """
         from openbook.forgetting import forget
 
-        return forget(self, names, confirm=confirm, say=say or (lambda line: None))
+        try:
+            return forget(self, names, confirm=confirm, say=say or (lambda line: None))
+        finally:
+            if "trees" in vars(self):
+                self.trees.clear()
 
     def list(self, *, as_: Sequence[str] | None = None) -> Sequence[dict[str, Any]]:
         """The documents, in order of source: id, title, version, metadata, access, when changed, characters."""
@@ -569,7 +577,8 @@ class KnowledgeBase:
         Raises:
             QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.
         """
-        _, trace = self._search(question, k, filter, as_)
+        told = self._overall(question, filter, as_, k=k)
+        trace = self._search(question, k, filter, as_)[1] if told is None else told[0]
         if record:
             self.traces.record(trace)
         return trace if raw else _told(trace)
@@ -596,6 +605,9 @@ class KnowledgeBase:
             QueryError: as ``search``.
             ModelError: the language model is missing, refused or did not answer.
         """
+        if (told := self._overall(question, filter, as_, llm)) is not None:
+            self.traces.record(told[0], told[1])
+            return replace(told[1], trace=_told(told[0]))
         serving, trace = self._search(question, None, filter, as_)
         try:
             answer = serving.answer(trace, self.documents, llm, on_text)
@@ -606,6 +618,48 @@ class KnowledgeBase:
         self.traces.record(answer.trace, answer)
         shown = answer.passages if answer.trace.principals is None else without_statistics(answer.passages)
         return replace(answer, passages=tuple(shown), trace=_told(answer.trace))
+
+    def themes(
+        self,
+        *,
+        number: int | None = None,
+        depth: int = 2,
+        filter: str | Filter | None = None,
+        as_: Sequence[str] | None = None,
+        llm: str | LanguageModel | None = None,
+        confirm: Callable[[WritingPlan], bool] | None = None,
+    ) -> Themes:
+        """What the documents are about: groups of them, the largest first, each named by the words that tell it from
+        the others and cited down to its sources; and, to the given ``depth``, the groups that these consist of.
+
+        As many as the documents suggest, or ``number``. ``llm`` (as of ``ask``) names and sums up each of them, by
+        one call; ``confirm`` is first shown what that takes, and where it says no, nothing is sent. A call that fails
+        leaves its theme as it was. A tree is made of what the caller may see, and kept in memory until a document
+        changes.
+
+        Raises:
+            QueryError: not 1 to 200 themes, not 1 to 3 levels, or a filter that cannot be read.
+            ModelError: the language model has no key.
+        """
+        from openbook.generate import parse_llm
+        from openbook.similar.themes import themes
+
+        return themes(
+            self,
+            number=number,
+            depth=depth,
+            filter=parse(filter) if isinstance(filter, str) else filter,
+            principals=principals_of(as_),
+            llm=parse_llm(llm) if isinstance(llm, str) else llm,
+            confirm=confirm,
+        )
+
+    @cached_property
+    def trees(self) -> Kept:
+        """The trees of themes that this process has made."""
+        from openbook.similar.themes import Kept
+
+        return Kept()
 
     def answer(
         self,
@@ -681,6 +735,38 @@ class KnowledgeBase:
             raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
         tree = parse(filter) if isinstance(filter, str) else filter
         return self.live.search(storable(question), k, principals_of(as_), tree)
+
+    def _overall(
+        self,
+        question: str,
+        filter: str | Filter | None,
+        as_: Sequence[str] | None,
+        llm: str | LanguageModel | None = None,
+        *,
+        k: int | None = None,
+    ) -> tuple[Trace, Answer] | None:
+        """The trace and the answer of a question that asks what all the documents are about, where the recipe has such
+        questions answered from the themes; ``k``: only the trace is wanted, with so many hits."""
+        query = self.recipe.query
+        if isinstance(query.themes, Off):
+            return None
+        from openbook.similar.overall import answer_of, asks_for_all, trace_of
+
+        question = storable(question)
+        if not asks_for_all(question) or (k is not None and not 1 <= k <= MOST_HITS):
+            return None
+        start = time.perf_counter()
+        tree = parse(filter) if isinstance(filter, str) else filter
+        writer = (
+            None if k is not None else llm or (query.generate if isinstance(query.generate, LanguageModel) else None)
+        )
+        found = self.themes(number=query.themes.number, depth=1, filter=tree, as_=as_, llm=writer)
+        most = query.context if k is None else k
+        told = None if tree is None else str(tree)
+        trace = trace_of(
+            found, question, max(most, len(found.themes)) if k is None else k, principals_of(as_), told, start
+        )
+        return trace, answer_of(found, trace)
 
     def named(self, name: str, principals: Sequence[str] | None = None, *, removed: bool = False) -> tuple[str, str]:
         """(id, source) of the one document that a name means; ``removed`` ones are asked if it means no other.

@@ -541,6 +541,14 @@ class RelevanceFeedback(Part):
     dense: float = Field(default=0.2, ge=0.0, le=1.0)
 
 
+class ThemeTree(Part):
+    """Questions that ask what all the documents are about ("What are the main themes?") are answered from a tree of
+    themes; ``number``: so many, ``None``: as many as the documents suggest."""
+
+    kind: Literal["tree"] = "tree"
+    number: int | None = Field(default=None, ge=1, le=200)
+
+
 class QueryHalf(Part):
     """From the question to the answer.
 
@@ -550,9 +558,10 @@ class QueryHalf(Part):
     chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
     more than ``within`` (in the unit of the scores; ``None``: any) is left out. ``context`` hits are handed to the
     generator, or as many passages as ``assemble`` makes of more. ``disagreements`` among what was found are told.
+    Questions that ask for the whole may be answered from ``themes``.
     """
 
-    younger = frozenset({"spelling", "glossary", "expansion", "assemble", "disagreements"})
+    younger = frozenset({"spelling", "glossary", "expansion", "assemble", "disagreements", "themes"})
 
     spelling: Annotated[Off | CorpusSpelling, Field(discriminator="kind")] = Off()
     glossary: Annotated[Off | Glossary, Field(discriminator="kind")] = Off()
@@ -571,6 +580,7 @@ class QueryHalf(Part):
     context: int = Field(default=10, ge=1)
     assemble: Assembly = Assembly()
     disagreements: Annotated[Off | Disagreements, Field(discriminator="kind")] = Off()
+    themes: Annotated[Off | ThemeTree, Field(discriminator="kind")] = Off()
     generate: Annotated[Extractive | LanguageModel, Field(discriminator="kind")] = Extractive()
 
 

@@ -2,6 +2,7 @@
 
 documents.py   add, list, show, remove, status
 looking.py     chunks
+theming.py     themes
 keeping.py     verify, export, import
 asking.py      search, ask, feedback
 measuring.py   evaluate, compare, check, prefer, prices
@@ -24,7 +25,18 @@ from typing import NoReturn
 
 import typer
 
-from openbook.cli import asking, datasets, documents, editing, forgetting, keeping, looking, measuring, releases
+from openbook.cli import (
+    asking,
+    datasets,
+    documents,
+    editing,
+    forgetting,
+    keeping,
+    looking,
+    measuring,
+    releases,
+    theming,
+)
 from openbook.cli.opening import Db, Json, Kb
 from openbook.cli.printing import fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
@@ -58,6 +70,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "add": documents.add,
     "search": asking.search,
     "ask": asking.ask,
+    "themes": theming.themes,
     "list": documents.list_,
     "show": documents.show,
     "chunks": looking.chunks,

@@ -92,7 +92,7 @@ def ask(
         return
     if answer.abstained:
         print(f"I don't know: {one_line(str(answer.reason))}.")
-    elif model is None and base.recipe.query.generate.kind == "extractive":
+    elif "themes" not in answer.trace.details and model is None and base.recipe.query.generate.kind == "extractive":
         for number, citation in enumerate(answer.citations, 1):
             print(f"{shortened(citation.quote, 2000)} [{number}]")
     else:
@@ -114,6 +114,8 @@ def ask(
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
         say(f"not sent to the model, which is remote: {counted(len(withheld), 'local-only passage')}")
     _say_narrowed(answer.trace)
+    if "themes" in answer.trace.details:
+        say("answered from the themes of all documents (openbook themes)")
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
 
@@ -196,9 +198,9 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "abstained": answer.abstained,
         "reason": answer.reason,
         "confidence": answer.confidence,
-        "citations": [_citation(c) for c in answer.citations],
+        "citations": [citation_json(c) for c in answer.citations],
         "disagreements": [
-            {"older": _citation(one.older), "newer": _citation(one.newer), "dates": list(one.dates)}
+            {"older": citation_json(one.older), "newer": citation_json(one.newer), "dates": list(one.dates)}
             for one in answer.disagreements
         ],
         "invented": answer.invented,
@@ -206,10 +208,11 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "usage": asdict(answer.usage),
         **_transformed(trace),
         **_narrowed(trace),
+        **({"themes": trace.details["themes"]} if "themes" in trace.details else {}),
     }
 
 
-def _citation(c: Citation) -> dict[str, Any]:
+def citation_json(c: Citation) -> dict[str, Any]:
     return {
         "document": c.document,
         "version": c.version,
@@ -220,7 +223,7 @@ def _citation(c: Citation) -> dict[str, Any]:
         "start": c.start,
         "end": c.end,
         "quote": c.quote,
-        "also": [_citation(other) for other in c.also],
+        "also": [citation_json(other) for other in c.also],
     }
 
 

@@ -118,6 +118,7 @@ class Index:
         self.hash = hash
         self.embedder = embedder
         self.dimension = dimension
+        self.language = language
         self.table = sql.Identifier("openbook", f"chunk_{id}")
         self._view = KeywordView(keyword_folder(database, kb, id), language)
         self._renewing = threading.Lock()  # held while a thread makes the view anew
@@ -536,6 +537,49 @@ class Index:
             [_array(chunks)],
         ).fetchall()
         return {id: vector.to_numpy().astype("float32") for id, vector in rows}
+
+    def middles(self, view: View) -> list[tuple[str, str, str, FloatArray | None]]:
+        """(id, source, title, the mean of its chunks' vectors) of every document that this snapshot may see and the
+        filter lets through, in order of source; without a vector of any chunk no mean."""
+        where: tuple[sql.Composable, list[Any]] = sql.SQL("true"), []
+        if view.filter is not None:
+            where = to_sql(view.filter, document="d.id", table=sql.Identifier("openbook", "attribute"))
+        rows = view.connection.execute(
+            sql.SQL(
+                "SELECT d.id::text, d.source, v.title, m.middle FROM openbook.document d"
+                " JOIN openbook.version v ON v.document = d.id AND v.version = d.version"
+                " LEFT JOIN (SELECT c.document, avg(c.vector) AS middle FROM {} c GROUP BY c.document) m"
+                " ON m.document = d.id WHERE d.kb = %s AND d.removed IS NULL AND {} ORDER BY d.source"
+            ).format(self.table, where[0]),
+            [self.kb, *where[1]],
+        ).fetchall()
+        return [
+            (id, source, title, None if middle is None else middle.to_numpy().astype("float32"))
+            for id, source, title, middle in rows
+        ]
+
+    def beginnings(self, view: View, documents: Sequence[str], characters: int) -> dict[str, str]:
+        """Document (its id) → so many characters of its text, through row-level security."""
+        rows = view.connection.execute(
+            "SELECT d.id::text, left(v.text, %s) FROM openbook.document d"
+            " JOIN openbook.version v ON v.document = d.id AND v.version = d.version WHERE d.id = ANY(%s::uuid[])",
+            [characters, list(documents)],
+        ).fetchall()
+        return dict(rows)
+
+    def typical(self, view: View, documents: Sequence[str], vector: FloatArray) -> dict[str, int]:
+        """Document (its id) → the chunk of it that is nearest to ``vector``."""
+        from pgvector import HalfVector
+
+        rows = view.connection.execute(
+            sql.SQL(
+                "SELECT DISTINCT ON (c.document) c.document::text, c.id FROM {} c"
+                " WHERE c.vector IS NOT NULL AND c.document = ANY(%s::uuid[])"
+                " ORDER BY c.document, c.vector <#> %s::halfvec, c.id"
+            ).format(self.table),
+            [list(documents), HalfVector(vector)],
+        ).fetchall()
+        return dict(rows)
 
     def chunks(self, document: str, principals: Sequence[str] | None) -> list[Chunk]:
         """The chunks of a document (its id), in order of ``start``."""

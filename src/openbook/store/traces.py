@@ -171,6 +171,7 @@ class Traces:
                     # What was read out of the question is made of what the asker saw then.
                     if filters := body["details"].pop("filters", None):
                         body["filter"] = filters["own"]
+                    body["details"].pop("themes", None)  # and so are its numbers
                     if "answer" in body:
                         body["answer"]["reason"] = None
         return {"trace": id, "question": question, "created": created.isoformat(), "principals": asked_by, **body}
