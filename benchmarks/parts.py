@@ -60,6 +60,8 @@ PARTS = (
     Part("`merge` none", "query.merge = 0"),
     Part("`filters` rules", "query.filters = {kind = 'rules'}"),
     Part("`filters` rules, versions alone", "query.filters = {kind = 'rules', read = ['versions']}"),
+    Part("`spelling` corpus", "query.spelling = {kind = 'corpus'}"),
+    Part("`expansion` relevance", "query.expansion = {kind = 'relevance'}"),
     Part("`within` 5.0", "query.within = 5.0"),
     Part("`duplicates` collapse", "query.duplicates = {kind = 'collapse'}"),
     Part("`diversity` mmr", "query.diversity = {kind = 'mmr'}"),
@@ -423,6 +425,11 @@ def chosen(data: Path, names: Sequence[str], split: Any) -> Iterator[Dataset]:
         yield Dataset(name, dict(list(judged.items())[:JUDGED]), whole.corpus).select(split)
 
 
+def is_meant(part: Part, name: str) -> bool:
+    """By its whole name, or by a piece that is no other part's whole name."""
+    return name == part.name or (name in part.name and all(name != other.name for other in PARTS))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS, metavar="SET")
@@ -438,7 +445,7 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="measure nothing: write the table from the results")
     options = parser.parse_args()
     results = Results(options.results or HERE / f"parts-{options.split}.json")
-    parts = [part for part in PARTS if not options.part or any(name in part.name for name in options.part)]
+    parts = [part for part in PARTS if not options.part or any(is_meant(part, name) for name in options.part)]
     if not options.render:
         results.machine = f"{len(os.sched_getaffinity(0))} cores, {best_precision()}"
         for dataset in chosen(options.data, options.sets, options.split):
