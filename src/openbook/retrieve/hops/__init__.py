@@ -90,7 +90,10 @@ class Bridge:
     def search(self, view: View, queries: Sequence[Query], rank: Rank) -> Hopped:
         """``queries``: the question, then its parts."""
         question = queries[0]
-        names = self.index.read(view, question.text).mentions
+        words = self.index.read(view, question.text)
+        names = words.mentions
+        if self._in_nats:  # which asks by these words; it need not read them again
+            question = replace(question, words=words)
         queries = [question, *(self._with_names(view, query, names) for query in queries[1:])]
         rankings = [rank(query, ()) for query in queries]
         fused, stages = rankings[0]
@@ -152,8 +155,10 @@ class Bridge:
 
     def _with_names(self, view: View, part: Query, names: Sequence[Mention]) -> Query:
         """A part that names nothing is said of what the whole question names."""
-        own = self.index.read(view, part.text)
-        return part if own.mentions else replace(part, words=Question(own.terms, tuple(names)))
+        words = self.index.read(view, part.text)
+        if words.mentions:
+            return replace(part, words=words) if self._in_nats else part
+        return replace(part, words=Question(words.terms, tuple(names)))
 
     def _named(
         self, view: View, question: str, names: Sequence[Mention], likelihood: Likely, hits: Mapping[int, Hit]
