@@ -549,19 +549,44 @@ class ThemeTree(Part):
     number: int | None = Field(default=None, ge=1, le=200)
 
 
+class BridgeHops(Part):
+    """Read, and search again: the question is looked for part by part, and what the first hits name beside it.
+
+    ``read`` of the best documents are read in each of at most ``most`` hops; fewer where nothing new leads on. The
+    first ``keep`` hits stay where the single search has them.
+    """
+
+    kind: Literal["bridge"] = "bridge"
+    most: int = Field(default=2, ge=1, le=5)
+    read: int = Field(default=5, ge=1, le=20)
+    keep: int = Field(default=2, ge=0, le=100)
+
+
+class ModelHops(Part):
+    """A language model reads the ``read`` first hits, and says by which queries to look for what they lack.
+
+    One that has not answered within ``seconds`` is not waited for: the first hits are then all.
+    """
+
+    kind: Literal["model"] = "model"
+    model: LanguageModel
+    read: int = Field(default=5, ge=1, le=20)
+    seconds: float = Field(default=10.0, gt=0.0, le=60.0)
+
+
 class QueryHalf(Part):
     """From the question to the answer.
 
     Its ``spelling`` is mended, a ``glossary`` adds synonyms, and ``expansion`` searches again with what was found.
-    ``filters`` are proposed from the question. ``candidates`` of each stage are fused; the best are put in another
-    order by ``rerank``, ``recency`` and ``diversity``, one after another. Two neighbours among the ``merge`` best
-    chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A hit that scores less than the best by
-    more than ``within`` (in the unit of the scores; ``None``: any) is left out. ``context`` hits are handed to the
-    generator, or as many passages as ``assemble`` makes of more. ``disagreements`` among what was found are told.
-    Questions that ask for the whole may be answered from ``themes``.
+    ``filters`` are proposed from the question. ``candidates`` of each stage are fused; ``hops`` read what was found and
+    search again; the best are put in another order by ``rerank``, ``recency`` and ``diversity``, one after another. Two
+    neighbours among the ``merge`` best chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A
+    hit that scores less than the best by more than ``within`` (in the unit of the scores; ``None``: any) is left out.
+    ``context`` hits are handed to the generator, or as many passages as ``assemble`` makes of more. ``disagreements``
+    among what was found are told. Questions that ask for the whole may be answered from ``themes``.
     """
 
-    younger = frozenset({"spelling", "glossary", "expansion", "assemble", "disagreements", "themes"})
+    younger = frozenset({"spelling", "glossary", "expansion", "hops", "assemble", "disagreements", "themes"})
 
     spelling: Annotated[Off | CorpusSpelling, Field(discriminator="kind")] = Off()
     glossary: Annotated[Off | Glossary, Field(discriminator="kind")] = Off()
@@ -571,6 +596,7 @@ class QueryHalf(Part):
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()
     )
+    hops: Annotated[Off | BridgeHops | ModelHops, Field(discriminator="kind")] = Off()
     rerank: Annotated[Off | LateInteraction | CrossEncoder | RerankAPI, Field(discriminator="kind")] = Off()
     recency: Annotated[Off | Recency, Field(discriminator="kind")] = Off()
     diversity: Annotated[Off | Diversity, Field(discriminator="kind")] = Off()

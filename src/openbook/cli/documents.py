@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.opening import As, Db, Json, Kb, Recipe, opened, require_there
-from openbook.cli.printing import file_name, narrowing, one_line, print_json, progress_of_adding, say, shortened
+from openbook.cli.printing import (
+    file_name,
+    hopping,
+    narrowing,
+    one_line,
+    print_json,
+    progress_of_adding,
+    say,
+    shortened,
+)
 from openbook.errors import QueryError
 from openbook.types import Scalar, printable
 
@@ -196,6 +205,8 @@ def _print_trace(trace: dict[str, Any]) -> None:
     if trace["filter"]:
         print(f"filter    {one_line(trace['filter'])}")
     for line in narrowing(trace["details"]["filters"]) if "filters" in trace["details"] else ():
+        print(line)
+    for line in hopping(trace["details"]["hops"]) if "hops" in trace["details"] else ():
         print(line)
     if told := trace["details"].get("rerank"):
         budget = f" in {told['budget_ms']} ms" if "budget_ms" in told else ""

@@ -78,6 +78,17 @@ def narrowing(filters: dict[str, Any], *, whole: bool = True) -> list[str]:
     return [one_line(line) for line in lines]
 
 
+def hopping(hops: dict[str, Any]) -> list[str]:
+    """What was looked for besides the question, and what led there, a line each, from its trace."""
+    lines = [f"looked for: {query}" for query in (*hops.get("parts", ()), *hops.get("queries", ()))]
+    if hops.get("named"):
+        lines.append(f"named: {', '.join(hops['named'])}")
+    for hop in hops.get("hops", ()):
+        by = f"by {', '.join(hop['bridges'])}" if hop["bridges"] else "nothing led on"
+        lines.append(f"hop {hop['hop']}: read {', '.join(hop['read'])}; {by}")
+    return [one_line(line) for line in [*lines, f"stopped: {hops['stopped']}"]]
+
+
 def stream(text: str) -> None:
     print(printable(text), end="", file=sys.stderr, flush=True)
 

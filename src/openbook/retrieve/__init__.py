@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
 from openbook.recipe import (
+    BridgeHops,
     Diversity,
     EvidenceFusion,
+    ModelHops,
     NearDuplicates,
     Off,
     QueryHalf,
@@ -35,7 +37,8 @@ from openbook.types import Hit, StageScore
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
-    from openbook.retrieve.filters import Filters
+    from openbook.retrieve.filters import Filters, Proposing
+    from openbook.retrieve.hops import Bridge, Reader
     from openbook.retrieve.rerank.stage import Reranking
     from openbook.store.keyword import Question
 
@@ -95,6 +98,16 @@ class Retriever:
         self._transforms: Transforms | None = None
         if not (isinstance(part.spelling, Off) and isinstance(part.glossary, Off)):
             self._transforms = Transforms(part, index, embedder)
+        self._bridge: Bridge | None = None
+        if isinstance(part.hops, BridgeHops):
+            from openbook.retrieve.hops import Bridge
+
+            self._bridge = Bridge(part.hops, part, index)
+        self._reader: Reader | None = None
+        if isinstance(part.hops, ModelHops):
+            from openbook.retrieve.hops import Reader
+
+            self._reader = Reader(part.hops, part, private=not embedder.remote)
         self._filters: Filters | None = None
         if not isinstance(part.filters, Off):
             from openbook.retrieve.filters import Filters
@@ -123,13 +136,24 @@ class Retriever:
         ms: dict[str, float] = {}
         # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
         asked = self._transformed(question, principals, ms)
-        vector = self._embed(asked.embedded(not self.embedder.remote), ms) if self._asked[0] else None
-        queries = [Query(asked.text, vector=vector, also=asked.also)]
+        # Corrected from documents, it may hold words that a remote model is not to be sent.
+        sent = asked.sent if self.embedder.remote else asked.text
+        parts = self._bridge.parts(sent) if self._bridge else []
+        vectors = self._embed([asked.embedded(not self.embedder.remote), *parts], ms)
+        queries = [Query(asked.text, vector=vectors[0], also=asked.also)]
+        queries += [Query(text, "part", vector) for text, vector in zip(parts, vectors[1:], strict=True)]
         proposing = None
         if self._filters is not None:
             with _Timer(ms, "propose"):
                 proposing = self._filters.ask(asked.text if self._filters.reads_local else asked.sent, principals)
         details: dict[str, Any] = dict(asked.details)
+        if self._reader is not None:
+            first = self._first(queries[0], principals, filter, proposing, ms)
+            with _Timer(ms, "hops"):
+                said = self._reader.ask(asked.text if self._reader.reads_local else asked.sent, first)
+            details["hops"] = said.told
+            vectors = self._embed(said.queries, ms)
+            queries += [Query(text, "hop 2", vector) for text, vector in zip(said.queries, vectors, strict=True)]
         for attempt in range(_ATTEMPTS):
             if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
                 self.index.turn_back()
@@ -172,28 +196,54 @@ class Retriever:
         with _Timer(ms, "transform"):
             return self._transforms.ask(question, principals)
 
-    def _embed(self, question: str, ms: dict[str, float]) -> FloatArray:
+    def _embed(self, texts: Sequence[str], ms: dict[str, float]) -> list[FloatArray | None]:
+        """What is looked for together, embedded at once."""
+        if not self._asked[0] or not texts:
+            return [None] * len(texts)
         with _Timer(ms, "embed"):
-            (vector,) = self.embedder.encode([question], "query")
-        return vector  # type: ignore[no-any-return]  # numpy's rows are untyped
+            return [*self.embedder.encode(list(texts), "query")]
+
+    def _first(
+        self,
+        query: Query,
+        principals: Sequence[str] | None,
+        filter: Filter | None,
+        proposing: Proposing | None,
+        ms: dict[str, float],
+    ) -> list[Hit]:
+        """What one search finds, for whoever reads it and says what to look for next."""
+        with self.index.database.snapshot(principals) as connection:
+            view = self.index.view(connection, principals, filter)
+            if proposing is not None:
+                view, _ = proposing.narrow(view)
+            fused, stages = self._rank(view, query, 10, ms)
+            return [candidate.hit for candidate in self._fetch(view, fused, stages, 10)]
 
     def _search(
         self, view: View, queries: Sequence[Query], k: int, ms: dict[str, float], details: dict[str, Any]
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
         """Chunks by fused score, and what each stage says of them. The rankings of several queries fuse by reciprocal
         rank (RAG fusion: Rackauckas, arXiv:2402.03367), and each is told as a stage of its own."""
-        found = [self._rank(view, query, k, ms) for query in queries]
         if isinstance(self.part.expansion, RelevanceFeedback):
             from openbook.retrieve.transform.relevance import again
 
+            once, _ = self._rank(view, queries[0], k, ms)
             with _Timer(ms, "expand"):
-                first = [chunk for chunk, _ in found[0][0]]
+                first = [chunk for chunk, _ in once]
                 read = self._read(view, queries[0])
                 query, details["expansion"] = again(self.part.expansion, self.index, view, queries[0], read, first)
-            found[0] = self._rank(view, query, k, ms)
+            queries = [query, *queries[1:]]
+        if self._bridge is not None:
+            hopped = self._bridge.search(view, queries, lambda query, also: self._rank(view, query, k, ms, also))
+            details["hops"] = hopped.told
+            return hopped.fused, hopped.stages
+        found = [self._rank(view, query, k, ms) for query in queries]
         fused, stages = found[0]
         if len(found) == 1:
             return fused, stages
+        if self._reader is not None:
+            fused, later = self._reader.together([ranking for ranking, _ in found])
+            return fused, {**stages, "hop 2": later}
         with _Timer(ms, "fuse"):
             rankings = [ranking for ranking, _ in found]
             names = [query.stage for query in queries]
@@ -208,7 +258,7 @@ class Retriever:
         return replace(read, terms=tuple({**dict(query.also), **dict(read.terms)}.items())) if query.also else read
 
     def _rank(
-        self, view: View, query: Query, k: int, ms: dict[str, float]
+        self, view: View, query: Query, k: int, ms: dict[str, float], also: Sequence[int] = ()
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
         vector = query.vector
         # Of so many pairs each leaves one hit less, and so does every chunk whose passage another has shown.
@@ -230,13 +280,13 @@ class Retriever:
             with _Timer(ms, "dense"):
                 # Both scores of every candidate: a chunk that only the keyword side found has a cosine, too, unless it
                 # is local-only and the model is not.
-                dense, cosines = self.index.dense(view, vector, n, [chunk for chunk, _ in keyword])
+                dense, cosines = self.index.dense(view, vector, n, [*(chunk for chunk, _ in keyword), *also])
         with _Timer(ms, "fuse"):
             if isinstance(fusion, EvidenceFusion):
                 assert read is not None
                 fused = evidence(
                     cosines,
-                    self.index.weigh(view, read, list({**cosines, **dict(keyword)})),
+                    self.index.weigh(view, read, list({**cosines, **dict(keyword), **dict.fromkeys(also)})),
                     weight=known * fusion.cosine,
                     chunk=fusion.chunk,
                     document=fusion.document,

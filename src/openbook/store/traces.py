@@ -168,6 +168,7 @@ class Traces:
                             of["score"] = ranked(name, of["score"], of["rank"])
                 if any(span["text"] is None for span in spans):  # what was said of it may quote it
                     body["details"].pop("error", None)
+                    body["details"].pop("hops", None)  # names, and what led on from them
                     # What was read out of the question is made of what the asker saw then.
                     if filters := body["details"].pop("filters", None):
                         body["filter"] = filters["own"]
