@@ -25,7 +25,7 @@ from openbook.recipe import (
     RerankAPI,
 )
 from openbook.retrieve import Retrieved, Retriever
-from openbook.retrieve.rerank.stage import FIRST, LEAST
+from openbook.retrieve.rerank.stage import FIRST, LEAST, log_odds
 from openbook.store.database import Database
 from openbook.types import Document
 
@@ -90,6 +90,20 @@ def test_late_interaction_is_added_to_the_fused_score(filled: KnowledgeBase) -> 
         assert hit.score == pytest.approx(hit.stages["fused"].score + 3.0 * hit.stages["rerank"].score)
     still = asked(filled, LateInteraction(weight=0.0), 5).hits
     assert [hit.source for hit in still] == [hit.source for hit in asked(filled, Off(), 5).hits]
+
+
+def test_a_weighted_cross_encoder_is_added_to_the_fused_score(
+    filled: KnowledgeBase, tiny_pairs: Callable[[str], Path]
+) -> None:
+    part = CrossEncoder(model=str(tiny_pairs("bert")), weight=0.5, threshold=0.0)
+    hits = asked(filled, part, 5).hits
+    for hit in hits:
+        expected = hit.stages["fused"].score + 0.5 * log_odds(hit.stages["rerank"].score)
+        assert hit.score == pytest.approx(expected, abs=1e-4)
+    most = sorted(hit.stages["rerank"].score for hit in hits)[-1]
+    kept = asked(filled, part.model_copy(update={"threshold": most}), 5)
+    assert len(kept.hits) < 5, "the threshold is of the model's own scores"
+    assert all(hit.stages["rerank"].score >= most for hit in kept.hits)
 
 
 def test_fewer_hits_are_the_first_of_more(filled: KnowledgeBase) -> None:
