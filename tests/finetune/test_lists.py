@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from openbook.evaluate import Question
-from openbook.finetune.lists import MARGIN, Candidate, Listed, Ranked, drawn, mined, ranked
+from openbook.finetune.lists import MARGIN, Found, Listed, Ranked, drawn, lists_of, ranked
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import LateInteraction, QueryHalf, Recipe
 from openbook.types import Document
@@ -19,42 +19,42 @@ FOUND = Ranked(
     "q",
     "How much may a hotel cost?",
     (
-        Candidate("travel.md", RELEVANT, 9.0),
-        Candidate("travel.md", "Keep the receipt.", 8.0),
-        Candidate("train.md", "A train costs what it costs.", 7.0),
+        Found("travel.md", RELEVANT, 9.0),
+        Found("travel.md", "Keep the receipt.", 8.0),
+        Found("train.md", "A train costs what it costs.", 7.0),
     ),
     {"travel.md": 1},
 )
 
 
 def test_of_a_relevant_document_only_the_best_chunk_is_a_positive() -> None:
-    made = mined([FOUND])
+    made = lists_of([FOUND])
     assert [(one.texts, one.grades) for one in made.lists] == [((RELEVANT, "A train costs what it costs."), (1, 0))]
     assert made.further == 1
 
 
 @pytest.mark.parametrize("judged", [False, True])
 def test_another_version_of_a_relevant_page_is_no_negative_unless_it_was_judged(judged: bool) -> None:
-    older = Candidate("travel-2023.md", RELEVANT + " Really.", 8.5)
+    older = Found("travel-2023.md", RELEVANT + " Really.", 8.5)
     found = replace(
         FOUND,
         candidates=(older, *FOUND.candidates),
         judgements={"travel.md": 1, **({"travel-2023.md": 0} if judged else {})},
     )
-    made = mined([found])
+    made = lists_of([found])
     assert (older.text in made.lists[0].texts) == judged
     assert made.alike == (not judged)
 
 
 @pytest.mark.parametrize("judged", [False, True])
 def test_what_is_far_ahead_of_all_that_is_relevant_is_no_negative_unless_it_was_judged(judged: bool) -> None:
-    ahead = Candidate("hotels.md", "Hotels are booked by the office.", 9.1 + MARGIN)
+    ahead = Found("hotels.md", "Hotels are booked by the office.", 9.1 + MARGIN)
     found = replace(
         FOUND,
         candidates=(ahead, *FOUND.candidates),
         judgements={"travel.md": 1, **({"hotels.md": 0} if judged else {})},
     )
-    made = mined([found])
+    made = lists_of([found])
     assert (ahead.text in made.lists[0].texts) == judged
     assert made.ahead == (not judged)
 
@@ -62,11 +62,11 @@ def test_what_is_far_ahead_of_all_that_is_relevant_is_no_negative_unless_it_was_
 def test_questions_that_teach_nothing_are_counted() -> None:
     nothing_relevant = replace(FOUND, judgements={"elsewhere.md": 1})
     all_relevant = replace(FOUND, candidates=FOUND.candidates[:1])
-    assert mined([nothing_relevant, all_relevant, replace(FOUND, candidates=())]).idle == 3
+    assert lists_of([nothing_relevant, all_relevant, replace(FOUND, candidates=())]).idle == 3
 
 
 def test_only_the_first_candidates_are_learnt_from() -> None:
-    assert mined([FOUND], candidates=2).idle == 1
+    assert lists_of([FOUND], candidates=2).idle == 1
 
 
 def test_a_draw_holds_positives_and_negatives() -> None:

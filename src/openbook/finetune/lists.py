@@ -24,7 +24,7 @@ ALIKE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Found:
     """A chunk that the first stage found: its document, the text that a reranker is shown, and its fused score."""
 
     source: str
@@ -38,7 +38,7 @@ class Ranked:
 
     id: str
     question: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Found, ...]
     judgements: Mapping[str, int]
 
 
@@ -59,7 +59,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Mined:
+class Lists:
     """``lists`` to learn from, and what was left out, counted: candidates that say the same as a relevant one
     (``alike``) or are far ahead of all of them (``ahead``), further chunks of relevant documents (``further``), and
     questions that are left without a relevant candidate or without another (``idle``)."""
@@ -81,11 +81,11 @@ def ranked(kb: KnowledgeBase, questions: Iterable[Question], *, depth: int = 50)
     for question in questions:
         if question.judgements:
             hits = retriever.retrieve(question.text, depth).hits
-            found = [Candidate(hit.source, embedded_text(hit.title, hit.chunk), hit.score) for hit in hits]
+            found = [Found(hit.source, embedded_text(hit.title, hit.chunk), hit.score) for hit in hits]
             yield Ranked(question.id, question.text, tuple(found), question.judgements)
 
 
-def mined(found: Iterable[Ranked], *, candidates: int = 20) -> Mined:
+def lists_of(found: Iterable[Ranked], *, candidates: int = 20) -> Lists:
     """The first ``candidates`` of each question as positives and hard negatives.
 
     Of a relevant document the best chunk is the positive; whether its others answer the question is not known, and they
@@ -95,7 +95,7 @@ def mined(found: Iterable[Ranked], *, candidates: int = 20) -> Mined:
     alike = ahead = further = idle = 0
     for one in found:
         head = one.candidates[:candidates]
-        positives: dict[str, Candidate] = {}
+        positives: dict[str, Found] = {}
         for candidate in head:
             if one.judgements.get(candidate.source, 0) > 0:
                 further += candidate.source in positives
@@ -124,7 +124,7 @@ def mined(found: Iterable[Ranked], *, candidates: int = 20) -> Mined:
             lists.append(listed)
         else:
             idle += 1
-    return Mined(tuple(lists), alike, ahead, further, idle)
+    return Lists(tuple(lists), alike, ahead, further, idle)
 
 
 def drawn(one: Listed, size: int, draw: random.Random) -> Listed:

@@ -37,7 +37,7 @@ class Settings:
 
     ``first``: what a unit of the fused score counts beside a unit of the logit. A step takes ``questions`` and of each
     ``texts``, drawn anew in each of the ``epochs``. The rate rises over ``warmup`` of the steps, and falls to 0.
-    ``bf16``: by default where the processor multiplies in it.
+    ``dropout`` is of what goes into the matrices. ``bf16``: by default where the processor multiplies in it.
     """
 
     base: str = "default"
@@ -200,10 +200,12 @@ def _opened(settings: Settings) -> tuple[Any, Callable[[Sequence[Listed]], tuple
     folder = read_folder(settings.base)
     if not is_plain(folder):
         raise ModelError("no BERT", where=str(folder.path), do="name a base whose model_type is bert")
+    # Of weights that stay as they are nothing is to be kept from overfitting, and dropping out takes 40 % more time.
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     with _quiet():
         model = BertForSequenceClassification.from_pretrained(
             str(folder.path),
-            config=BertConfig.from_pretrained(str(folder.path), num_labels=1),
+            config=BertConfig.from_pretrained(str(folder.path), num_labels=1, **still),
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,
