@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,8 +46,13 @@ def add_lora(encoder: torch.nn.Module, *, rank: int, alpha: float, dropout: floa
             setattr(encoder.get_submodule(parent), own, LoRA(module, rank, alpha, dropout))
 
 
-def save_adapter(model: torch.nn.Module, folder: Path, *, base: str, rank: int, alpha: float) -> None:
-    """What of ``model`` is trained, as peft writes it: ``adapter_config.json``, ``adapter_model.safetensors``."""
+def save_adapter(
+    model: torch.nn.Module, folder: Path, *, base: str, rank: int, alpha: float, whole: Sequence[str]
+) -> None:
+    """What of ``model`` is trained, as peft writes it: ``adapter_config.json``, ``adapter_model.safetensors``.
+
+    ``whole`` are the modules that have no matrices and are trained themselves.
+    """
     from safetensors.torch import save_file
 
     tensors = {}
@@ -54,7 +60,6 @@ def save_adapter(model: torch.nn.Module, folder: Path, *, base: str, rank: int, 
         if tensor.requires_grad:
             told = name + ".weight" if name.endswith(("lora_A", "lora_B")) else name
             tensors[f"base_model.model.{told}"] = tensor.detach().float().contiguous()
-    whole = sorted({name.split(".")[-2] for name in tensors if "lora_" not in name})
     config = {
         "peft_type": "LORA",
         "task_type": "SEQ_CLS",
@@ -63,7 +68,7 @@ def save_adapter(model: torch.nn.Module, folder: Path, *, base: str, rank: int, 
         "lora_alpha": alpha,
         "bias": "none",
         "target_modules": list(PARTS),
-        "modules_to_save": whole,
+        "modules_to_save": list(whole),
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "adapter_model.safetensors")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,13 +99,16 @@ def train_reranker(
 ) -> Trained:
     """Train on ``lists`` and write the adapter's ``folder``, which a recipe's cross-encoder opens by its path.
 
-    The same lists, settings, processor and number of threads give the same weights.
+    The same lists, settings, processor and number of threads give the same weights. The folder is there when all of it
+    is, and was found to score as what was trained.
 
     Raises:
         DatasetError: no list has both a relevant text and another.
-        ModelError: the base is no BERT, torch is missing, the loss is no number, no weight moved, or what was written
-            does not score as what was trained.
+        ModelError: the folder is there already or cannot be written, the base is no BERT, torch is missing, the loss is
+            no number, no weight moved, or what was written does not score as what was trained.
     """
+    if folder.exists():
+        raise ModelError("is there already", where=str(folder), do="name a new folder, or remove that one")
     teaching = [one for one in lists if one.teaches]
     if not teaching:
         do = "give questions among whose first candidates there is a relevant one and another"
@@ -145,13 +149,7 @@ def train_reranker(
     if not moved > 0:
         raise ModelError("training moved no weight", where=str(folder), do="raise the rate")
     seconds = time.perf_counter() - begun
-    from openbook.finetune.lora import save_adapter
-
-    save_adapter(model, folder, base=settings.base, rank=settings.rank, alpha=settings.alpha)
-    apart = _apart(model, encode, teaching[0], folder, settings)
-    if not apart <= PARITY:
-        what = f"scores of the folder are {apart:.2g} from those of the model that was trained"
-        raise ModelError(what, where=str(folder), do="report it: the two must be the same model")
+    apart = _kept(model, encode, teaching[0], folder, settings)
     return Trained(
         folder=folder,
         steps=tuple(told),
@@ -246,12 +244,15 @@ def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     return _torch().tensor([[*row, *[0] * (longest - len(row))] for row in rows])  # type: ignore[no-any-return]
 
 
-def _apart(
+def _kept(
     model: Any, encode: Callable[[Sequence[Listed]], Any], one: Listed, folder: Path, settings: Settings
 ) -> float:
-    """The largest difference between a score of the folder, opened as a recipe opens it, and of the model."""
+    """The adapter is written beside ``folder``, opened as a recipe opens it, and moved there if it is the same model:
+    the largest difference between two scores of a list. Raises: ModelError."""
     import numpy as np
+    from safetensors import SafetensorError
 
+    from openbook.finetune.lora import save_adapter
     from openbook.recipe import CrossEncoder
     from openbook.retrieve.rerank.cross_encoder import PairModel
 
@@ -259,8 +260,24 @@ def _apart(
     model.eval()
     with torch.no_grad():
         expected = torch.sigmoid(_logits(model, encode([one])[0])).numpy()
-    opened = PairModel(CrossEncoder(model=str(folder), max_tokens=settings.max_tokens), precision="f32")
-    return float(np.abs(opened.score(one.question, one.texts) - expected).max())
+    base = Path(settings.base).expanduser()
+    named = str(base.absolute()) if settings.base != "default" and base.is_dir() else settings.base
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as beside:
+            new = Path(beside) / folder.name
+            whole = ("pooler", "classifier")
+            save_adapter(model, new, base=named, rank=settings.rank, alpha=settings.alpha, whole=whole)
+            opened = PairModel(CrossEncoder(model=str(new), max_tokens=settings.max_tokens), precision="f32")
+            apart = float(np.abs(opened.score(one.question, one.texts) - expected).max())
+            if not apart <= PARITY:
+                what = f"what was written scores otherwise than what was trained, by up to {apart:.2g}"
+                raise ModelError(what, where=str(folder), do="report it: the two must be the same model")
+            new.rename(folder)
+    except (OSError, SafetensorError) as error:
+        do = "look for room on the disk, and for the right to write there"
+        raise ModelError(f"cannot be written ({error})", where=str(folder), do=do) from None
+    return apart
 
 
 def _multiplies_bf16() -> bool:
