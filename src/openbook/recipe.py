@@ -352,12 +352,14 @@ class LateInteraction(Part):
 class CrossEncoder(Part):
     """A model that reads question and chunk as one: a sentence-transformers CrossEncoder, by folder or hub id.
 
-    Its scores lie in [0, 1]; what it scores below ``threshold`` is left out, and so is what it was not shown.
-    ``max_tokens`` of question and chunk together are read.
+    Its scores lie in [0, 1]; what it scores below ``threshold`` is left out, and so is what it was not shown. With a
+    ``weight`` that much of their log-odds is added to the fused score, else they stand in its place. ``max_tokens`` of
+    question and chunk together are read.
     """
 
     kind: Literal["cross-encoder"] = "cross-encoder"
     model: str
+    weight: float | None = Field(default=None, gt=0.0)
     max_tokens: int | None = Field(default=None, ge=16)
     candidates: int = Field(default=50, ge=2, le=1_000)
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
@@ -367,6 +369,12 @@ class CrossEncoder(Part):
     def is_local(self) -> bool:
         """It runs in this process."""
         return True
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes that say no weight keep the hash that they had before there was one.
+        told: dict[str, Any] = handler(self)
+        return {key: value for key, value in told.items() if key != "weight" or value is not None}
 
 
 class RerankAPI(Served):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.retrieve.rerank.loopback import RerankingServer
 
@@ -25,7 +26,7 @@ from openbook.recipe import (
     RerankAPI,
 )
 from openbook.retrieve import Retrieved, Retriever
-from openbook.retrieve.rerank.stage import FIRST, LEAST
+from openbook.retrieve.rerank.stage import FIRST, LEAST, log_odds
 from openbook.store.database import Database
 from openbook.types import Document
 
@@ -90,6 +91,21 @@ def test_late_interaction_is_added_to_the_fused_score(filled: KnowledgeBase) -> 
         assert hit.score == pytest.approx(hit.stages["fused"].score + 3.0 * hit.stages["rerank"].score)
     still = asked(filled, LateInteraction(weight=0.0), 5).hits
     assert [hit.source for hit in still] == [hit.source for hit in asked(filled, Off(), 5).hits]
+
+
+def test_a_weighted_cross_encoder_is_added_to_the_fused_score(
+    filled: KnowledgeBase, tiny_pairs: Callable[[str], Path]
+) -> None:
+    part = CrossEncoder(model=str(tiny_pairs("bert")), weight=0.5, threshold=0.0)
+    hits = asked(filled, part, 30).hits
+    for hit in hits:
+        expected = hit.stages["fused"].score + 0.5 * log_odds(hit.stages["rerank"].score)
+        assert hit.score == pytest.approx(expected, abs=1e-4)
+    half = float(np.median([hit.stages["rerank"].score for hit in hits]))
+    kept = asked(filled, part.model_copy(update={"threshold": half}), 30).hits
+    expected = [hit.source for hit in hits if hit.stages["rerank"].score >= half]
+    assert [hit.source for hit in kept] == expected, "the threshold is of the model's own scores"
+    assert len(kept) < len(hits)
 
 
 def test_fewer_hits_are_the_first_of_more(filled: KnowledgeBase) -> None:

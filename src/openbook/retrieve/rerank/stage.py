@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from itertools import accumulate
@@ -61,18 +62,20 @@ class Reranking:
             return list(candidates), {**told, "skipped": str(error)}
         told["candidates"] = len(scores)
         own = {at: float(score) for at, score in zip(shown, scores, strict=False)}
+        final = own
         if isinstance(part, LateInteraction):
             final = {at: candidates[at].hit.score + part.weight * score for at, score in own.items()}
-            return placed(said(candidates, "rerank", own), final), told
-        ordered = placed(said(candidates, "rerank", own), own)
-        if part.threshold is None:
+        elif isinstance(part, CrossEncoder) and part.weight is not None:
+            final = {at: candidates[at].hit.score + part.weight * log_odds(score) for at, score in own.items()}
+        ordered = placed(said(candidates, "rerank", own), final)
+        if isinstance(part, LateInteraction) or part.threshold is None:
             return ordered, told
         withheld = {head[at].chunk for at in range(len(head)) if at not in shown}
         kept = [
             candidate
             for candidate in ordered
             if candidate.chunk in withheld
-            or ("rerank" in candidate.hit.stages and candidate.hit.score >= part.threshold)
+            or ("rerank" in candidate.hit.stages and candidate.hit.stages["rerank"].score >= part.threshold)
         ]
         return kept, {**told, "below": len(own) - sum("rerank" in candidate.hit.stages for candidate in kept)}
 
@@ -116,3 +119,13 @@ class Reranking:
         assert self._pace is not None
         pace = self._pace
         return sum(spent * pace <= ms for spent in accumulate(map(len, texts)))
+
+
+def log_odds(score: float) -> float:
+    """Of a score in [0, 1]; between -16 and 16, which is as near to 0 and 1 as a float32 comes.
+
+    >>> log_odds(0.5), round(log_odds(0.9), 3), round(log_odds(1.0))
+    (0.0, 2.197, 16)
+    """
+    score = min(max(score, 1e-7), 1 - 1e-7)
+    return math.log(score / (1 - score))
