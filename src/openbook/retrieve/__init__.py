@@ -178,10 +178,10 @@ class Retriever:
                     fused, stages = self._search(view, queries, k, ms, details)
                     with _Timer(ms, "fetch"):
                         found = self._fetch(view, fused, stages, k)
-                vectors = self._vectors(view, found)
+                own = self._vectors(view, found)
                 break
         # Nor while they are put in order: models may be asked here, and servers.
-        found, told = self._order(asked, found, vectors, ms)
+        found, told = self._order(asked, found, own, ms)
         details |= told
         hits = self._merged(found, k)
         if details.get("rerank", {}).get("withheld"):
