@@ -76,7 +76,7 @@ def ranked(kb: KnowledgeBase, questions: Iterable[Question], *, depth: int = 50)
     order. Raises: as ``KnowledgeBase.search``."""
     from openbook.retrieve import Retriever
 
-    off = {"rerank": Off(), "recency": Off(), "diversity": Off(), "merge": 0}
+    off = {"rerank": Off(), "recency": Off(), "diversity": Off(), "merge": 0, "duplicates": Off(), "within": None}
     retriever = Retriever(kb.index, kb.embedder, kb.recipe.query.model_copy(update=off))
     for question in questions:
         if question.judgements:
