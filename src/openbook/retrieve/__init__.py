@@ -139,9 +139,9 @@ class Retriever:
         # Corrected from documents, it may hold words that a remote model is not to be sent.
         sent = asked.sent if self.embedder.remote else asked.text
         parts = self._bridge.parts(sent) if self._bridge else []
-        vectors = self._embed([asked.embedded(not self.embedder.remote), *parts], ms)
-        queries = [Query(asked.text, vector=vectors[0], also=asked.also)]
-        queries += [Query(text, "part", vector) for text, vector in zip(parts, vectors[1:], strict=True)]
+        embedded = self._embed([asked.embedded(not self.embedder.remote), *parts], ms)
+        queries = [Query(asked.text, vector=embedded[0], also=asked.also)]
+        queries += [Query(text, "part", vector) for text, vector in zip(parts, embedded[1:], strict=True)]
         proposing = None
         if self._filters is not None:
             with _Timer(ms, "propose"):
@@ -152,8 +152,8 @@ class Retriever:
             with _Timer(ms, "hops"):
                 said = self._reader.ask(asked.text if self._reader.reads_local else asked.sent, first)
             details["hops"] = said.told
-            vectors = self._embed(said.queries, ms)
-            queries += [Query(text, "hop 2", vector) for text, vector in zip(said.queries, vectors, strict=True)]
+            embedded = self._embed(said.queries, ms)
+            queries += [Query(text, "hop 2", vector) for text, vector in zip(said.queries, embedded, strict=True)]
         for attempt in range(_ATTEMPTS):
             if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
                 self.index.turn_back()
