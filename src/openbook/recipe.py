@@ -599,7 +599,7 @@ class QueryHalf(Part):
     spelling: Annotated[Off | CorpusSpelling, Field(discriminator="kind")] = Off()
     glossary: Annotated[Off | Glossary, Field(discriminator="kind")] = Off()
     expansion: Annotated[Off | RelevanceFeedback, Field(discriminator="kind")] = Off()
-    filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = Off()
+    filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = RuleFilters(read=("versions",))
     candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()

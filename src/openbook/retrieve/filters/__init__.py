@@ -53,10 +53,15 @@ class Filters:
         """Whether what reads the questions may be sent local-only documents."""
         return not isinstance(self.part, ModelFilters) or self.part.model.is_local
 
-    def ask(self, question: str, principals: Sequence[str] | None) -> Proposing:
-        """Begin with a question. A language model is asked here, while no snapshot is held open."""
+    def ask(self, question: str, principals: Sequence[str] | None) -> Proposing | None:
+        """Begin with a question; ``None``: there is nothing in it to read. A language model is asked here, while no
+        snapshot is held open."""
         today = self.today()
         if self._model is None:
+            # Most questions name no version: what versions there are is then not looked up, either.
+            versions_alone = isinstance(self.part, RuleFilters) and set(self.part.read) <= {"versions"}
+            if versions_alone and not any(character.isdigit() for character in question):
+                return None
             return Proposing(self, question, today)
         assert isinstance(self.part, ModelFilters)
         from openbook.retrieve.filters.model import ask
