@@ -68,7 +68,12 @@ class ModelError(OpenbookError):
 
 
 class ModelUnavailable(ModelError):
-    """A remote model that did not answer in time or kept refusing for load."""
+    """A remote model that did not answer in time or kept refusing for load. ``begun``: it may have begun to, and what
+    it has written may have to be paid for."""
+
+    def __init__(self, what: str, *, where: str = "", do: str = "", begun: bool = False) -> None:
+        super().__init__(what, where=where, do=do)
+        self.begun = begun
 
 
 class StoreError(OpenbookError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError
 from openbook.live import Live
-from openbook.recipe import LanguageModel, Off, QueryHalf, Recipe, differences
+from openbook.recipe import Extractive, LanguageModel, Off, QueryHalf, Recipe, differences
 from openbook.serving import Serving, probe_of
 from openbook.store.access import principals_of, without_statistics
 from openbook.store.database import Database
@@ -24,7 +24,7 @@ from openbook.store.index import Index
 from openbook.store.releases import Pointers, Release, Releases, create_knowledge_base, making, number_of
 from openbook.store.traces import Traces
 from openbook.store.writing import Writer
-from openbook.types import Answer, Chunk, Document, Metadata, Trace, storable
+from openbook.types import Answer, Chunk, Document, Metadata, Trace, Turn, storable
 
 if TYPE_CHECKING:
     from openbook.editing import Edited, History
@@ -562,6 +562,7 @@ class KnowledgeBase:
         k: int = 10,
         *,
         filter: str | Filter | None = None,
+        history: Sequence[Turn | tuple[str, str]] = (),
         as_: Sequence[str] | None = None,
         record: bool = True,
         raw: bool = False,
@@ -570,15 +571,18 @@ class KnowledgeBase:
 
         ``filter`` is an expression over metadata: ``lang = "en" and year >= 2020 and tag in ("hr", "it")``. Where the
         recipe has it so, the question's own words narrow it further: ``trace.filter`` is the whole, and
-        ``trace.details["filters"]`` tells what was applied, what was dropped and why. The trace is kept unless
-        ``record`` is false. Asked in somebody's name, scores tell ranks alone: what they are made of counts words in
+        ``trace.details["filters"]`` tells what was applied, what was dropped and why. ``history`` is what was said
+        before, as (role, text) with the roles "user" and "assistant": a follow-up question is looked for as it is meant
+        after that, and ``trace.details["standalone"]`` tells how it was read. The trace is kept unless ``record`` is
+        false. Asked in somebody's name, scores tell ranks alone: what they are made of counts words in
         all documents. ``raw`` leaves them as they are, for the owner who measures in that name.
 
         Raises:
-            QueryError: the question is empty, ``k`` is not from 1 to 10,000 or the filter cannot be read.
+            QueryError: the question is empty, ``k`` is not from 1 to 10,000, the filter cannot be read, or a turn of
+                the history is none.
         """
         told = self._overall(question, filter, as_, k=k)
-        trace = self._search(question, k, filter, as_)[1] if told is None else told[0]
+        trace = self._search(question, k, filter, as_, history)[1] if told is None else told[0]
         if record:
             self.traces.record(trace)
         return trace if raw else _told(trace)
@@ -588,11 +592,17 @@ class KnowledgeBase:
         question: str,
         *,
         filter: str | Filter | None = None,
+        history: Sequence[Turn | tuple[str, str]] = (),
+        clarify: bool = False,
         as_: Sequence[str] | None = None,
         llm: str | LanguageModel | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
         """Answer from the documents, with citations; or abstain, with the reason.
+
+        ``history`` as for ``search``; a follow-up question is answered as it is meant. With ``clarify`` the answer may
+        be a question back, its ``clarification``, where what was found answers several readings: ask again with both
+        questions in the history.
 
         ``llm`` (``"openai:MODEL"``, ``"anthropic:MODEL"`` or a recipe part) writes the answer instead of the recipe's
         generator; ``on_text`` is given its text as it comes. The answer's ``trace`` tells everything that happened.
@@ -605,12 +615,19 @@ class KnowledgeBase:
             QueryError: as ``search``.
             ModelError: the language model is missing, refused or did not answer.
         """
+        start = time.perf_counter()
         if (told := self._overall(question, filter, as_, llm)) is not None:
             self.traces.record(told[0], told[1])
             return replace(told[1], trace=_told(told[0]))
-        serving, trace = self._search(question, None, filter, as_)
+        serving, trace = self._search(
+            question, None, filter, as_, history, since=start, writer=lambda serving: serving.writer(llm)
+        )
         try:
-            answer = serving.answer(trace, self.documents, llm, on_text)
+            answer = None
+            if clarify:
+                trace, answer = serving.clarify(trace, serving.writer(llm), since=start)
+            if answer is None:
+                answer = serving.answer(trace, self.documents, llm, on_text)
         except OpenbookError as error:
             self.traces.record(replace(trace, details={**trace.details, "error": str(error)}))
             raise
@@ -729,12 +746,33 @@ class KnowledgeBase:
         return Ingest(self.writer, self.live.readers, progress=progress)
 
     def _search(
-        self, question: str, k: int | None, filter: str | Filter | None, as_: Sequence[str] | None
+        self,
+        question: str,
+        k: int | None,
+        filter: str | Filter | None,
+        as_: Sequence[str] | None,
+        history: Sequence[Turn | tuple[str, str]],
+        *,
+        since: float | None = None,
+        writer: Callable[[Serving], Extractive | LanguageModel] | None = None,
     ) -> tuple[Serving, Trace]:
         if k is not None and not 1 <= k <= MOST_HITS:
             raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
         tree = parse(filter) if isinstance(filter, str) else filter
-        return self.live.search(storable(question), k, principals_of(as_), tree)
+        turns: Sequence[Turn] = ()
+        if history:
+            from openbook.retrieve.transform.conversation import conversation
+
+            turns = conversation(history)
+        return self.live.search(
+            storable(question),
+            k,
+            principals_of(as_),
+            tree,
+            since=time.perf_counter() if since is None else since,
+            history=turns,
+            writer=writer,
+        )
 
     def _overall(
         self,

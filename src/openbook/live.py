@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from openbook.errors import NotFound, QueryError, StoreError
-from openbook.recipe import QueryHalf
+from openbook.recipe import Extractive, LanguageModel, QueryHalf
 from openbook.serving import Serving, open_model
 from openbook.store.releases import Release, Releases
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from openbook.embed import Embedder
     from openbook.reading import Reader
     from openbook.store.filter import Filter
-    from openbook.types import Trace
+    from openbook.types import Trace, Turn
 
 _FOLLOWED = 10
 """Releases promoted while one question is asked, at most."""
@@ -49,16 +48,26 @@ class Live:
         return self.serving
 
     def search(
-        self, question: str, k: int | None, principals: tuple[str, ...] | None, filter: Filter | None
+        self,
+        question: str,
+        k: int | None,
+        principals: tuple[str, ...] | None,
+        filter: Filter | None,
+        *,
+        since: float,
+        history: Sequence[Turn] = (),
+        writer: Callable[[Serving], Extractive | LanguageModel] | None = None,
     ) -> tuple[Serving, Trace]:
-        """The trace of a question, and the release that found it; without ``k`` as many hits as it answers from."""
+        """The trace of a question, and the release that found it; without ``k`` as many hits as it answers from.
+        Otherwise as ``Serving.search``."""
         from openbook.retrieve import Superseded
 
-        start = time.perf_counter()
         for _ in range(_FOLLOWED):
             serving = self.serving
             try:
-                return serving, serving.search(question, k, principals, filter, since=start)
+                writes = None if writer is None else writer(serving)
+                found = serving.search(question, k, principals, filter, since=since, history=history, writer=writes)
+                return serving, found
             except Superseded:
                 self.serving = self._load(serving)
         raise StoreError("releases change too fast", where=self.releases.database.where, do="ask again")

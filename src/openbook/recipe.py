@@ -485,6 +485,36 @@ class ModelFilters(Part):
     seconds: float = Field(default=10.0, gt=0.0, le=60.0)
 
 
+class ModelTransform(Part):
+    """What a language model makes of a question before it is looked for; each is searched beside the question.
+
+    ``multi_query``: so many other ways to ask it. ``hyde``: a passage that might answer it, for the dense side alone
+    (Gao et al., arXiv:2212.10496). ``decompose``: the questions that it is made of. The model also makes a follow-up
+    question standalone, and says whether to ask back. A call that has not answered within ``seconds`` is not waited
+    for.
+    """
+
+    kind: Literal["model"] = "model"
+    model: LanguageModel
+    multi_query: int = Field(default=3, ge=0, le=5)
+    hyde: bool = False
+    decompose: bool = False
+    seconds: float = Field(default=10.0, gt=0.0, le=60.0)
+
+
+class Budget(Part):
+    """What the language models may take for one question; ``None``: as much as each call may by itself.
+
+    ``tokens`` (read and written) and ``dollars`` bound all calls together. The answer's call comes first: those before
+    it get what it does not need, and it gets what they leave. ``seconds`` from the question bound the calls before the
+    answer. A call that might exceed the budget is not made.
+    """
+
+    tokens: int | None = Field(default=None, ge=1)
+    dollars: float | None = Field(default=None, ge=0.0)
+    seconds: float | None = Field(default=None, gt=0.0, le=600.0)
+
+
 class CorpusSpelling(Part):
     """``words`` of the question that neither a document nor the model knows are read as the nearest that a document
     has; ``identifiers`` (flags, versions, codes) in the form in which they stand there."""
@@ -586,6 +616,7 @@ class QueryHalf(Part):
     """From the question to the answer.
 
     Its ``spelling`` is mended, a ``glossary`` adds synonyms, and ``expansion`` searches again with what was found.
+    ``transform`` is what a language model makes of it, and ``budget`` bounds what such models take for all of it.
     ``filters`` are proposed from the question. ``candidates`` of each stage are fused; ``hops`` read what was found and
     search again; the best are put in another order by ``rerank``, ``recency`` and ``diversity``, one after another. Two
     neighbours among the ``merge`` best chunks become one hit. Of ``duplicates`` one is a hit, and tells the others. A
@@ -594,12 +625,16 @@ class QueryHalf(Part):
     among what was found are told. Questions that ask for the whole may be answered from ``themes``.
     """
 
-    younger = frozenset({"spelling", "glossary", "expansion", "hops", "assemble", "disagreements", "themes"})
+    younger = frozenset(
+        {"spelling", "glossary", "expansion", "transform", "budget", "hops", "assemble", "disagreements", "themes"}
+    )
 
     spelling: Annotated[Off | CorpusSpelling, Field(discriminator="kind")] = Off()
     glossary: Annotated[Off | Glossary, Field(discriminator="kind")] = Off()
     expansion: Annotated[Off | RelevanceFeedback, Field(discriminator="kind")] = Off()
     filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = RuleFilters(read=("versions",))
+    transform: Annotated[Off | ModelTransform, Field(discriminator="kind")] = Off()
+    budget: Budget = Budget()
     candidates: int = Field(default=100, ge=1, le=10_000)
     fusion: Annotated[EvidenceFusion | WeightedFusion | ReciprocalRankFusion, Field(discriminator="kind")] = (
         EvidenceFusion()

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from openbook.errors import StoreError
-from openbook.recipe import ApprovedExamples, Disagreements, Extractive, IndexHalf, LanguageModel, QueryHalf
+from openbook.errors import OpenbookError, StoreError
+from openbook.recipe import ApprovedExamples, Disagreements, Extractive, IndexHalf, LanguageModel, Off, QueryHalf
 from openbook.store.index import Index
 from openbook.store.releases import Release
-from openbook.types import Answer, Citation, Disagreement, Hit, Trace, heading_path
+from openbook.types import Answer, Citation, Disagreement, Hit, Trace, Turn, Usage, heading_path
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
@@ -92,14 +92,19 @@ class Serving:
         filter: Filter | None,
         *,
         since: float,
+        history: Sequence[Turn] = (),
+        writer: Extractive | LanguageModel | None = None,
     ) -> Trace:
         """The trace of a question that was asked at ``since``; without ``k`` as many hits as are looked at to answer.
+        What the ``writer`` of the answer may take is left of the budget.
 
         Raises:
             Superseded: another release is live by now.
         """
         most = self.looked_at if k is None else k
-        found = self.retriever.retrieve(question, most, principals=principals, filter=filter)
+        found = self.retriever.retrieve(
+            question, most, principals=principals, filter=filter, history=history, held=self._held(writer), since=since
+        )
         return Trace(
             id=str(uuid.uuid4()),
             question=question,
@@ -111,6 +116,35 @@ class Serving:
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             details=found.details,
         )
+
+    def clarify(self, trace: Trace, writer: Extractive | LanguageModel, *, since: float) -> tuple[Trace, Answer | None]:
+        """A question back, where a trace's hits split between readings of its question; and the trace with what that
+        took."""
+        from openbook.retrieve.transform.clarify import readings
+
+        start = time.perf_counter()
+        hits = trace.hits[: self.recipe.query.context]
+        details = dict(trace.details)
+        by_model = self.retriever.by_model
+        if by_model is None:
+            found = readings(asked(trace), hits)
+        else:
+            from openbook.retrieve.calls import Calls
+
+            calls = Calls(self.recipe.query.budget, since=since, held=self._held(writer), before=used(trace))
+            found = by_model.clarify(asked(trace), hits, calls)
+            details["calls"] = [*details.get("calls", ()), *calls.told]
+        took = _ms(start)
+        ms = {**trace.ms, "clarify": took, "total": round(trace.ms["total"] + took, 3)}
+        if found is not None:
+            details["clarification"] = {
+                "question": found.question,
+                "choices": [choice.text for choice in found.choices],
+            }
+        trace = replace(trace, ms=ms, details=details)
+        if found is None:
+            return trace, None
+        return trace, Answer("", usage=used(trace), trace=trace, clarification=found)
 
     def answer(
         self,
@@ -139,7 +173,7 @@ class Serving:
             handed = self._assembled(handed, documents, trace.principals, generator)
             assembled = {"assemble": {"hits": of, "passages": len(handed)}}
         examples = self._examples(trace, documents, llm)
-        answer = generator.generate(self._meant(trace, llm), handed, on_text, examples)
+        answer = self._write(trace, handed, llm, on_text, examples)
         if withheld and answer.abstained:
             answer = replace(answer, reason=_withheld(len(withheld), len(hits), str(answer.reason)))
         # A chunk of several small sections knows only what stands above all of them; a citation says it exactly.
@@ -162,12 +196,12 @@ class Serving:
         if withheld:
             details = {**details, "withheld": {**details.get("withheld", {}), "generate": withheld}}
         told = replace(trace, ms=ms, details=details)
-        read = answer.passages if isinstance(self._part(llm), LanguageModel) else tuple(handed)
+        read = answer.passages if isinstance(self.writer(llm), LanguageModel) else tuple(handed)
         return replace(answer, citations=tuple(cited), disagreements=tuple(apart), passages=read, trace=told)
 
     def _examples(self, trace: Trace, documents: Documents, llm: str | LanguageModel | None) -> Sequence[Example]:
         """The approved answers whose questions are nearest, the nearest first: what has no room is left out."""
-        part = self._part(llm)
+        part = self.writer(llm)
         if not isinstance(part, LanguageModel) or not isinstance(part.examples, ApprovedExamples):
             return ()
         from openbook.generate.examples import Example
@@ -177,12 +211,13 @@ class Serving:
         approved = kept.approved(trace.principals, local_only=self.reads_local_only(llm))
         if not approved:
             return ()
-        new = [one for one in dict.fromkeys([trace.question, *(q for q, _ in approved)]) if one not in self._asked]
+        question = asked(trace)
+        new = [one for one in dict.fromkeys([question, *(q for q, _ in approved)]) if one not in self._asked]
         if len(self._asked) > _ASKED:
             self._asked.clear()
-            new = list(dict.fromkeys([trace.question, *(q for q, _ in approved)]))
+            new = list(dict.fromkeys([question, *(q for q, _ in approved)]))
         self._asked.update(zip(new, self.embedder.encode(new, "query") if new else (), strict=True))
-        vector = self._asked[trace.question]
+        vector = self._asked[question]
         nearest = sorted(approved, key=lambda one: -float(self._asked[one[0]] @ vector))
         return [Example(*one) for one in nearest[: part.examples.count]]
 
@@ -198,7 +233,7 @@ class Serving:
             return ()
         from openbook.generate.disagreement import disagreements
 
-        return disagreements(trace.question, answer.citations, trace.hits[: self.looked_at], part)
+        return disagreements(asked(trace), answer.citations, trace.hits[: self.looked_at], part)
 
     @property
     def looked_at(self) -> int:
@@ -216,11 +251,48 @@ class Serving:
             hits, query.assemble, query.context, lambda places: documents.spans(places, principals), generator.room()
         )
 
+    def _write(
+        self,
+        trace: Trace,
+        hits: Sequence[Hit],
+        llm: str | LanguageModel | None,
+        on_text: Callable[[str], None] | None,
+        examples: Sequence[Example],
+    ) -> Answer:
+        """What the generator makes of the question as it is meant, within what the calls before it left."""
+        generator, before, budget = self.generator(llm), used(trace), self.recipe.query.budget
+        if isinstance(self.writer(llm), LanguageModel) and (budget.tokens, budget.dollars) != (None, None):
+            from openbook.generate import language_model
+
+            assert isinstance(generator, language_model.LanguageModel)
+            allowance = language_model.Allowance(budget.tokens, budget.dollars).without(before)
+            answer = generator.generate(self._meant(trace, llm), hits, on_text, examples, allowance=allowance)
+        else:
+            answer = generator.generate(self._meant(trace, llm), hits, on_text, examples)
+        return replace(answer, usage=before + answer.usage)
+
+    def _held(self, writer: Extractive | LanguageModel | None) -> Usage | None:
+        """The most that the answer may take, where that is counted."""
+        budget = self.recipe.query.budget
+        if not isinstance(writer, LanguageModel) or (budget.tokens, budget.dollars) == (None, None):
+            return None
+        from openbook.generate.language_model import LanguageModel as Model
+        from openbook.generate.prompt import messages
+
+        system, user = messages("", [], writer.instructions)
+        generator = self.generator(writer)
+        assert isinstance(generator, Model)
+        try:
+            examples = 0 if isinstance(writer.examples, Off) else writer.examples.tokens
+            return generator.most(system, user, room=writer.context_tokens + examples)
+        except OpenbookError:
+            return None  # told where it is asked
+
     def generator(self, llm: str | LanguageModel | None) -> Generator:
         """Who writes the answer: the recipe's generator, or another language model."""
         from openbook.generate import open_generator
 
-        part = self._part(llm)
+        part = self.writer(llm)
         if part.hash not in self._generators:
             told = self.recipe.query.disagreements
             dates = told.dates if isinstance(told, Disagreements) else ()
@@ -230,16 +302,17 @@ class Serving:
     def _meant(self, trace: Trace, llm: str | LanguageModel | None) -> str:
         """The question as it is answered: mended for who compares its words with those of documents. A language model
         reads it as it was typed."""
-        if isinstance(self._part(llm), Extractive) and self.recipe.index.embed.is_local:
-            return str(trace.details.get("spelling", {}).get("text", trace.question))
-        return trace.question
+        if isinstance(self.writer(llm), Extractive) and self.recipe.index.embed.is_local:
+            return str(trace.details.get("spelling", {}).get("text", asked(trace)))
+        return asked(trace)
 
     def reads_local_only(self, llm: str | LanguageModel | None) -> bool:
         """Whether who writes the answer may read local-only documents. The extractive one embeds their sentences."""
-        part = self._part(llm)
+        part = self.writer(llm)
         return part.is_local if isinstance(part, LanguageModel) else self.recipe.index.embed.is_local
 
-    def _part(self, llm: str | LanguageModel | None) -> Extractive | LanguageModel:
+    def writer(self, llm: str | LanguageModel | None) -> Extractive | LanguageModel:
+        """Who writes the answer, as a recipe says it."""
         from openbook.generate import parse_llm
 
         return self.recipe.query.generate if llm is None else parse_llm(llm) if isinstance(llm, str) else llm
@@ -247,6 +320,16 @@ class Serving:
     @cached_property
     def _generators(self) -> dict[str, Generator]:
         return {}
+
+
+def asked(trace: Trace) -> str:
+    """A trace's question as it was looked for: a follow-up as it is meant."""
+    return str(trace.details.get("standalone", {}).get("question") or trace.question)
+
+
+def used(trace: Trace) -> Usage:
+    """What language models took for a trace up to now."""
+    return sum((Usage(**call["usage"]) for call in trace.details.get("calls", ()) if "usage" in call), Usage())
 
 
 def open_model(part: IndexHalf, index: Index, probe: list[float], *, patient: bool = True) -> Embedder:

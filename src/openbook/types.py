@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Scalar = str | int | float | bool
 """A metadata value. Dates are ISO 8601 strings, which compare in time order."""
@@ -131,6 +131,13 @@ class Chunk:
 # --- a question becomes hits ----------------------------------------------------------------------------------------
 
 
+class Turn(NamedTuple):
+    """What was said before a question: by the ``role`` "user" or "assistant"."""
+
+    role: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class StageScore:
     """What one stage said about a hit: its rank (from 1) and its score, in that stage's own unit."""
@@ -226,17 +233,44 @@ class Usage:
     output_tokens: int = 0
     cost: float | None = 0.0
 
+    def __add__(self, other: Usage) -> Usage:
+        """Both together; of an unknown cost and another the sum is unknown.
+
+        >>> Usage(3, 1, 0.5) + Usage(4, 2, 0.25)
+        Usage(input_tokens=7, output_tokens=3, cost=0.75)
+        """
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One reading of a question, in a few words, and where it stands."""
+
+    text: str
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
+class Clarification:
+    """A question that is asked back, as what was found answers several readings of what was asked: two or more."""
+
+    question: str
+    choices: tuple[Choice, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text with the citations that bear it, or an abstention with its reason.
+    """Text with the citations that bear it, or an abstention with its reason; or, where the caller allows it, a
+    question back (``clarification``), with no text.
 
     ``confidence`` in [0, 1] is the generator's own estimate that the answer is right (``None``: it has none); an
     extractive answer abstains where it falls below the recipe's threshold. ``invented`` counts citation numbers of
     a language model that did not exist and were dropped. ``disagreements`` are evidence of another date that says
     otherwise, where the recipe has it looked for. ``withheld`` is what an extractive abstention would have
     quoted: read by evaluation, which asks what another threshold would do, and shown to nobody. ``passages`` are what
-    the generator was given, as it was. They and ``trace`` are filled in by ``KnowledgeBase.ask``.
+    the generator was given, as it was. ``usage`` is what language models took for it, calls before the answer included.
+    They and ``trace`` are filled in by ``KnowledgeBase.ask``.
     """
 
     text: str
@@ -250,6 +284,7 @@ class Answer:
     withheld: str = ""
     passages: tuple[Hit, ...] = ()
     trace: Trace | None = None
+    clarification: Clarification | None = None
 
 
 @dataclass(frozen=True, slots=True)

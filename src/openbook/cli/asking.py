@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from openbook.cli.printing import (
     TRANSFORMS,
     counted,
     file_name,
+    making,
     narrowing,
     one_line,
     print_json,
@@ -22,7 +24,11 @@ from openbook.cli.printing import (
     transforming,
 )
 from openbook.errors import QueryError
-from openbook.types import Answer, Citation, Hit, Trace, printable
+from openbook.types import Answer, Citation, Clarification, Hit, Trace, printable
+
+Said = Annotated[
+    Path | None, typer.Option("--history", help="What was said before: a JSON line with role and content a turn.")
+]
 
 
 def search(
@@ -30,6 +36,7 @@ def search(
     question: str,
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 10,
     filter: Where = None,
+    history: Said = None,
     as_: As = None,
     recipe: Query = None,
     db: Db = None,
@@ -37,12 +44,13 @@ def search(
     json: Json = False,
 ) -> None:
     """Find the passages that are nearest to a question."""
+    turns = _turns(history)
     with opened(context, db, kb, query=recipe) as base:
-        trace = base.search(question, k, filter=filter, as_=as_)
+        trace = base.search(question, k, filter=filter, history=turns, as_=as_)
     if json:
         hits = [_hit(hit) for hit in trace.hits]
         found = {"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits}
-        print_json({**found, **_transformed(trace), **_narrowed(trace)})
+        print_json({**found, **_transformed(trace), **_narrowed(trace), **_made(trace)})
         return
     for rank, hit in enumerate(trace.hits, 1):
         stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
@@ -56,6 +64,7 @@ def search(
     _say_transformed(trace)
     _say_of_reranking(trace)
     _say_narrowed(trace)
+    _say_made(trace)
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
 
 
@@ -69,6 +78,10 @@ def ask(
         str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
     ] = None,
     filter: Where = None,
+    history: Said = None,
+    clarify: Annotated[
+        bool, typer.Option("--clarify", help="Ask back where the hits answer several readings of the question.")
+    ] = False,
     as_: As = None,
     recipe: Query = None,
     db: Db = None,
@@ -81,16 +94,22 @@ def ask(
     if not llm:
         refuse_idle(context, "an address, and no model", "give --llm, too", "base_url")
     model = parse_llm(llm, base_url=base_url) if llm else None
+    turns = _turns(history)
     with opened(context, db, kb, query=recipe) as base:
         streamed = model is not None and not json and sys.stderr.isatty()
-        answer = base.ask(question, filter=filter, as_=as_, llm=model, on_text=stream if streamed else None)
+        heard = stream if streamed else None
+        answer = base.ask(question, filter=filter, history=turns, clarify=clarify, as_=as_, llm=model, on_text=heard)
         if streamed:
             say("")
     assert answer.trace is not None
     if json:
         print_json(_answer(answer))
         return
-    if answer.abstained:
+    if answer.clarification is not None:
+        print(one_line(answer.clarification.question))
+        for number, choice in enumerate(answer.clarification.choices, 1):
+            print(f"  {number}. {one_line(choice.text)}   ({_place(choice.citation)})")
+    elif answer.abstained:
         print(f"I don't know: {one_line(str(answer.reason))}.")
     elif "themes" not in answer.trace.details and model is None and base.recipe.query.generate.kind == "extractive":
         for number, citation in enumerate(answer.citations, 1):
@@ -114,6 +133,7 @@ def ask(
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
         say(f"not sent to the model, which is remote: {counted(len(withheld), 'local-only passage')}")
     _say_narrowed(answer.trace)
+    _say_made(answer.trace)
     if "themes" in answer.trace.details:
         say("answered from the themes of all documents (openbook themes)")
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
@@ -206,10 +226,19 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "invented": answer.invented,
         "withheld": trace.details.get("withheld", {}),
         "usage": asdict(answer.usage),
+        "clarification": _asked_back(answer.clarification),
         **_transformed(trace),
+        **_made(trace),
         **_narrowed(trace),
         **({"themes": trace.details["themes"]} if "themes" in trace.details else {}),
     }
+
+
+def _asked_back(clarification: Clarification | None) -> dict[str, Any] | None:
+    if clarification is None:
+        return None
+    choices = [{"text": choice.text, "citation": citation_json(choice.citation)} for choice in clarification.choices]
+    return {"question": clarification.question, "choices": choices}
 
 
 def citation_json(c: Citation) -> dict[str, Any]:
@@ -240,6 +269,24 @@ def _say_transformed(trace: Trace) -> None:
 def _narrowed(trace: Trace) -> dict[str, Any]:
     """What the question was narrowed by, where its recipe has it read for filters."""
     return {"filter": trace.filter, "filters": trace.details["filters"]} if "filters" in trace.details else {}
+
+
+def _made(trace: Trace) -> dict[str, Any]:
+    """What the question was made into, where there was something to make of it, and what models were asked for it."""
+    return {key: trace.details[key] for key in ("standalone", "queries", "calls") if key in trace.details}
+
+
+def _say_made(trace: Trace) -> None:
+    for line in making(trace.question, trace.details):
+        say(line)
+
+
+def _turns(history: Path | None) -> list[tuple[str, str]]:
+    if history is None:
+        return []
+    from openbook.retrieve.transform.conversation import read_conversation
+
+    return read_conversation(history)
 
 
 def _say_narrowed(trace: Trace) -> None:

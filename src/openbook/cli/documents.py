@@ -13,6 +13,7 @@ from openbook.cli.opening import As, Db, Json, Kb, Recipe, opened, require_there
 from openbook.cli.printing import (
     file_name,
     hopping,
+    making,
     narrowing,
     one_line,
     print_json,
@@ -204,6 +205,13 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
         print(f"filter    {one_line(trace['filter'])}")
+    for line in making(trace["question"], trace["details"]):
+        print(f"made      {line}")
+    for call in trace["details"].get("calls", ()):
+        used = call.get("usage")
+        cost = "" if not used or used["cost"] is None else f", ${used['cost']:.6f}"
+        tokens = f", {used['input_tokens']} + {used['output_tokens']} tokens{cost}" if used else ""
+        print(f"asked     {one_line(call['model'])}: {call['stage']}, {call['ms']:.1f} ms{tokens}")
     for line in narrowing(trace["details"]["filters"]) if "filters" in trace["details"] else ():
         print(line)
     for line in hopping(trace["details"]["hops"]) if "hops" in trace["details"] else ():
@@ -220,9 +228,9 @@ def _print_trace(trace: dict[str, Any]) -> None:
         print(f"feedback  {one_line(said['answer'] or said['verdict'])}{about}")
     if "answer" in trace:
         answer = trace["answer"]
-        print(
-            f"answer    {'abstained: ' + one_line(answer['reason'] or '(closed)') if answer['abstained'] else 'given'}"
-        )
+        given = "asked back" if "clarification" in trace["details"] else "given"
+        abstained = f"abstained: {one_line(answer['reason'] or '(closed)')}"
+        print(f"answer    {abstained if answer['abstained'] else given}")
         for span in answer["citations"]:
             if span["document"] is None:
                 print("  cited   (closed)")

@@ -89,6 +89,20 @@ def hopping(hops: dict[str, Any]) -> list[str]:
     return [one_line(line) for line in [*lines, f"stopped: {hops['stopped']}"]]
 
 
+def making(question: str, details: Mapping[str, Any]) -> list[str]:
+    """What a question was made into before it was looked for, and what was asked of models for it in vain, a line
+    each."""
+    lines = []
+    if (told := details.get("standalone")) and told["question"] != question:
+        lines.append(f"asked as: {told['question']} (by {told['by']}, after what was said before)")
+    for query in details.get("queries", ())[1:]:
+        lines.append(f"{query['stage']}: {query['text']}")
+    for call in details.get("calls", ()):
+        if "skipped" in call and call["stage"] != "filters":  # of which the filters tell
+            lines.append(f"{call['stage']} skipped: {call['skipped']}")
+    return [shortened(line, 300) for line in lines]
+
+
 def stream(text: str) -> None:
     print(printable(text), end="", file=sys.stderr, flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import ipaddress
+import json
 import os
 import random
 import threading
@@ -32,6 +33,12 @@ SECONDS = 60.0
 RETRIES = 3
 """Refused for load, a server's own fault, a broken connection: so often again, after 0.5, 1 and 2 seconds (a quarter
 less or more), or after what the server asks for."""
+
+ENVELOPE = 48
+"""Tokens that a call is taken to need at most beside its texts: roles, the marks of a chat template."""
+
+_LEAST_CONTEXT = 64
+"""Tokens of passages below which nothing can be answered from them."""
 
 _ADDRESS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 _TOO_LONG = ("context_length_exceeded", "context length", "context window", "context size", "prompt is too long")
@@ -70,6 +77,33 @@ class Reply:
     refusal: str
     ending: Ending
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be consumed: tokens, read and written together, and US dollars; ``None``: as much as it takes."""
+
+    tokens: int | None = None
+    dollars: float | None = None
+
+    def without(self, usage: Usage) -> Allowance:
+        """What is left when that is taken away; never less than nothing. An unknown cost leaves no money."""
+        tokens = None if self.tokens is None else max(0, self.tokens - usage.input_tokens - usage.output_tokens)
+        dollars = self.dollars
+        if dollars is not None:
+            dollars = 0.0 if usage.cost is None else max(0.0, dollars - usage.cost)
+        return Allowance(tokens, dollars)
+
+    def lacks(self, usage: Usage) -> str:
+        """Why that much may not be consumed; nothing where it may."""
+        tokens = usage.input_tokens + usage.output_tokens
+        if self.tokens is not None and tokens > self.tokens:
+            return f"it may take {tokens} tokens, and {self.tokens} are left"
+        if self.dollars is not None and usage.cost is None:
+            return "its price is not known, and dollars are counted"
+        if self.dollars is not None and usage.cost is not None and usage.cost > self.dollars:
+            return f"it may cost ${usage.cost:.6f}, and ${self.dollars:.6f} are left"
+        return ""
 
 
 class LanguageModel:
@@ -132,14 +166,33 @@ class LanguageModel:
         """As many as ``context_tokens`` hold. Raises: ModelError: its tokenizer cannot be read."""
         return room_for(self._part.context_tokens, self.count)
 
+    @property
+    def name(self) -> str:
+        """``openai:MODEL`` or ``anthropic:MODEL``."""
+        return self._name
+
+    def most(self, system: str, user: str, form: Form | None = None, *, room: int = 0) -> Usage:
+        """What a call may consume, as far as it can be told before: an estimate that errs high of what is sent, with
+        ``room`` tokens more, and as much as may be written.
+
+        Raises:
+            ModelError, PriceError: as ``generate``, before anything is sent.
+        """
+        shown = "" if form is None else json.dumps(form)
+        sent = sum(map(self.count, (system, user, shown))) + ENVELOPE + room
+        return self._usage(sent, self._part.max_output_tokens + self._connected().dialect.hidden, self.price)
+
     def generate(
         self,
         question: str,
         hits: Sequence[Hit],
         on_text: Callable[[str], None] | None = None,
         examples: Sequence[Example] = (),
+        *,
+        allowance: Allowance | None = None,
     ) -> Answer:
-        """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked.
+        """Write an answer to ``question`` from ``hits``, best first. Without hits nothing is asked. It is shown no more
+        of them than the ``allowance`` has room for; where that is nothing it abstains.
 
         Raises:
             ModelError: no key, a refused key, no such model or tokenizer, passages too long for it, a request that it
@@ -161,7 +214,19 @@ class LanguageModel:
         more = f"{block(examples, code)}\n\n" if examples else ""
         rules = (DATED if self._dates else "") + (RULE if examples else "")
         system, user = messages(question, passages, part.instructions, code=code, more=more, rules=rules)
-        reply = self.complete(system, user, on_text)
+        most = None
+        if allowance is not None:
+            room = part.context_tokens
+            most = self.most(system, user)
+            while lacking := allowance.lacks(most):
+                room = 3 * room // 4  # what a token less saves depends on the price
+                passages = fit(hits, room, self.count, order=part.order, code=code) if room >= _LEAST_CONTEXT else []
+                if not passages:
+                    reason = f"the question's budget has no room for an answer: {lacking}"
+                    return Answer("", abstained=True, reason=reason)
+                system, user = messages(question, passages, part.instructions, code=code, more=more, rules=rules)
+                most = self.most(system, user)
+        reply = self.complete(system, user, on_text, most=most)
         usage = reply.usage
         read = tuple(map(shown_of, passages))
 
@@ -204,27 +269,41 @@ class LanguageModel:
         on_text: Callable[[str], None] | None = None,
         *,
         form: Form | None = None,
+        seconds: float | None = None,
+        most: Usage | None = None,
     ) -> Reply:
         """What the model says to a caller's own messages; the caller checks it. May be called from several threads.
 
         ``form``: the answer is to be JSON of this schema. Servers that cannot see to it are asked without, so that the
-        messages have to say it, too.
+        messages have to say it, too. ``seconds``: it is waited for no longer, and no longer than for every answer.
+        ``most``: a server that demands to write more than that is not asked again.
 
         Raises:
             ModelError, ModelUnavailable, PriceError: as ``generate``.
         """
         price = self.price
-        reply = self._ask(system, user, on_text, form)
+        seconds = self._seconds if seconds is None else min(seconds, self._seconds)
+        reply = self._ask(system, user, on_text, form, seconds, most)
         sent = estimate_tokens(system) + estimate_tokens(user) if reply.input_tokens is None else reply.input_tokens
         written = estimate_tokens(reply.text) if reply.output_tokens is None else reply.output_tokens
-        unpriced = 0.0 if self._loopback else None
-        usage = Usage(sent, written, unpriced if price is None else price.cost(sent, written))
-        return Reply(reply.text, reply.refusal, reply.ending or "refused", usage)
+        return Reply(reply.text, reply.refusal, reply.ending or "refused", self._usage(sent, written, price))
 
-    def _ask(self, system: str, user: str, on_text: Callable[[str], None] | None, form: Form | None = None) -> _Reply:
+    def _usage(self, sent: int, written: int, price: Price | None) -> Usage:
+        unpriced = 0.0 if self._loopback else None
+        return Usage(sent, written, unpriced if price is None else price.cost(sent, written))
+
+    def _ask(
+        self,
+        system: str,
+        user: str,
+        on_text: Callable[[str], None] | None,
+        form: Form | None,
+        seconds: float,
+        most: Usage | None,
+    ) -> _Reply:
         """One whole reply, by as many calls as it takes."""
+        deadline = time.monotonic() + seconds
         client = self._connected()
-        deadline = time.monotonic() + self._seconds
         dialect = client.dialect
         tried = {dialect}
         retries = 0
@@ -245,6 +324,10 @@ class LanguageModel:
                     return reply  # all was said; only the goodbye is missing
                 other = client.other(fault, dialect)
                 if other is not None and other not in tried:
+                    if most is not None and self._part.max_output_tokens + other.hidden > most.output_tokens:
+                        client.dialect = other  # the next one is reckoned with that
+                        what = "thinks before it writes, and may take more tokens for it than the budget has left"
+                        raise ModelUnavailable(what, where=self._place, do="raise query.budget") from None
                     dialect = other
                     tried.add(dialect)
                     continue
@@ -258,8 +341,9 @@ class LanguageModel:
                 if retries == self._retries or out_of_time or (reply.text and on_text is not None):
                     raise self._unavailable(fault, wait if out_of_time else 0.0) from None
             except _OutOfTime:
-                what = f"no whole answer within {self._seconds:g} s"
-                raise ModelUnavailable(what, where=self._place, do="try again, or take a faster model") from None
+                what = f"no whole answer within {seconds:.3g} s"
+                do = "try again, or take a faster model"
+                raise ModelUnavailable(what, where=self._place, do=do, begun=True) from None
             retries += 1
             time.sleep(wait)
 
@@ -310,7 +394,7 @@ class LanguageModel:
     def _unavailable(self, fault: Fault, wait: float) -> ModelUnavailable:
         what = f"status {fault.status}: {fault.message}" if fault.status else f"no whole answer: {fault.message}"
         do = f"try again in {wait:.0f} s" if wait >= 1 else "try again later"
-        return ModelUnavailable(what, where=self._place, do=do)
+        return ModelUnavailable(what, where=self._place, do=do, begun=not fault.status and not fault.connection_refused)
 
 
 def _dated(hit: Hit, fields: Sequence[str]) -> Hit:

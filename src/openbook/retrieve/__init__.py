@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import QueryError
@@ -24,6 +25,7 @@ from openbook.recipe import (
     RelevanceFeedback,
     WeightedFusion,
 )
+from openbook.retrieve.calls import Calls, side_by_side
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage, Said
@@ -33,17 +35,21 @@ from openbook.retrieve.transform import Asked, Transforms
 from openbook.store.database import Pruned
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
-from openbook.types import Hit, StageScore
+from openbook.types import Hit, StageScore, Turn, Usage
 
 if TYPE_CHECKING:
-    from openbook.embed import Embedder, FloatArray
+    from openbook.embed import Embedder, FloatArray, TextKind
     from openbook.retrieve.filters import Filters, Proposing
     from openbook.retrieve.hops import Bridge, Reader
     from openbook.retrieve.rerank.stage import Reranking
+    from openbook.retrieve.transform.model import ByModel
     from openbook.store.keyword import Question
 
 QUESTION_CHARACTERS = 10_000
 """Longer questions are cut: the model reads some hundred tokens, and words beyond that only slow the keyword side."""
+
+MODEL_STAGES = ("multi-query", "decompose", "hyde")
+"""What a language model makes queries of."""
 
 _ATTEMPTS = 3
 
@@ -113,40 +119,62 @@ class Retriever:
             from openbook.retrieve.filters import Filters
 
             self._filters = Filters(part.filters, index, today)
+        self.by_model: ByModel | None = None
+        if not isinstance(part.transform, Off):
+            from openbook.retrieve.transform.model import ByModel
+
+            self.by_model = ByModel(part.transform)
 
     def retrieve(
-        self, question: str, k: int, *, principals: Sequence[str] | None = None, filter: Filter | None = None
+        self,
+        question: str,
+        k: int,
+        *,
+        principals: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        history: Sequence[Turn] = (),
+        held: Usage | None = None,
+        since: float | None = None,
     ) -> Retrieved:
         """The ``k`` best chunks that the principals may see and the filter lets through; fewer only where fewer match,
         or are ``within`` what the recipe says of the best.
+
+        ``history`` is what was said before: a follow-up question is looked for as it is meant. ``held`` of the budget
+        is left for the answer, and its seconds count from ``since`` (``time.perf_counter``).
 
         Raises:
             QueryError: the question is blank.
             Superseded: its release is no longer live, or was pruned.
         """
         try:
-            return self._retrieve(question, k, principals, filter)
+            calls = Calls(self.part.budget, since=time.perf_counter() if since is None else since, held=held)
+            return self._retrieve(question, k, principals, filter, history, calls)
         except Pruned as error:
             raise Superseded from error
 
-    def _retrieve(self, question: str, k: int, principals: Sequence[str] | None, filter: Filter | None) -> Retrieved:
+    def _retrieve(
+        self,
+        question: str,
+        k: int,
+        principals: Sequence[str] | None,
+        filter: Filter | None,
+        history: Sequence[Turn],
+        calls: Calls,
+    ) -> Retrieved:
         question = question[:QUESTION_CHARACTERS].strip()
         if not question:
             raise QueryError("the question is empty", do="ask something")
         ms: dict[str, float] = {}
-        # No snapshot is held open while the model thinks; and beside it, which uses every core, nothing gets quicker.
+        details: dict[str, Any] = {}
+        if history:
+            with _Timer(ms, "standalone"):
+                question, details["standalone"] = self._standalone(question, history, calls)
+        # No snapshot is held open while a model thinks.
         asked = self._transformed(question, principals, ms)
-        # Corrected from documents, it may hold words that a remote model is not to be sent.
-        sent = asked.sent if self.embedder.remote else asked.text
-        parts = self._bridge.parts(sent) if self._bridge else []
-        embedded = self._embed([asked.embedded(not self.embedder.remote), *parts], ms)
-        queries = [Query(asked.text, vector=embedded[0], also=asked.also)]
-        queries += [Query(text, "part", vector) for text, vector in zip(parts, embedded[1:], strict=True)]
-        proposing = None
-        if self._filters is not None:
-            with _Timer(ms, "propose"):
-                proposing = self._filters.ask(asked.text if self._filters.reads_local else asked.sent, principals)
-        details: dict[str, Any] = dict(asked.details)
+        details |= asked.details
+        queries, proposing = self._queries(asked, principals, calls, ms)
+        if told := [{"stage": query.stage, "text": query.text} for query in queries if query.stage in MODEL_STAGES]:
+            details["queries"] = [{"stage": "question", "text": asked.text}, *told]
         if self._reader is not None:
             first = self._first(queries[0], principals, filter, proposing, ms)
             with _Timer(ms, "hops"):
@@ -154,6 +182,8 @@ class Retriever:
             details["hops"] = said.told
             embedded = self._embed(said.queries, ms)
             queries += [Query(text, "hop 2", vector) for text, vector in zip(said.queries, embedded, strict=True)]
+        if calls.told:
+            details["calls"] = calls.told
         for attempt in range(_ATTEMPTS):
             if attempt + 1 == _ATTEMPTS:  # ahead again and again: by what others write, or for good
                 self.index.turn_back()
@@ -181,8 +211,8 @@ class Retriever:
                 own = self._vectors(view, found)
                 break
         # Nor while they are put in order: models may be asked here, and servers.
-        found, told = self._order(asked, found, own, ms)
-        details |= told
+        found, ordered = self._order(asked, found, own, ms)
+        details |= ordered
         hits = self._merged(found, k)
         if details.get("rerank", {}).get("withheld"):
             # Ranks, not documents: what is told of those follows the rule that holds when the trace is read.
@@ -190,18 +220,59 @@ class Retriever:
             details["withheld"] = {"rerank": unread}
         return Retrieved(hits, ms, details, narrowed.filter)
 
+    def _standalone(self, question: str, history: Sequence[Turn], calls: Calls) -> tuple[str, dict[str, Any]]:
+        """The question as it is meant after all that was said, and what is told of that."""
+        from openbook.retrieve.transform.conversation import LONGEST, standalone
+
+        said = None
+        if self.by_model is not None and len(question) <= LONGEST:
+            said = self.by_model.standalone(question, history, calls)
+        found = said or standalone(question, history)
+        return found, {"question": found, "by": "model" if said else "rule", "turns": len(history)}
+
+    def _queries(
+        self, asked: Asked, principals: Sequence[str] | None, calls: Calls, ms: dict[str, float]
+    ) -> tuple[list[Query], Proposing | None]:
+        """What is looked for, and what filters are proposed. Language models are asked side by side, and meanwhile the
+        question is embedded."""
+        # Corrected from documents, it may hold words that a remote model is not to be sent.
+        local = not self.embedder.remote
+        parts = self._bridge.parts(asked.told(local)) if self._bridge else []
+        propose: Callable[[], Proposing | None] | None = None
+        if self._filters is not None:
+            propose = partial(self._filters.ask, asked.told(self._filters.reads_local), principals, calls)
+        ask: dict[str, Callable[[], Any]] = {}
+        if self.by_model is not None:
+            told = asked.told(self.by_model.part.model.is_local)
+            ask |= self.by_model.stages(told, calls, dense=self._asked[0])
+        if propose is not None and self._filters is not None and self._filters.asks:
+            ask["filters"] = propose
+        start = time.perf_counter()
+        said, vectors = side_by_side(ask, lambda: self._embed([asked.embedded(local), *parts], ms))
+        if ask:
+            ms["models"] = round((time.perf_counter() - start) * 1000, 3)
+        proposing = said.pop("filters", None)
+        if propose is not None and proposing is None:
+            with _Timer(ms, "propose"):
+                proposing = propose()
+        queries = [Query(asked.text, vector=vectors[0], also=asked.also)]
+        queries += [Query(text, "part", vector) for text, vector in zip(parts, vectors[1:], strict=True)]
+        if self.by_model is not None:
+            queries += self.by_model.queries(said, partial(self._embed, ms=ms))
+        return queries, proposing
+
     def _transformed(self, question: str, principals: Sequence[str] | None, ms: dict[str, float]) -> Asked:
         if self._transforms is None:
             return Asked.as_typed(question)
         with _Timer(ms, "transform"):
             return self._transforms.ask(question, principals)
 
-    def _embed(self, texts: Sequence[str], ms: dict[str, float]) -> list[FloatArray | None]:
+    def _embed(self, texts: Sequence[str], ms: dict[str, float], kind: TextKind = "query") -> list[FloatArray | None]:
         """What is looked for together, embedded at once."""
         if not self._asked[0] or not texts:
             return [None] * len(texts)
         with _Timer(ms, "embed"):
-            return [*self.embedder.encode(list(texts), "query")]
+            return [*self.embedder.encode(list(texts), kind)]
 
     def _first(
         self,

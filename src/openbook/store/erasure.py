@@ -232,13 +232,15 @@ class Erasures:
 
     def _traces(self, connection: Connection, ids: Sequence[str], named: Sequence[str]) -> tuple[int, dict[str, int]]:
         """Deletes the traces that found, cite or quote what is erased, with what was said of them; (how many of their
-        answers a language model wrote, what went)."""
+        answers, or questions back, a language model wrote from passages, what went)."""
         condition = (
             "t.kb = %s AND (t.id = ANY(%s::uuid[]) OR EXISTS ("
             " SELECT FROM jsonb_path_query(t.body, '$.**.document') AS one WHERE one #>> '{}' = ANY(%s)))"
         )
         found = connection.execute(
-            "SELECT t.id, coalesce((t.body #>> '{answer,usage,output_tokens}')::numeric, 0) > 0,"
+            "SELECT t.id, coalesce((t.body #>> '{answer,written}')::boolean,"
+            "   (t.body #>> '{answer,usage,output_tokens}')::numeric > 0, false)"
+            "  OR jsonb_path_exists(t.body, '$.details.calls[*] ? (@.stage == \"clarify\").usage'),"
             " (SELECT count(*) FROM openbook.feedback f WHERE f.trace = t.id)"
             f" FROM openbook.trace t WHERE {condition}",
             [self.kb, list(named), list(ids)],

@@ -99,14 +99,15 @@ class Feedbacks:
             found.append(
                 Reviewed(
                     trace=id,
-                    question=question,
+                    # A follow-up as it was meant: nobody asks it again after the same words.
+                    question=body["details"].get("standalone", {}).get("question") or question,
                     # What the question proposes itself it proposes again, when it is asked again.
                     filter=body["details"]["filters"]["own"] if "filters" in body["details"] else body.get("filter"),
                     hits=[passages.get(_place(span)) for span in body["hits"]],
                     cited=[passages.get(_place(span)) for span in answer.get("citations", ())],
-                    answered=bool(answer),
+                    answered=bool(answer) and "clarification" not in body["details"],
                     abstained=bool(answer.get("abstained")),
-                    written=bool((answer.get("usage") or {}).get("output_tokens")),
+                    written=bool(answer.get("written", (answer.get("usage") or {}).get("output_tokens"))),
                     feedback=said[id],
                 )
             )

@@ -59,8 +59,10 @@ class Traces:
                 for one in answer.disagreements
                 for place, date in zip((one.older, one.newer), one.dates, strict=True)
             ]
+            others = [call["usage"]["output_tokens"] for call in trace.details.get("calls", ()) if "usage" in call]
             body["answer"] = {
                 "abstained": answer.abstained,
+                "written": answer.usage.output_tokens > sum(others),  # by a model, and not only helped by one
                 "reason": answer.reason,
                 "confidence": answer.confidence,
                 "citations": [_cited(c) for c in answer.citations],
@@ -166,9 +168,12 @@ class Traces:
                         span["score"] = ranked("fused", span["score"], rank)
                         for name, of in span["stages"].items():
                             of["score"] = ranked(name, of["score"], of["rank"])
+                if asked_by != list(principals):  # what was said before is the asker's, and may quote what they read
+                    _forget_conversation(body["details"])
                 if any(span["text"] is None for span in spans):  # what was said of it may quote it
                     body["details"].pop("error", None)
                     body["details"].pop("hops", None)  # names, and what led on from them
+                    _forget_conversation(body["details"])
                     # What was read out of the question is made of what the asker saw then.
                     if filters := body["details"].pop("filters", None):
                         body["filter"] = filters["own"]
@@ -212,6 +217,14 @@ class Traces:
 
 def _cited(c: Citation) -> dict[str, Any]:
     return {"document": c.document, "version": c.version, "start": c.start, "end": c.end}
+
+
+def _forget_conversation(details: dict[str, Any]) -> None:
+    """Leaves out what was made of the question, and what it was made of."""
+    for key in ("standalone", "queries", "clarification"):
+        details.pop(key, None)
+    for call in details.get("calls", ()):
+        call.pop("skipped", None)
 
 
 def _span(hit: Hit) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from openbook.store.index import Index, View
 
 if TYPE_CHECKING:
     from openbook.generate.language_model import LanguageModel
+    from openbook.retrieve.calls import Calls
     from openbook.store.keyword import Position
 
 KEPT = 64
@@ -53,7 +54,12 @@ class Filters:
         """Whether what reads the questions may be sent local-only documents."""
         return not isinstance(self.part, ModelFilters) or self.part.model.is_local
 
-    def ask(self, question: str, principals: Sequence[str] | None) -> Proposing | None:
+    @property
+    def asks(self) -> bool:
+        """Whether a language model is asked."""
+        return self._model is not None
+
+    def ask(self, question: str, principals: Sequence[str] | None, calls: Calls) -> Proposing | None:
         """Begin with a question; ``None``: there is nothing in it to read. A language model is asked here, while no
         snapshot is held open."""
         today = self.today()
@@ -69,7 +75,7 @@ class Filters:
         with self.index.database.snapshot(principals) as connection:
             # What is said of local-only documents goes to no remote model, no more than their text.
             vocabulary = self.vocabulary(self.index.view(connection, principals, None), local=self.part.model.is_local)
-        said, usage = ask(self._model, question, vocabulary, today, self.part.model.context_tokens)
+        said, usage = ask(self._model, question, vocabulary, today, self.part, calls)
         return Proposing(self, question, today, said, {} if usage is None else {"usage": usage})
 
     def vocabulary(self, view: View, *, local: bool = True) -> Vocabulary:

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import OpenbookError
 from openbook.generate.prompt import broken_up, estimate_tokens
 from openbook.retrieve.filters.dates import iso, periods
 from openbook.retrieve.filters.proposal import Dropped, Proposal, Proposals
@@ -24,6 +23,8 @@ from openbook.types import Scalar
 
 if TYPE_CHECKING:
     from openbook.generate.language_model import LanguageModel
+    from openbook.recipe import ModelFilters
+    from openbook.retrieve.calls import Calls
     from openbook.store.vocabulary import Values
 
 MOST_SHOWN = 100
@@ -72,26 +73,17 @@ FORM: Mapping[str, Any] = {
 
 
 def ask(
-    model: LanguageModel, question: str, vocabulary: Vocabulary, today: date, tokens: int
+    model: LanguageModel, question: str, vocabulary: Vocabulary, today: date, part: ModelFilters, calls: Calls
 ) -> tuple[Proposals, dict[str, Any] | None]:
     """What the model proposes, and what that took (``Usage`` as JSON); a model that does not answer in time or in JSON
-    proposes nothing, and why is told. ``tokens`` bounds what it is shown of the fields."""
+    proposes nothing, and why is told. It is shown as many fields as its ``context_tokens`` have room for."""
     if not vocabulary.fields:
         return Proposals("model", skipped="no document here has metadata that a question could be narrowed by"), None
-    fields = _fields(vocabulary, tokens)
+    fields = _fields(vocabulary, part.model.context_tokens)
     user = f"Today is {today.isoformat()}.\n\nFields:\n{fields}\n\nQuestion: {broken_up(question)}"
-    try:
-        reply = model.complete(SYSTEM, user, form=FORM)
-    except OpenbookError as error:
-        return Proposals("model", skipped=f"the model did not answer: {error}"), None
-    usage = asdict(reply.usage)
-    if reply.ending == "refused" or reply.refusal:
-        return Proposals("model", skipped=f"the model refused: {' '.join(reply.refusal.split())}".rstrip(": ")), usage
-    told = _told(reply.text)
-    if told is None:
-        empty = not reply.text.strip()
-        return Proposals("model", skipped="the model wrote nothing" if empty else "the answer is no such JSON"), usage
-    return read(told, vocabulary), usage
+    said = calls.ask("filters", model, part.seconds, (SYSTEM, user), FORM, lambda body: _told(body, vocabulary))
+    usage = asdict(said.usage) if said.usage else None
+    return said.value or Proposals("model", skipped=said.skipped), usage
 
 
 def read(told: Iterable[Mapping[str, Any]], vocabulary: Vocabulary) -> Proposals:
@@ -201,19 +193,11 @@ def _fields(vocabulary: Vocabulary, tokens: int) -> str:
     return "\n".join(lines)
 
 
-def _told(text: str) -> list[Mapping[str, Any]] | None:
-    """The filters of a model's answer: JSON, in a fence or with words around it."""
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    try:
-        body = json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
-        return None
-    filters: object = body.get("filters") if isinstance(body, dict) else None
+def _told(body: Mapping[str, Any], vocabulary: Vocabulary) -> Proposals | None:
+    filters: object = body.get("filters")
     if not isinstance(filters, list):
         return None
-    return [one for one in filters if isinstance(one, dict)]
+    return read([one for one in filters if isinstance(one, dict)], vocabulary)
 
 
 def _number(number: float) -> int | float:

@@ -1,7 +1,9 @@
-"""What a question is looked for by, besides as it was typed; without a language model.
+"""What a question is looked for by, besides as it was typed, and what is asked back.
 
 ``spelling``: words that no document has, read as those that one has. ``glossary``: synonyms of one's own.
 ``relevance``: a second search with what the first found. What each of them did is told in the trace.
+``conversation``: a follow-up question is made standalone, by rule. ``model``: what a language model makes of a
+question. ``clarify``: hits that answer several readings of it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from openbook.recipe import ModelFilters, Off
+from openbook.recipe import ModelFilters, ModelTransform, Off
 from openbook.store.keyword import Term
 
 if TYPE_CHECKING:
@@ -80,8 +82,12 @@ class Transforms:
             return None
         from openbook.retrieve.transform.spelling import Spelling
 
-        rerank, filters = self.part.rerank, self.part.filters
-        reading = (rerank, filters.model if isinstance(filters, ModelFilters) else Off())
+        rerank, filters, transform = self.part.rerank, self.part.filters, self.part.transform
+        reading = (
+            rerank,
+            filters.model if isinstance(filters, ModelFilters) else Off(),
+            transform.model if isinstance(transform, ModelTransform) else Off(),
+        )
         private = self.embedder.remote or not all(isinstance(one, Off) or one.is_local for one in reading)
         return Spelling(self.part.spelling, self.index, self.embedder, private=private)
 
