@@ -108,8 +108,13 @@ def running() -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+def embeddings(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     running.plan.clear()
     running.asked.clear()
     return running
+
+
+@pytest.fixture
+def server(embeddings: Server) -> Server:
+    return embeddings

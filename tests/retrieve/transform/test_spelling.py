@@ -205,16 +205,16 @@ class TestWhatIsClosed:
         assert "spelling" not in pair[0].trace(trace.id, as_=["board"])["details"]
 
     def test_nothing_of_a_local_only_document_is_sent(
-        self, new_kb: Callable[..., KnowledgeBase], server: Server
+        self, new_kb: Callable[..., KnowledgeBase], embeddings: Server
     ) -> None:
-        embed = OpenAIEmbedder(model="m", base_url=server.url, dimensions=8, key_env="NO_KEY_AT_ALL")
+        embed = OpenAIEmbedder(model="m", base_url=embeddings.url, dimensions=8, key_env="NO_KEY_AT_ALL")
         kb = new_kb(Recipe(index=IndexHalf(embed=embed), query=SPELLING))
         kb.add(Document("secret", "The merger with Zyxcorp is signed.", "Merger", local_only=True))
         kb.add(Document("open", "Opening hours of the canteen.", "Canteen"))
-        server.asked.clear()
+        embeddings.asked.clear()
         trace: Trace = kb.search("Who signed with zyxcrop at the cantean?", 2)
         assert trace.details["spelling"]["text"] == "Who signed with zyxcorp at the canteen?"
         assert trace.hits[0].source == "secret"
-        sent = str(server.asked)
+        sent = str(embeddings.asked)
         assert "canteen" in sent
         assert "zyxcorp" not in sent.lower()
