@@ -151,8 +151,8 @@ def named(text: str) -> str:
 
 
 def grouped(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """The same, each with its group: queries that are nearly the same, or whose positives are (nearly) the same passage,
-    have one. In a batch every other query's positive counts as a negative, and theirs would be right answers.
+    """The same, each with its group: queries that are nearly the same, or whose positives are (nearly) one passage, have
+    one. In a batch every other query's positive counts as a negative, and theirs would be right answers.
 
     A group is named by what is in it: the same rows get the same names.
     """
