@@ -1,4 +1,4 @@
-"""Training data as others write them, in and out: what each holds, with an example, stands in docs/guides/training-data.md.
+"""Training data as others write them, in and out: docs/guides/training-data.md has an example of each.
 
 A format is recognised by its columns, never by a file's name. sentence-transformers takes columns in their order, so
 what is written has them in that order, and one more, ``metadata``, which it must not be handed: it says which rows
@@ -75,8 +75,8 @@ def read(path: str | Path) -> Rows:
 
 
 def write(data: Rows, path: Path, form: Format) -> None:
-    """Write them so that ``read`` gives the same. The file's ending decides: ``.csv``, ``.tsv``, else JSON Lines; BEIR is
-    a folder.
+    """Write them so that ``read`` gives the same. The file's ending decides: ``.csv``, ``.tsv``, else JSON Lines; BEIR
+    is a folder.
 
     Examples make scored pairs of 1 (a positive) and 0 (a negative), and pairs labelled 1 and 0 make examples.
 
@@ -84,12 +84,7 @@ def write(data: Rows, path: Path, form: Format) -> None:
         DatasetError: they cannot be said in that format, or not be written.
         QueryError: no such format, or a file's ending that does not belong to it.
     """
-    if form not in FORMATS:
-        raise QueryError(f"no format {form!r}", where="--to", do=f"choose of {', '.join(FORMATS)}")
-    is_table = path.suffix.lower() in (".csv", ".tsv")
-    if is_table and form in ("beir", "tevatron"):
-        do = "name a folder" if form == "beir" else "name a file that ends in .jsonl"
-        raise QueryError(f"no table is {form}", where=str(path), do=do)
+    require_format(path, form)
     if form == "beir":
         _write_beir(examples_of(data), path)
         return
@@ -99,10 +94,26 @@ def write(data: Rows, path: Path, form: Format) -> None:
         written = [_as_scored(one, form) for one in scored_of(data)]
     else:
         written = [row for example in _with_negatives(examples_of(data), form) for row in _as_rows(example, form)]
-    if is_table:
+    if path.suffix.lower() in TABLES:
         _write_table(written, path, "\t" if path.suffix.lower() == ".tsv" else ",")
     else:
         write_lines(path, [json.dumps(row, ensure_ascii=False) for row in written])
+
+
+TABLES = (".csv", ".tsv")
+
+
+def require_format(path: Path, name: str) -> Format:
+    """The format of that name. Raises: QueryError: there is none, or a file so called is of another."""
+    form = next((form for form in FORMATS if form == name), None)
+    if form is None:
+        raise QueryError(f"no format {name!r}", where="--to", do=f"choose of {', '.join(FORMATS)}")
+    if path.suffix.lower() in TABLES and form in ("beir", "tevatron"):
+        do = "name a folder" if form == "beir" else "name a file that ends in .jsonl"
+        raise QueryError(f"no table is {form}", where=str(path), do=do)
+    if path.suffix.lower() in (".jsonl", *TABLES) and form == "beir":
+        raise QueryError("a BEIR folder that is called as a file", where=str(path), do="name a folder")
+    return form
 
 
 # --- one kind as another ----------------------------------------------------------------------------------------------
@@ -116,16 +127,16 @@ def examples_of(data: Rows) -> tuple[Example, ...]:
     """
     if not data.scored:
         return data.examples
-    found: dict[str, tuple[list[Passage], list[Passage], Scored]] = {}
+    found: dict[str, tuple[tuple[list[Passage], list[Passage]], Scored]] = {}
     for one in data.scored:
         if one.score not in (0.0, 1.0):
             what = f"a score of {one.score:g} says neither that it is a positive nor that it is none"
             raise DatasetError(what, where=one.where, do="write scored pairs (--to scored), or label them 1 and 0")
-        known = found.setdefault(one.first.text, ([], [], one))
-        known[0 if one.score else 1].append(one.second)
+        (right, wrong), _ = found.setdefault(one.first.text, (([], []), one))
+        (right if one.score else wrong).append(one.second)
     made = [
         Example(query, tuple(right), tuple(wrong), kind=one.kind, where=one.where)
-        for query, (right, wrong, one) in found.items()
+        for query, ((right, wrong), one) in found.items()
         if right
     ]
     return merged(made)[0]

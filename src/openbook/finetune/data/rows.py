@@ -104,15 +104,15 @@ class Rows:
 def merged(examples: Iterable[Example]) -> tuple[tuple[Example, ...], tuple[Dropped, ...]]:
     """Each query once, whatever its case and punctuation, with all that is known of it; and what was said twice.
 
-    A passage that is a positive in one row and a negative in another of the same query is a positive: somebody found the
-    answer in it.
+    A passage that is a positive in one row and a negative in another of the same query is a positive: somebody found
+    the answer in it.
     """
     rows: dict[str, list[Example]] = {}
     seen: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
     dropped = []
     for example in examples:
         same = leakage.normalised(example.query)
-        row = (same, *(tuple(same_text(p.text) for p in of) for of in (example.positives, example.negatives)))
+        row = (same, _texts(example.positives), _texts(example.negatives))
         if row in seen:
             dropped.append(Dropped(example.where or named(example.query), "said twice"))
             continue
@@ -130,6 +130,10 @@ def merged(examples: Iterable[Example]) -> tuple[tuple[Example, ...], tuple[Drop
         asked_by = tuple(sorted({name for example in of for name in example.asked_by}))
         found.append(replace(of[0], positives=positives, negatives=wrong, asked_by=asked_by))
     return tuple(found), tuple(dropped)
+
+
+def _texts(passages: Sequence[Passage]) -> tuple[str, ...]:
+    return tuple(same_text(passage.text) for passage in passages)
 
 
 def distinct(passages: Iterable[Passage]) -> tuple[Passage, ...]:
@@ -151,8 +155,8 @@ def named(text: str) -> str:
 
 
 def grouped(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """The same, each with its group: queries that are nearly the same, or whose positives are (nearly) one passage, have
-    one. In a batch every other query's positive counts as a negative, and theirs would be right answers.
+    """The same, each with its group: queries that are nearly the same, or whose positives are (nearly) one passage,
+    have one. In a batch every other query's positive counts as a negative, and theirs would be right answers.
 
     A group is named by what is in it: the same rows get the same names.
     """
