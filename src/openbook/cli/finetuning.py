@@ -95,21 +95,19 @@ def data(
     datasets = [questions_of(path) for path in files or () if path not in rows]
     tests = [questions_of(path) for path in test or ()]
     mines = negatives > 0 and bool(typed(context, "negatives"))
-    made_of = {
-        "feedback": from_feedback,
-        "documents": from_documents,
-        "llm": parse_llm(llm, base_url=base_url) if llm and from_documents else None,
-        "budget": Budget(calls=calls, dollars=budget),
-    }
-    base: KnowledgeBase | None
-    with bar("making") as advance, _library(
-        context, db, kb, datasets, needed=bool(from_feedback or from_documents or datasets or mines), own=from_feedback
-    ) as base:  # fmt: skip
+    needed = bool(from_feedback or from_documents or datasets or mines)
+    with (
+        bar("making") as advance,
+        _library(context, db, kb, datasets, needed=needed, own=from_feedback) as base,
+    ):
         made = making.make(
             base,
             read,
             datasets,
-            **made_of,
+            feedback=from_feedback,
+            documents=from_documents,
+            llm=parse_llm(llm, base_url=base_url) if llm and from_documents else None,
+            budget=Budget(calls=calls, dollars=budget),
             form=form,
             negatives=negatives,
             margin=margin,
