@@ -1,4 +1,4 @@
-"""Training data is read as it was meant, and written so that reading gives the same; what is wrong is told in a line."""
+"""Training data is read as it was meant and written so that reading gives the same; what is wrong is told in a line."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ _ITEM = re.compile(r"(?:\s|>)*(?:[-*+•‣◦▪]|\d{1,3}[.)])\s")
 
 def _of_lists(id: str, document: Document) -> Iterator[Asked]:
     """What introduces a list (``To renew a card you need:``), for the whole of it; and its terms (``Term: meaning``),
-    each below what the list is about."""
+    each with what the page is about."""
     lists: dict[tuple[int, int], list[Unit]] = {}
     for unit in units(0, document.text):
         line = document.text[document.text.rfind("\n", 0, unit.start) + 1 : unit.start]
@@ -201,7 +201,7 @@ def _of_lists(id: str, document: Document) -> Iterator[Asked]:
         if unit.lead is not None:
             lists.setdefault(unit.lead, []).append(unit)
         match = _TERM.fullmatch(unit.bare)
-        topic = _topic(document, unit.start)
+        topic = document.title or (path[-1] if (path := heading_path(document.headings, unit.start)) else "")
         if match is None or not topic:
             continue
         term, meaning = match[1], match[2]
@@ -211,12 +211,6 @@ def _of_lists(id: str, document: Document) -> Iterator[Asked]:
         said = items[0].lead_text.rstrip(":： ")
         if len(items) > 1 and _tells(said, 3):
             yield _asked(said, id, start, items[-1].end, "list", document)
-
-
-def _topic(document: Document, at: int) -> str:
-    """What stands above: the nearest heading, else the title."""
-    path = heading_path(document.headings, at)
-    return " ".join((path[-1] if path else document.title).split())
 
 
 def _tells(text: str, least: int) -> bool:
