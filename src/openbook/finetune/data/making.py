@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from openbook.finetune.data.documents import of_documents
 from openbook.finetune.data.formats import Format, examples_of, scored_of
 from openbook.finetune.data.negatives import MARGIN, Mined, Miner, filled
 from openbook.finetune.data.places import Asked, Library, Ranking
-from openbook.finetune.data.rows import Dropped, Rows, grouped, merged, named
+from openbook.finetune.data.rows import Dropped, Example, Rows, grouped, merged, named
 from openbook.finetune.data.sources import of_dataset, of_feedback
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Made:
             also = ", ".join(f"{kind} {count}" for kind, count in kept.items()) or "nothing"
             lines.append(f"shared with {self.overlap['tested']} test questions: {also}")
         if self.dropped:
-            counts = Counter(one.reason.partition(" '")[0] for one in self.dropped)
+            counts = Counter(re.split(r": | '", one.reason)[0] for one in self.dropped)
             lines.append("dropped: " + ", ".join(f"{count} {reason}" for reason, count in counts.most_common()))
             lines += [f"  {one.line}: {one.reason}" for one in self.dropped[:SHOWN]]
             if len(self.dropped) > SHOWN:
@@ -210,13 +211,17 @@ def make(
             dropped += gone
     read = len(given) + len(asked) + len(dropped)
     joined, twice = _joined(asked)
-    dropped += twice
-    mined: list[Mined] = [Mined(example) for example in given]
+    every: list[Asked | Example] = [*given, *joined]
+    # Before the work, not after.
+    out = _leaked([[one.query] for one in every], [one.where for one in every], test_questions, drop_leaks)
+    dropped += [*twice, *out.values()]
+    apart = [one for number, one in enumerate(every) if number not in out]
+    mined = [Mined(one) for one in apart if isinstance(one, Example)]
     refused: Counter[str] = Counter()
     noise = None
     if kb is not None and library is not None:
         miner = Miner(kb, library, 0 if form == "pairs" else negatives, margin, gap, as_, refused)
-        mined = list(miner.mine([*given, *joined], progress))
+        mined = list(miner.mine(apart, progress))
         dropped += miner.dropped
         for number, one in enumerate(mined, 1):
             if one.right and one.example.query not in rankings:
@@ -225,9 +230,7 @@ def make(
         noise = report.noise(mined, rankings)
     examples, again = merged(one.example for one in mined)
     dropped += again
-    rows, overlap, out = _apart(Rows(examples), test_questions, drop_leaks)
-    dropped += out
-    kept = list(grouped(rows.examples))
+    kept = list(grouped(examples))
     random = 0
     if form == "pairs":
         kept = [replace(example, negatives=()) for example in kept]
@@ -240,7 +243,7 @@ def make(
             Dropped(one.where or named(one.query), "no negative was found") for one in kept if not one.negatives
         ]
         kept = [example for example in kept if example.negatives]
-    return _made(kb, Rows(tuple(kept)), form, read, dropped, refused, noise, overlap, embedder, start, random)
+    return _made(kb, Rows(tuple(kept)), form, read, dropped, refused, noise, test_questions, embedder, start, random)
 
 
 def _of_pairs(
@@ -255,9 +258,11 @@ def _of_pairs(
     """Scored pairs are taken as they are: there is nothing to mine."""
     scored = tuple(chain.from_iterable(map(scored_of, files)))
     dropped = [one for file in files for one in file.dropped]
-    rows, overlap, out = _apart(Rows(scored=scored), test, drop_leaks)
     read = len(scored) + len(dropped)
-    return _made(kb, rows, form, read, [*dropped, *out], {}, None, overlap, embedder, start, 0)
+    texts = [[one.first.text, one.second.text] for one in scored]
+    out = _leaked(texts, [one.where for one in scored], test, drop_leaks)
+    rows = Rows(scored=tuple(one for number, one in enumerate(scored) if number not in out))
+    return _made(kb, rows, form, read, [*dropped, *out.values()], {}, None, test, embedder, start, 0)
 
 
 def _made(
@@ -268,7 +273,7 @@ def _made(
     dropped: Sequence[Dropped],
     refused: Mapping[str, int],
     noise: Mapping[str, Any] | None,
-    overlap: Mapping[str, Any] | None,
+    test: Sequence[Question],
     embedder: Embedder | None,
     start: float,
     random: int,
@@ -285,8 +290,8 @@ def _made(
         refused=dict(refused),
         lengths=lengths,
         noise=noise,
-        overlap=overlap,
-        warnings=tuple(report.warnings(rows, told, tested=overlap is not None)),
+        overlap=report.overlap(rows, test) if test else None,
+        warnings=tuple(report.warnings(rows, told, tested=bool(test))),
         seconds=round(time.perf_counter() - start, 1),
         random=random,
         groups=groups,
@@ -313,27 +318,19 @@ def _test_questions(test: Sequence[Dataset], datasets: Sequence[Dataset]) -> lis
     return list({question.id: question for question in found}.values())
 
 
-def _apart(rows: Rows, test: Sequence[Question], drop: bool) -> tuple[Rows, dict[str, Any] | None, list[Dropped]]:
-    """The rows that the test set does not share, and what they do share with it.
+def _leaked(
+    texts: Sequence[Sequence[str]], places: Sequence[str], test: Sequence[Question], drop: bool
+) -> dict[int, Dropped]:
+    """The rows, by number, that ask what the test set asks; by the texts and the place of each.
 
     Raises:
-        DatasetError: a test question is among them, and it is not said that it be dropped.
+        DatasetError: some do, and it is not said that they be dropped.
     """
-    if not test:
-        return rows, None, []
-    told, leaks = report.overlap(rows, test)
-    if not leaks:
-        return rows, told, []
-    if not drop:
-        raise report.refusal(leaks, rows)
-    out = report.shared(rows, test)
-    places = [one.where or named(one.query) for one in rows.examples] or [one.where for one in rows.scored]
-    kept = Rows(
-        tuple(one for number, one in enumerate(rows.examples) if number not in out),
-        tuple(one for number, one in enumerate(rows.scored) if number not in out),
-    )
-    told, _ = report.overlap(kept, test)
-    return kept, told, [Dropped(places[number], "asked in the test set, or nearly") for number in sorted(out)]
+    leaks = report.asked_in(texts, test) if test else {}
+    places = [place or named(of[0]) for place, of in zip(places, texts, strict=True)]
+    if leaks and not drop:
+        raise report.refusal(leaks, places)
+    return {number: Dropped(places[number], f"asked in the test set: {leaks[number].b}") for number in sorted(leaks)}
 
 
 def _joined(asked: Sequence[Asked]) -> tuple[list[Asked], list[Dropped]]:

@@ -11,7 +11,7 @@ from openbook.errors import DatasetError
 from openbook.evaluate.datasets import leakage
 from openbook.evaluate.datasets.dataset import Evidence, Question
 from openbook.evaluate.datasets.leakage import KINDS, Kind, Leak
-from openbook.finetune.data.rows import Example, Passage, Rows, named
+from openbook.finetune.data.rows import Example, Passage, Rows
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -68,39 +68,35 @@ def _require_scores(data: Rows, read: int) -> None:
         raise DatasetError(f"one {what} only ({data.scored[0].score:g}) in {len(data.scored)} pairs", do=do)
 
 
-def overlap(data: Rows, test: Sequence[Question]) -> tuple[dict[str, Any], list[Leak]]:
-    """What training shares with a test set: how many test questions by the worst of what they share; and the questions
-    among them, whose test would measure memory."""
-    trained = list(map(_as_question, range(len(data.examples)), data.examples))
-    pairs = [(passage, number) for number, one in enumerate(data.scored) for passage in (one.first, one.second)]
-    trained += [Question(str(number), passage.text) for passage, number in pairs]
-    found = leakage.find(trained, test)
-    counted = Counter(leak.kind for leak in found)
-    told: dict[str, Any] = {"tested": len(test)}
+def asked_in(rows: Sequence[Sequence[str]], test: Sequence[Question]) -> dict[int, Leak]:
+    """Of rows by their texts: those, by number, that ask the same as a test question, or nearly; the test would measure
+    memory. (A test question is found with the nearest row only: it is looked again, until none is left.)"""
+    found: dict[int, Leak] = {}
+    while True:
+        left = [Question(str(n), text) for n, texts in enumerate(rows) if n not in found for text in texts]
+        leaks = leakage.find(left, test, REFUSED)
+        if not leaks:
+            return found
+        for leak in leaks:
+            found.setdefault(int(leak.a), leak)
+
+
+def overlap(data: Rows, test: Sequence[Question]) -> dict[str, int]:
+    """What training shares with a test set: how many test questions by the worst of what they share."""
+    trained = [
+        Question(
+            str(number),
+            example.query,
+            evidence=tuple(Evidence(passage.document, passage.text) for passage in example.positives),
+        )
+        for number, example in enumerate(data.examples)
+    ]
+    trained += [Question("", passage.text) for one in data.scored for passage in (one.first, one.second)]
+    counted = Counter(leak.kind for leak in leakage.find(trained, test))
+    told = {"tested": len(test)}
     for kind in KINDS:
         told[kind] = counted[kind]
-    return told, [leak for leak in found if leak.kind in REFUSED]
-
-
-def _as_question(number: int, example: Example) -> Question:
-    evidence = tuple(Evidence(passage.document, passage.text) for passage in example.positives)
-    return Question(str(number), example.query, evidence=evidence)
-
-
-def shared(data: Rows, test: Sequence[Question]) -> set[int]:
-    """The rows, by their number, that ask nearly what a test set asks. (A test question is found with the nearest row
-    only: it is looked again, until none is left.)"""
-    out: set[int] = set()
-    rows = data.examples or data.scored
-    while True:
-        left = [number for number in range(len(rows)) if number not in out]
-        part = Rows(tuple(data.examples[n] for n in left)) if data.examples else Rows(
-            scored=tuple(data.scored[n] for n in left)
-        )  # fmt: skip
-        _, leaks = overlap(part, test)
-        if not leaks:
-            return out
-        out |= {left[int(leak.a)] for leak in leaks}
+    return told
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------
@@ -194,10 +190,10 @@ def warnings(data: Rows, told: Mapping[str, Any], *, tested: bool) -> list[str]:
     return found
 
 
-def refusal(leaks: Sequence[Leak], data: Rows) -> DatasetError:
-    """The error that says what training shares with a test set."""
-    first = leaks[0]
-    row = data.examples[int(first.a)] if data.examples else data.scored[int(first.a)]
-    where = row.where or named(first.what)
-    what = f"{len(leaks)} test questions are among what is to be trained on, such as {first.b} ({first.what[:80]})"
-    return DatasetError(what, where=where, do="take them out, or have them dropped (--drop-leaks)")
+def refusal(leaks: Mapping[int, Leak], places: Sequence[str]) -> DatasetError:
+    """The error that says what training shares with a test set; ``places``: of all rows."""
+    number, first = next(iter(leaks.items()))
+    tests = len({leak.b for leak in leaks.values()})
+    asked = f"{len(leaks)} rows ask what the test set asks ({tests} of its questions)"
+    what = f"{asked}, such as {first.b} ({first.what[:80]})"
+    return DatasetError(what, where=places[number], do="take them out, or have them dropped (--drop-leaks)")
