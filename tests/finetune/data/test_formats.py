@@ -282,11 +282,17 @@ def test_a_row_that_cannot_be_understood_is_told(tmp_path: Path, lines: Sequence
 def test_labels_of_texts_that_are_not_there_are_dropped_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "qrels").mkdir()
     jsonl(tmp_path / "queries.jsonl", {"_id": "q1", "text": "Who?"}, {"_id": "q2", "text": "When?"})
-    jsonl(tmp_path / "corpus.jsonl", {"_id": "d1", "title": "Names", "text": "Ann."}, {"_id": "d2", "text": "Bob."})
+    texts = {"d2": "Bob.", "d3": "Cid."}
+    others = [{"_id": id, "text": text} for id, text in texts.items()]
+    jsonl(tmp_path / "corpus.jsonl", {"_id": "d1", "title": "Names", "text": "Ann."}, *others)
     qrels = tmp_path / "qrels" / "train.tsv"
-    qrels.write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\tgone\t1\nq2\tgone\t1\nq9\td1\t1\nq1\td2\t0\n")
+    qrels.write_text(
+        "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\tgone\t1\nq2\tgone\t1\nq9\td1\t1\nq1\td2\t0\nq1\td3\t0\n"
+    )
     found = read(tmp_path)
-    assert found.examples == (Example("Who?", (Passage("Names\nAnn.", "d1"),), (Passage("Bob.", "d2"),)),)
+    assert found.examples == (
+        Example("Who?", (Passage("Names\nAnn.", "d1"),), (Passage("Bob.", "d2"), Passage("Cid.", "d3"))),
+    )
     assert found.dropped == (
         Dropped(f"{qrels}:3", "no document 'gone'"),
         Dropped(f"{qrels}:4", "no document 'gone'"),
@@ -300,4 +306,13 @@ def test_a_folder_without_a_train_split_is_not_trained_on(tmp_path: Path) -> Non
     for name in ("queries.jsonl", "corpus.jsonl", "qrels/test.tsv"):
         (tmp_path / name).touch()
     with pytest.raises(DatasetError, match=r"holds no qrels/train\.tsv; only what is to be trained on is read"):
+        read(tmp_path)
+
+
+def test_labels_of_another_corpus_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    jsonl(tmp_path / "queries.jsonl", {"_id": "q1", "text": "Who?"})
+    jsonl(tmp_path / "corpus.jsonl", {"_id": "d1", "text": "Ann."})
+    (tmp_path / "qrels" / "train.tsv").write_text("q1\td1\t1\nq1\ta\t1\nq1\tb\t1\n")
+    with pytest.raises(DatasetError, match="2 of 3 labels refer to what is not there, such as no document 'a'"):
         read(tmp_path)

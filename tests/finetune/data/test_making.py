@@ -368,6 +368,15 @@ class TestRefused:
         with pytest.raises(DatasetError, match=what):
             make(None, [Rows(scored=pairs)], form="scored")
 
+    def test_positives_alone_are_one_label(self) -> None:
+        with pytest.raises(DatasetError, match=r"one score only \(1\) in 12 pairs; add pairs that are not alike"):
+            make(None, [rows_of_things()], form="labelled")
+
+    def test_scored_pairs_beside_queries_without_scores(self, town: KnowledgeBase) -> None:
+        pairs = tuple(Scored(Passage(name), Passage(said), 0.5) for name, said in THINGS.items())
+        with pytest.raises(DatasetError, match="scored pairs, and queries that have no scores"):
+            make(town, [Rows(scored=pairs)], documents=20, form="scored")
+
     @pytest.mark.parametrize("change", [str, str.upper, lambda text: text.replace("Who has", "Who hass")])
     def test_what_the_test_set_asks(self, change: Callable[[str], str]) -> None:
         rows = rows_of_things()

@@ -457,6 +457,9 @@ def _as_tevatron(example: Example) -> Row:
 
 TRAIN = "qrels/train.tsv"
 
+MOST_MISSING = 0.5
+"""Where more of the labels than this name documents that are not there, they are those of another corpus."""
+
 
 def _beir(folder: Path) -> Rows:
     """``queries.jsonl``, ``corpus.jsonl`` and ``qrels/train.tsv``; a text that is judged 0 is a negative."""
@@ -478,6 +481,9 @@ def _beir(folder: Path) -> Rows:
         if document not in texts:
             dropped.append(Dropped(where, f"no document {document!r}"))
         asked.setdefault(query, []).append((grade, document))
+    if dropped and len(dropped) > MOST_MISSING * len(judged):
+        what = f"{len(dropped)} of {len(judged)} labels refer to what is not there, such as {dropped[0].reason}"
+        raise DatasetError(what, where=str(qrels), do="name the folder that they belong to")
     examples = []
     for query, grades in asked.items():
         where, text, metadata = queries[query]

@@ -177,6 +177,9 @@ def make(
     start = time.perf_counter()
     test_questions = _test_questions(test, datasets)
     if form in ("scored", "labelled") and any(one.scored for one in files):
+        if datasets or feedback or documents:
+            do = "make them apart: scored pairs are written as they stand"
+            raise DatasetError("scored pairs, and queries that have no scores", do=do)
         return _of_pairs(kb, files, form, test_questions, drop_leaks, embedder, start)
     given = list(chain.from_iterable(map(examples_of, files)))
     dropped = [one for file in files for one in file.dropped]
@@ -279,6 +282,8 @@ def _made(
     random: int,
 ) -> Made:
     report.require_enough(rows, read)
+    if form in ("scored", "labelled"):
+        report.require_enough(Rows(scored=scored_of(rows)), read)
     lengths = report.lengths(embedder or _model(kb), rows)
     groups = report.groups(rows.examples)
     told = {"lengths": lengths, "noise": noise, "groups": groups}

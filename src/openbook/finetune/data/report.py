@@ -64,7 +64,7 @@ def _require_scores(data: Rows, read: int) -> None:
         raise DatasetError(f"{len(data.scored)} distinct pairs{same}", do=do)
     if len({one.score for one in data.scored}) == 1:
         what = "label" if data.scored[0].is_label else "score"
-        do = "add pairs that are not alike: without them everything is"
+        do = "add pairs that are not alike (--negatives): without them everything is"
         raise DatasetError(f"one {what} only ({data.scored[0].score:g}) in {len(data.scored)} pairs", do=do)
 
 

@@ -13,14 +13,12 @@ from openbook.errors import DatasetError
 from openbook.evaluate.datasets import leakage
 from openbook.evaluate.datasets.dataset import Dataset, Question
 from openbook.evaluate.datasets.evidence import Located, locate
+from openbook.finetune.data.formats import MOST_MISSING
 from openbook.finetune.data.places import Asked, Place
 from openbook.finetune.data.rows import Dropped
 
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
-
-MOST_MISSING = 0.5
-"""Where more of the labels than this name documents that are not there, it is another corpus."""
 
 
 def of_dataset(
