@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from openbook.errors import DatasetError
 from openbook.evaluate.datasets import leakage
@@ -80,8 +80,13 @@ class Miner:
         Raises:
             ModelError, StoreError: the index cannot be asked.
         """
-        also = _near_queries(asked)
         index = self.kb.index
+        for one in asked if self.kb.embedder.remote else ():
+            if _is_withheld(one):
+                self.refused["to look for: local-only, and the embedding model is remote"] += 1
+                yield Mined(one)
+        asked = [one for one in asked if not (self.kb.embedder.remote and _is_withheld(one))]
+        also = _near_queries(asked)
         for at in range(0, len(asked), _WAVE):
             wave = asked[at : at + _WAVE]
             vectors = self.kb.embedder.encode([one.query for one in wave], "query")
@@ -113,10 +118,10 @@ class Miner:
         ranked = self._ranked([chunk for chunk, _ in dense], [chunk for chunk, _ in words])
         fetched = index.fetch(view, [*right, *wrong])
         if isinstance(one, Asked):
-            if not any(chunk in fetched for chunk in right):
+            positives = self._passages(right, fetched, cosines, one.left_out)
+            if not positives:
                 self.dropped.append(Dropped(one.where, "its document is not in the index"))
                 return None
-            positives = self._passages(right, fetched, cosines, one.left_out)
             judged = tuple(replace(p, by="judged") for p in self._passages(wrong, fetched, cosines))
         else:
             assert given is not None
@@ -174,7 +179,8 @@ class Miner:
             return [], ()
         lowest = min(scores)
         most = min(lowest - (1.0 - self.margin) * abs(lowest), lowest - self.gap)
-        answers = _documents([one, *near]) | self._named({passage.document for passage in positives})
+        named = {self.library.ids[p.document] for p in positives if p.document in self.library.ids}
+        answers = _documents([one, *near]) | named
         alike = _Alike([*positives, *(p for other in near if isinstance(other, Example) for p in other.positives)])
         known = {same_text(passage.text) for passage in judged}
         found: list[Passage] = []
@@ -203,10 +209,6 @@ class Miner:
                 spans.append(Span(hit.document, start, end))
         return found, tuple(spans)
 
-    def _named(self, sources: set[str]) -> set[str]:
-        """The documents that these sources name, by id."""
-        return {id for id, row in self.library.rows.items() if row["source"] in sources - {""}} if sources else set()
-
     def _why_not(self, hit: Hit, score: float | None, most: float, answers: set[str]) -> str:
         """Why a chunk that was found is likely no negative; "": it may be one."""
         if hit.document not in self.library.rows:
@@ -216,6 +218,11 @@ class Miner:
         if score is None:
             return "local-only, and the embedding model is remote"
         return "" if score < most else "too near its positive: likely an answer"
+
+
+def _is_withheld(one: Asked | Example) -> TypeGuard[Example]:
+    """Whether a remote model may not be sent its texts."""
+    return isinstance(one, Example) and any(passage.local_only for passage in one.passages)
 
 
 def _documents(asked: Sequence[Asked | Example]) -> set[str]:

@@ -48,10 +48,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The documents that the rows may be made of: as ``kb.list`` has them, by id; ``versions``: which group of versions
-    each belongs to, by id."""
+    """The documents that the rows may be made of: as ``kb.list`` has them, by id; ``ids``: their ids, by source;
+    ``versions``: which group of versions each belongs to, by id."""
 
     rows: Mapping[str, Mapping[str, Any]]
+    ids: Mapping[str, str]
     versions: Mapping[str, str]
     room: int  # tokens of a chunk, with what stands above it
 
@@ -60,7 +61,9 @@ class Library:
         """``versions``: by source."""
         rows = {row["document"]: row for row in listing}
         groups = {id: versions.get(row["source"], row["source"]) for id, row in rows.items()}
-        return Library(rows, groups, kb.serving.reader.chunker.max_tokens)
+        return Library(
+            rows, {row["source"]: id for id, row in rows.items()}, groups, kb.serving.reader.chunker.max_tokens
+        )
 
     def passage(self, hit: Hit, left_out: str = "") -> Passage:
         """What is trained on of a chunk that was fetched: its own text, not the longer one that is shown."""
