@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.embed.loopback import Server
 from tests.generate.loopback import ModelServer, Reply, Request, Say
 
 from openbook.errors import DatasetError
@@ -22,7 +24,7 @@ from openbook.finetune.data.negatives import filled
 from openbook.finetune.data.rows import grouped
 from openbook.knowledge_base import KnowledgeBase
 from openbook.load import markdown
-from openbook.recipe import LanguageModel
+from openbook.recipe import EvidenceFusion, IndexHalf, LanguageModel, OpenAIEmbedder, QueryHalf, Recipe
 from openbook.store.database import Database
 from openbook.types import Document
 
@@ -341,6 +343,25 @@ class TestDocuments:
         made = make(kb, documents=20, negatives=1)
         assert made.as_json()["local_only"] == len(made.rows.passages)
         assert any("local-only: train on this machine" in line for line in made.lines())
+
+
+def test_a_remote_embedding_model_is_sent_no_local_only_text(
+    new_kb: Callable[..., KnowledgeBase], running: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    part = OpenAIEmbedder(model=uuid.uuid4().hex, base_url=running.url, dimensions=16)
+    kb = new_kb(Recipe(index=IndexHalf(embed=part), query=QueryHalf(fusion=EvidenceFusion(cosine=0.5))))
+    for each in village():
+        kb.add(each, local_only=each.source == "kiln.md")
+    running.asked.clear()
+    secret = Example("Who has clay?", (Passage("Clay lies in Zyxford.", "zyxford.md", local_only=True),))
+    made = make(kb, [Rows((secret,))], documents=40, negatives=1)
+    assert secret.query in {example.query for example in made.rows.examples}
+    assert made.refused["to look for: local-only, and the embedding model is remote"] == 1
+    assert "kiln.md" not in {positive.document for example in made.rows.examples for positive in example.positives}
+    sent = repr(running.asked)
+    assert "loom" in sent
+    assert not any(text in sent for text in ("Zyxford", "Who has clay", "1,240 degrees"))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
