@@ -55,13 +55,21 @@ THINGS = {
 
 def page(name: str, others: Sequence[str] = ()) -> str:
     links = "".join(f"See [how the {other} is run]({other}.md) as well.\n" for other in others)
-    return (
-        f"# The {name}\n\nThe {name} {THINGS[name]}. Nobody enters it without the warden's leave, for the floor is wet."
-        f"\n\n## Visiting the {name}\n\nA visit to the {name} begins at the gate and lasts an hour. Children come with"
-        f" an adult. Dogs wait outside, where there is a bowl of water for each of them. {links}\n\n"
-        f"## Terms\n\n- Warden: The person who keeps the keys of the {name} and its books.\n"
-        f"- Round: A walk through all rooms of the {name} before they are locked.\n"
-    )
+    return f"""\
+# The {name} of the village
+
+The {name} {THINGS[name]}. Nobody enters it without the warden's leave, for the floor is wet.
+
+## Visiting the {name}
+
+A visit to the {name} begins at the gate and lasts an hour. Children come with an adult. Dogs wait outside, where there
+is a bowl of water for each of them. {links}
+
+## Terms
+
+- Warden: The person who keeps the keys of the {name} and its books.
+- Round: A walk through all rooms of the {name} before they are locked.
+"""
 
 
 def village() -> list[Document]:
@@ -286,16 +294,17 @@ def rows_of_things(n: int = len(THINGS)) -> Rows:
 
 class TestDocuments:
     def test_headings_terms_links_and_sentences_ask_for_their_passages(self, town: KnowledgeBase) -> None:
-        made = make(town, documents=200, negatives=1, form="triplets")
+        made = make(town, documents=200, negatives=1)
         kinds = {example.kind for example in made.rows.examples}
-        assert {"heading", "list", "link", "sentence"} <= kinds
+        assert {"heading", "list", "title", "link", "sentence"} <= kinds
         by_kind = {kind: [e for e in made.rows.examples if e.kind == kind] for kind in kinds}
         for example in by_kind["link"]:
             name = re.search(r"how the (\w+) is run", example.query)
             assert name
             assert example.positives[0].document == f"{name[1]}.md"
-        left_out = [e for e in by_kind["sentence"] if e.query.rstrip(".") not in e.positives[0].text]
-        assert len(left_out) > len(by_kind["sentence"]) / 2
+        for kind in ("sentence", "title"):
+            left_out = [e for e in by_kind[kind] if e.query.rstrip(".") not in e.positives[0].text]
+            assert len(left_out) > len(by_kind[kind]) / 2
         assert made.dropped
         assert all(one.line and one.reason for one in made.dropped)
 

@@ -1,9 +1,10 @@
 """Queries made of the documents themselves, where nobody has asked anything yet.
 
 With a language model: a question to a passage. Without one: what the rules of ``dataset write`` find (definitions, key
-words of headings, headings that are questions, …), what introduces a list and the terms in it, what a link is called by
-the page that points to another, and a sentence for the passage around it (the inverse cloze task: Lee, Chang and
-Toutanova, Latent Retrieval for Weakly Supervised Open Domain Question Answering, ACL 2019).
+words of headings, headings that are questions, …), a page's title for its beginning, what introduces a list and the
+terms in it, what a link is called by the page that points to another, and a sentence for the passage around it (the
+inverse cloze task: Lee, Chang and Toutanova, Latent Retrieval for Weakly Supervised Open Domain Question Answering, ACL
+2019).
 
 A query is kept where search finds its own passage among the first hits (round-trip consistency: Dai et al.,
 Promptagator: Few-shot Dense Retrieval From 8 Examples, arXiv:2209.11755).
@@ -42,7 +43,8 @@ SPARE = 4
 """So many times as many candidates as queries are wanted are enough to choose from."""
 
 LEFT_OUT = 0.9
-"""How often a sentence is taken out of its passage; else a model never learns that the same words count (ICT)."""
+"""How often a sentence, or a title, is taken out of its passage; always, a model would never learn that the same words
+count (ICT)."""
 
 SENTENCE = (6, 40)
 """Words of a sentence that stands for a query: a shorter one says too little, a longer one is no query."""
@@ -51,7 +53,7 @@ TERM_WORDS, MEANING_WORDS = 5, 4
 """Of ``Term: meaning`` in a list, the most and the least words."""
 
 OPENING = 400
-"""Characters of a page that a link to it is answered by."""
+"""Characters of a page that its title, and a link to it, are answered by."""
 
 
 def of_documents(
@@ -142,14 +144,17 @@ def _by_rules(
         id = str(row["document"])
         document = kb.show(id, as_=as_)
         language = document.metadata.get("lang") or (usual[0][0] if usual else "en")
+        if _tells(document.title, 2) and len(document.text) > len(document.title) + OPENING // 2:
+            left_out = document.title if rng.random() < LEFT_OUT else ""
+            found.append(_asked(document.title, id, 0, OPENING, "title", document, left_out))
         for written in questions_in(document, str(language)):
             kind = "heading" if written.kind == "keywords" else written.kind
             found.append(_asked(written.question, id, written.start, written.end, kind, document))
         found += _of_lists(id, document)
         found += _of_links(id, document, paths)
         plain += _of_sentences(id, document, kb.chunks(id, as_=as_), rng)
-    asked, dropped = _of_one_document(found, corpus)
-    sentences_, more = _of_one_document(plain, corpus)
+    asked, dropped = _of_one_document(found)
+    sentences_, more = _of_one_document(plain)
     return [*_in_turn(asked, rng), *_in_turn(sentences_, rng)], [*dropped, *more]
 
 
@@ -158,7 +163,7 @@ def _asked(query: str, id: str, start: int, end: int, kind: str, document: Docum
     return Asked(" ".join(query.split()), (Place(id, ((start, end),)),), kind=kind, where=where, left_out=left_out)
 
 
-def _of_one_document(found: Sequence[Asked], corpus: Corpus) -> tuple[list[Asked], list[Dropped]]:
+def _of_one_document(found: Sequence[Asked]) -> tuple[list[Asked], list[Dropped]]:
     """Each query once; none that several documents answer: it says too little to tell them apart."""
     by_query: dict[str, list[Asked]] = {}
     for one in found:

@@ -33,8 +33,8 @@ class Place:
 class Asked:
     """A query, the places that answer it (``right``) and those that do not, a document once in each.
 
-    ``left_out`` is a sentence that is the query itself and is taken out of the passage, so that it is not found by its
-    own words. The other fields are those of an example.
+    ``left_out`` is a sentence or title that is the query itself and is taken out of the passage, so that it is not
+    found by its own words. The other fields are those of an example.
     """
 
     query: str
@@ -72,11 +72,15 @@ class Library:
             start, end = hit.found
             own = chunk.text[start - chunk.start : end - chunk.start]
             chunk = replace(chunk, start=start, end=end, text=own)
+        title = hit.title
         if left_out:
-            chunk = replace(chunk, text=" ".join(chunk.text.replace(left_out, " ", 1).split()))
+            left = " ".join(chunk.text.replace(left_out, " ", 1).split())
+            headings = tuple(heading for heading in chunk.headings if heading != left_out)
+            chunk = replace(chunk, text=left, headings=headings)
+            title = "" if title == left_out else title
         row = self.rows[hit.document]
         return Passage(
-            embedded_text(hit.title, chunk, self.room), hit.source, tuple(row["access"]), bool(row["local_only"])
+            embedded_text(title, chunk, self.room), hit.source, tuple(row["access"]), bool(row["local_only"])
         )
 
     def same(self, a: str, b: str) -> bool:
