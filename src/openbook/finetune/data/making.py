@@ -292,7 +292,7 @@ def _made(
         form=form,
         read=read,
         dropped=tuple(dropped),
-        refused=dict(refused),
+        refused=dict(Counter(refused).most_common()),
         lengths=lengths,
         noise=noise,
         overlap=report.overlap(rows, test) if test else None,
