@@ -328,7 +328,7 @@ class TestDocuments:
         self, new_kb: Callable[..., KnowledgeBase], server: ModelServer
     ) -> None:
         def reply(request: Request) -> Reply:
-            found = re.search(r"The (\w+) ([a-z]+ [^,.]*)", request.user)
+            found = re.search(r"The (\w+) (?!of the)([a-z]+ [^,.]*)", request.user)
             if "You answer a question" in request.system:
                 return Say(json.dumps({"answer": found[2]}) if found else '{"answer": null}')
             if not found or found[1] not in THINGS:
