@@ -10,6 +10,7 @@ editing.py     edit, history, restore
 following.py   add --watch
 releases.py    release build, list, show, diff, promote, rollback, prune
 forgetting.py  forget
+finetuning.py  finetune data
 datasets.py    dataset from-feedback, sample, annotate, write, check
 opening.py     the options that verbs share, and the knowledge base that they name
 printing.py    text, JSON, progress and failures
@@ -30,6 +31,7 @@ from openbook.cli import (
     datasets,
     documents,
     editing,
+    finetuning,
     forgetting,
     keeping,
     looking,
@@ -97,6 +99,7 @@ VERBS: dict[str, Callable[..., None]] = {
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 app.add_typer(datasets.app, name="dataset")
+app.add_typer(finetuning.app, name="finetune")
 app.add_typer(releases.app, name="release")
 
 

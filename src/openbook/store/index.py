@@ -598,6 +598,20 @@ class Index:
             for start, end, text, headings, page, passage, context in rows
         ]
 
+    def places(self, view: View, documents: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
+        """(chunk, start, end) of the chunks of these documents (their ids), in order of ``start``, by document."""
+        rows = view.connection.execute(
+            sql.SQL(
+                'SELECT c.document::text, c.id, c.start, c."end" FROM {} c WHERE c.document = ANY(%s::uuid[])'
+                " ORDER BY c.document, c.start, c.id"
+            ).format(self.table),
+            [list(documents)],
+        ).fetchall()
+        found: dict[str, list[tuple[int, int, int]]] = {}
+        for document, chunk, start, end in rows:
+            found.setdefault(document, []).append((chunk, start, end))
+        return found
+
     def contexts(self, sources: Sequence[str]) -> dict[str, dict[tuple[tuple[str, ...], str], str]]:
         """What the chunks of these sources are read with, by source and (headings, text), where it is anything."""
         with self.database.snapshot(None) as connection:

@@ -130,7 +130,7 @@ def _kind(path: Path) -> str:
         return "qrels"
     if is_run(first):
         return "run"
-    columns = max((_columns_of(first, delimiter) for delimiter in DELIMITERS), key=len)
+    columns = widest(first)
     if len(columns) > 1:
         raise DatasetError(nothing_asked(columns), where=where, do=NAME_THE_QUESTION)
     raise DatasetError("empty" if not where else "no data set of a known kind", where=str(path), do=f"give {KINDS}")
@@ -139,9 +139,14 @@ def _kind(path: Path) -> str:
 DELIMITERS = ",\t;|"
 
 
-def _columns_of(header: str, delimiter: str) -> list[str]:
+def columns_of(header: str, delimiter: str) -> list[str]:
     csv.field_size_limit(1 << 30)
     return [named(column) for column in next(csv.reader([header], delimiter=delimiter), [])]
+
+
+def widest(header: str) -> list[str]:
+    """The columns of a table's header, by what cuts it into the most."""
+    return max((columns_of(header, delimiter) for delimiter in DELIMITERS), key=len)
 
 
 def _delimiter(header: str) -> str | None:
@@ -149,7 +154,7 @@ def _delimiter(header: str) -> str | None:
     best = None
     most = 0
     for delimiter in DELIMITERS:
-        columns = set(_columns_of(header, delimiter))
+        columns = set(columns_of(header, delimiter))
         if len(columns) > most and not columns.isdisjoint(TEXT):
             best, most = delimiter, len(columns)
     return best
@@ -391,7 +396,18 @@ def _columns(content: Any) -> list[Row] | None:
 def _table(path: Path) -> Iterator[tuple[str, Row]]:
     """The rows of a CSV or TSV file; a cell may hold a JSON list. Empty cells say nothing."""
     _, first = next(filled(path))
-    reader = csv.reader((line for _, line in numbered(path)), delimiter=_delimiter(first) or ",", strict=True)
+    for where, cells in table(path, _delimiter(first) or ","):
+        row = {name: cell for name, cell in cells.items() if cell.strip() or name in TEXT}
+        yield where, {name: _cell(name, cell) for name, cell in row.items()}
+
+
+def table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """(``file:line``, cell by column) of the rows of a table that are not blank.
+
+    Raises:
+        DatasetError: two columns have one name, a row has more cells than there are columns, or its quotes are broken.
+    """
+    reader = csv.reader((line for _, line in numbered(path)), delimiter=delimiter, strict=True)
     header: list[str] = []
     start = 1
     try:
@@ -408,8 +424,7 @@ def _table(path: Path) -> Iterator[tuple[str, Row]]:
             if len(cells) > len(header):
                 what = f"{len(cells)} cells under {len(header)} columns"
                 raise DatasetError(what, where=where, do="put cells that hold the delimiter in quotes")
-            row = {name: cell for name, cell in zip(header, cells, strict=False) if cell.strip() or name in TEXT}
-            yield where, {name: _cell(name, cell) for name, cell in row.items()}
+            yield where, dict(zip(header, cells, strict=False))
     except csv.Error as error:
         where = f"{path}:{reader.line_num}"
         raise DatasetError(f"not a table ({error})", where=where, do="mend its quotes") from None

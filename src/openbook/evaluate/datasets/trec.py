@@ -130,20 +130,25 @@ def read_qrels(path: Path) -> Qrels:
     """
     judged: Qrels = {}
     places: dict[tuple[str, str], str] = {}
+    for where, question, document, grade in judgements(path):
+        first = places.setdefault((question, document), where)
+        if judged.setdefault(question, {}).setdefault(document, grade) != grade:
+            what = f"document {document!r} has two grades for question {question!r} (the first: {place(first, path)})"
+            raise DatasetError(what, where=where, do="keep one")
+    return judged
+
+
+def judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    """(``file:line``, question, document, grade) of each line of qrels. Raises: DatasetError: as ``read_qrels``."""
     for number, (where, line) in enumerate(filled(path)):
         cells = _judgement(line)
         if number == 0 and len(cells) in (3, 4) and _is_header(cells):
             continue
         if len(cells) not in (3, 4) or not cells[0] or not cells[-2]:
             raise DatasetError("no judgement", where=where, do=QRELS_LINE)
-        question, document, grade = cells[0], cells[-2], cells[-1]
-        if not INTEGER.fullmatch(grade):
-            raise DatasetError(f"the grade {grade!r} is no whole number", where=where, do="write 0, 1, 2, …")
-        first = places.setdefault((question, document), where)
-        if judged.setdefault(question, {}).setdefault(document, int(grade)) != int(grade):
-            what = f"document {document!r} has two grades for question {question!r} (the first: {place(first, path)})"
-            raise DatasetError(what, where=where, do="keep one")
-    return judged
+        if not INTEGER.fullmatch(cells[-1]):
+            raise DatasetError(f"the grade {cells[-1]!r} is no whole number", where=where, do="write 0, 1, 2, …")
+        yield where, cells[0], cells[-2], int(cells[-1])
 
 
 def write_qrels(judgements: Mapping[str, Mapping[str, int]], path: Path) -> None:

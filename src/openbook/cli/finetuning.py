@@ -1,0 +1,172 @@
+"""Fine-tuning: what a model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_there, typed
+from openbook.cli.printing import bar, one_line, print_json, say
+from openbook.errors import QueryError
+
+if TYPE_CHECKING:
+    from openbook.evaluate import Dataset
+    from openbook.knowledge_base import KnowledgeBase
+
+app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context) -> None:
+    """Fine-tune retrieval: make what a model is trained on."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
+@app.command("data")
+def data(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="File (.jsonl, .csv, .tsv) or BEIR folder to make.", metavar="OUT")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Training rows, or data sets with a train split.", metavar="[DATA]..."),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="pairs, triplets, tuples, scored, labelled, beir or tevatron.", metavar="FORMAT")
+    ] = "tuples",
+    from_feedback: Annotated[bool, typer.Option("--from-feedback", help="What people clicked and said.")] = False,
+    from_documents: Annotated[
+        int, typer.Option("--from-documents", help="So many queries made of the documents.", min=0, metavar="N")
+    ] = 0,
+    llm: Annotated[
+        str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes them.", envvar="OPENBOOK_LLM")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="US dollars that the model may use.", min=0)] = None,
+    calls: Annotated[int | None, typer.Option(help="Calls that the model may be asked.", min=1)] = None,
+    within: Annotated[
+        int, typer.Option(help="Hits among which a query that was made must find its passage.", min=1, max=50)
+    ] = 10,
+    negatives: Annotated[int, typer.Option(help="Hard negatives of each query; 0: mine none.", min=0, max=50)] = 4,
+    margin: Annotated[
+        float, typer.Option(help="Share of its positive's score that a negative must lie below.", min=0, max=1)
+    ] = 0.95,
+    gap: Annotated[float, typer.Option(help="Cosine by which it must lie below it, too.", min=0, max=2)] = 0.0,
+    test: Annotated[list[Path] | None, typer.Option(help="What will be measured on (repeatable).")] = None,
+    drop_leaks: Annotated[
+        bool, typer.Option("--drop-leaks", help="Drop rows that ask what the test set asks; else they are refused.")
+    ] = False,
+    model: Annotated[str | None, typer.Option(help="Model to be trained, which counts tokens; else your own.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides what is drawn.", min=0)] = 0,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Make training data: rows in any format, a train split, feedback and documents, with negatives mined, in one file.
+
+    Rows alone are written as they stand, unless --negatives is given.
+    """
+    from openbook.evaluate.datasets.making import new_file
+    from openbook.evaluate.measures.judge import Budget
+    from openbook.finetune.data import formats, making
+    from openbook.generate import parse_llm
+
+    form = formats.require_format(new_file(out), to)
+    if not (files or from_feedback or from_documents):
+        do = "name files or data sets, or give --from-feedback or --from-documents N"
+        raise QueryError("nothing to train on", do=do)
+    if not from_documents:
+        why = "no query is made of the documents"
+        refuse_idle(context, why, "give --from-documents N", "llm", "base_url", "budget", "calls", "within")
+    elif not llm:
+        refuse_idle(context, "rules make them, and no model", "give --llm, too", "base_url", "budget", "calls")
+    require_there(*(files or ()), *(test or ()))
+    stands = negatives == 0 and not (from_feedback or from_documents)
+    rows = [path for path in files or () if (path.is_dir() and stands) or formats.is_training_data(path)]
+    read = [formats.read(path) for path in rows]
+    datasets = [questions_of(path) for path in files or () if path not in rows]
+    tests = [questions_of(path) for path in test or ()]
+    mines = negatives > 0 and bool(typed(context, "negatives"))
+    needed = bool(from_feedback or from_documents or datasets or mines)
+    with (
+        bar("making") as advance,
+        _library(context, db, kb, datasets, needed=needed, own=from_feedback) as base,
+    ):
+        made = making.make(
+            base,
+            read,
+            datasets,
+            feedback=from_feedback,
+            documents=from_documents,
+            llm=parse_llm(llm, base_url=base_url) if llm and from_documents else None,
+            budget=Budget(calls=calls, dollars=budget),
+            form=form,
+            negatives=negatives,
+            margin=margin,
+            gap=gap,
+            within=within,
+            test=tests,
+            drop_leaks=drop_leaks,
+            embedder=_embedder(model) if model else None,
+            seed=seed,
+            as_=as_,
+            progress=advance,
+        )
+    formats.write(made.rows, out, form)
+    if json:
+        print_json({"file": str(out), **made.as_json()})
+        return
+    for line in made.lines():
+        print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
+    print(out)
+
+
+def _embedder(model: str) -> Any:
+    from openbook.embed import open_embedder
+    from openbook.recipe import LocalEmbedder
+
+    return open_embedder(LocalEmbedder(model=model))
+
+
+@contextmanager
+def _library(
+    context: typer.Context,
+    db: str | None,
+    kb: str | None,
+    datasets: list[Dataset],
+    *,
+    needed: bool,
+    own: bool,
+) -> Iterator[KnowledgeBase | None]:
+    """The documents that rows are made of: the user's, or those that a data set brings; ``None`` where none are needed.
+
+    Raises:
+        QueryError: several data sets bring documents, or one does and feedback on one's ``own`` is asked for.
+    """
+    from openbook.evaluate import sides
+
+    brought = [dataset for dataset in datasets if dataset.corpus is not None]
+    if len({dataset.corpus for dataset in brought}) > 1 or (brought and (own or len(datasets) > len(brought))):
+        do = "make them apart, and then one of both: openbook finetune data OUT A.jsonl B.jsonl"
+        raise QueryError("rows of several sets of documents", where=brought[0].name, do=do)
+    if not needed:
+        yield None
+    elif brought:
+        where = {"db": db or context.obj["db"], "kb": kb or context.obj["kb"] or "default"}
+        side = sides.DEFAULT
+        with (
+            bar("indexing") as indexed,
+            sides.opened(side, sides.read(side), brought[0], **where, say=say, progress=indexed) as base,
+        ):
+            yield base
+    else:
+        with opened(context, db, kb) as base:
+            yield base
