@@ -62,6 +62,11 @@ PARTS = (
     Part("`filters` rules, versions alone", "query.filters = {kind = 'rules', read = ['versions']}"),
     Part("`spelling` corpus", "query.spelling = {kind = 'corpus'}"),
     Part("`expansion` relevance", "query.expansion = {kind = 'relevance'}"),
+    Part("`hops` bridge", "query.hops = {kind = 'bridge'}"),
+    Part(
+        "`filters` rules, versions alone; `hops` bridge",
+        "query.filters = {kind = 'rules', read = ['versions']}\nquery.hops = {kind = 'bridge'}",
+    ),
     Part("`within` 5.0", "query.within = 5.0"),
     Part("`duplicates` collapse", "query.duplicates = {kind = 'collapse'}"),
     Part("`diversity` mmr", "query.diversity = {kind = 'mmr'}"),
