@@ -14,7 +14,7 @@ from openbook.evaluate import caches, open_corpus
 from openbook.evaluate.caches import open_copy
 from openbook.evaluate.datasets.dataset import Question, dataset
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
+from openbook.recipe import IndexHalf, QueryHalf, Recipe, RecursiveChunker
 from openbook.store import database as database_module
 from openbook.store.server import Server
 from openbook.types import Document
@@ -56,6 +56,17 @@ def test_a_copy_follows_the_documents_and_keeps_who_may_see_them(kb: KnowledgeBa
     with open_copy(kb, SMALL) as copy:
         assert {row["source"]: row["changed"] for row in copy.list()} == changed, "nothing was written again"
     assert len(list(cache.iterdir())) == 1
+
+
+def test_it_answers_as_this_recipe_does_and_not_as_the_one_that_made_it(kb: KnowledgeBase, tmp_path: Path) -> None:
+    kb.add(Document("memo:1", "The canteen opens at eight."))
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "text": "The canteen opens at eight."}\n')
+    of_one = dataset("one", [Question("q", "When?", judgements={"1": 1})], corpus=tmp_path / "corpus.jsonl")
+    other = SMALL.model_copy(update={"query": QueryHalf(context=3)})
+    for ask in (lambda recipe: open_copy(kb, recipe), lambda recipe: open_corpus(of_one, recipe)):
+        for recipe in (other, SMALL):
+            with ask(recipe) as opened:
+                assert opened.recipe.query == recipe.query
 
 
 def test_nothing_is_not_copied(kb: KnowledgeBase) -> None:

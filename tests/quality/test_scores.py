@@ -28,14 +28,14 @@ PINNED = {
     "cranfield": 0.412,
     "hotpotqa-300": 0.865,
     "handbook-sourcegraph": 0.846,
-    "docs-etcd": 0.643,
+    "docs-etcd": 0.700,
     "chroma-chunking": 0.844,
     "cuad-contracts-a": 0.692,
     "dbpedia-entity-mini": 0.499,
     "arcd-arabic": 0.802,
 }
 PROMISED = {"scifact": 0.73, "cranfield": 0.40, "squad2-a": 0.90, "hotpotqa-300": 0.83, "handbook-sourcegraph": 0.80}
-PROMISED_MEAN = 0.71
+PROMISED_MEAN = 0.74
 QUICK = ("squad2-a", "covid-faq", "multihoprag-evidence")
 
 

@@ -38,7 +38,9 @@ def open_corpus(dataset: Dataset, recipe: Recipe, *, say: Callable[[str], None] 
     with dataset.corpus.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return open_(_folder() / f"corpus-{_maker()}-{digest.hexdigest()[:16]}", recipe=recipe, say=say)
+    kb = open_(_folder() / f"corpus-{_maker()}-{digest.hexdigest()[:16]}", recipe=recipe, say=say)
+    kb.answer_by(recipe.query)  # whatever the one who indexed it answered by, and whether or not this recipe says it
+    return kb
 
 
 def open_copy(
@@ -74,6 +76,7 @@ def open_copy(
     if not there:
         raise NotFound("no document to ask", where=f"knowledge base {kb.name}", do="openbook add FOLDER")
     copy = open_(folder / f"copy-{maker}-{of}-{_hash(_reader(recipe))}", recipe=recipe, say=say)
+    copy.answer_by(recipe.query)
     try:
         copy.writer.remove([row["source"] for row in copy.list() if row["source"] not in there])
         _erase_former(copy)
