@@ -51,6 +51,12 @@ QUESTION_CHARACTERS = 10_000
 MODEL_STAGES = ("multi-query", "decompose", "hyde")
 """What a language model makes queries of."""
 
+NEXT = "hop 2"
+"""The stage of queries for what the first hits lack."""
+
+APART = ("decompose", NEXT)
+"""Stages whose queries ask for something else than the whole question."""
+
 _ATTEMPTS = 3
 
 
@@ -113,7 +119,7 @@ class Retriever:
         if isinstance(part.hops, ModelHops):
             from openbook.retrieve.hops import Reader
 
-            self._reader = Reader(part.hops, part, private=not embedder.remote)
+            self._reader = Reader(part.hops, private=not embedder.remote)
         self._filters: Filters | None = None
         if not isinstance(part.filters, Off):
             from openbook.retrieve.filters import Filters
@@ -178,10 +184,10 @@ class Retriever:
         if self._reader is not None:
             first = self._first(queries[0], principals, filter, proposing, ms)
             with _Timer(ms, "hops"):
-                said = self._reader.ask(asked.text if self._reader.reads_local else asked.sent, first)
+                said = self._reader.ask(asked.told(self._reader.reads_local), first, calls)
             details["hops"] = said.told
             embedded = self._embed(said.queries, ms)
-            queries += [Query(text, "hop 2", vector) for text, vector in zip(said.queries, embedded, strict=True)]
+            queries += [Query(text, NEXT, vector) for text, vector in zip(said.queries, embedded, strict=True)]
         if calls.told:
             details["calls"] = calls.told
         for attempt in range(_ATTEMPTS):
@@ -293,8 +299,9 @@ class Retriever:
     def _search(
         self, view: View, queries: Sequence[Query], k: int, ms: dict[str, float], details: dict[str, Any]
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
-        """Chunks by fused score, and what each stage says of them. The rankings of several queries fuse by reciprocal
-        rank (RAG fusion: Rackauckas, arXiv:2402.03367), and each is told as a stage of its own."""
+        """Chunks by fused score, and what each stage says of them. The rankings of a question and of other ways to ask
+        it fuse by reciprocal rank (RAG fusion: Rackauckas, arXiv:2402.03367), parts of it as ``with_parts`` has it; each
+        is told as a stage of its own."""
         if isinstance(self.part.expansion, RelevanceFeedback):
             from openbook.retrieve.transform.relevance import again
 
@@ -312,16 +319,24 @@ class Retriever:
         fused, stages = found[0]
         if len(found) == 1:
             return fused, stages
-        if self._reader is not None:
-            fused, later = self._reader.together([ranking for ranking, _ in found])
-            return fused, {**stages, "hop 2": later}
+        rankings = [ranking for ranking, _ in found]
+        names = [query.stage for query in queries]
+        stages |= {
+            f"{name} {names[:at].count(name) + 1}" if name != NEXT else name: ranking
+            for at, (name, ranking) in enumerate(zip(names, rankings, strict=True))
+        }
         with _Timer(ms, "fuse"):
-            rankings = [ranking for ranking, _ in found]
-            names = [query.stage for query in queries]
-            numbered = [f"{name} {names[:at].count(name) + 1}" for at, name in enumerate(names)]
-            told = dict(zip(numbered, rankings, strict=True))
-            fused = reciprocal_rank(rankings, weights=[query.weight for query in queries])
-        return fused, {**stages, **told}
+            whole = [at for at, name in enumerate(names) if name not in APART]
+            if len(whole) > 1:
+                fused = reciprocal_rank([rankings[at] for at in whole], weights=[queries[at].weight for at in whole])
+            if parts := [ranking for name, ranking in zip(names, rankings, strict=True) if name in APART]:
+                from openbook.retrieve.hops import with_parts
+
+                in_nats = len(whole) == 1 and isinstance(self.part.fusion, EvidenceFusion)
+                fused = with_parts(fused, parts, in_nats=in_nats)
+            if later := [ranking for name, ranking in zip(names, rankings, strict=True) if name == NEXT]:
+                stages[NEXT] = with_parts([], later, in_nats=isinstance(self.part.fusion, EvidenceFusion))
+        return fused, stages
 
     def _read(self, view: View, query: Query) -> Question:
         """What the keyword side is asked."""

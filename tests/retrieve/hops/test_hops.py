@@ -208,7 +208,7 @@ def test_dates_and_short_lists_are_not_cut() -> None:
 def test_likelihoods_add_up_and_lead_back_to_scores(scores: dict[int, float]) -> None:
     ranking = sorted(scores.items(), key=lambda one: (-one[1], one[0]))
     assert sum(likely(ranking, 3.0).values()) == pytest.approx(1.0)
-    both = mixed([ranking, ranking], [3.0, 1.0], 3.0)
+    both = mixed([likely(ranking, 3.0)] * 2, [3.0, 1.0])
     assert both == pytest.approx(likely(ranking, 3.0))
     back = dict(scored(both, ranking[0][1], 3.0))
     assert back == pytest.approx(scores, abs=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from tests.generate.loopback import Fail, ModelServer, Raw, Say, Silence
 
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import LanguageModel, ModelHops, QueryHalf, Recipe
+from openbook.recipe import Budget, LanguageModel, ModelHops, QueryHalf, Recipe
 from openbook.retrieve.hops.model import FORM, MOST_QUERIES, read
 from openbook.types import Document
 
@@ -126,14 +126,20 @@ def test_one_that_is_too_slow_is_not_waited_for(library: KnowledgeBase, server: 
 
 
 def test_of_what_it_says_only_short_queries_count() -> None:
-    assert read('{"enough": false, "queries": ["a  b", 7, "", "' + "x" * 300 + '", "a b", "c", "d", "e"]}') == [
-        "a b",
-        "c",
-        "d",
-    ]
+    queries = ["a  b", 7, "", "x" * 300, "a b", "c", "d", "e"]
+    assert read({"enough": False, "queries": queries}) == ["a b", "c", "d"]
     assert MOST_QUERIES == 3
-    assert read("{}") is None
-    assert read('```json\n{"enough": false, "queries": ["who"]}\n```') == ["who"]
+    assert read({}) is None
+
+
+def test_what_the_budget_does_not_allow_is_not_asked(library: KnowledgeBase, server: ModelServer) -> None:
+    server.will(said("childhood of Mara Ostrov"))
+    library.answer_by(query(server).model_copy(update={"budget": Budget(tokens=50)}))
+    trace = library.search(QUESTION, 4)
+    assert server.requests == []
+    assert "budget" in trace.details["hops"]["skipped"]
+    assert [call["stage"] for call in trace.details["calls"]] == ["hops"]
+    assert trace.hits
 
 
 def test_orders_in_a_passage_can_do_no_more_than_search(library: KnowledgeBase, server: ModelServer) -> None:

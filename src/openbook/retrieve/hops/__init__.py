@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from openbook.recipe import BridgeHops, EvidenceFusion, ModelHops, QueryHalf
@@ -28,6 +29,7 @@ from openbook.store.index import Index, View
 from openbook.store.keyword import Mention, Question
 
 if TYPE_CHECKING:
+    from openbook.retrieve.calls import Calls
     from openbook.retrieve.hops.model import Missing
     from openbook.types import Hit
 
@@ -102,7 +104,7 @@ class Bridge:
             return Hopped(fused, stages, {**told, "named": [], "hops": [], "stopped": "nothing was found"})
         spread = _spread(fused, self._in_nats)
         weights = [QUESTION, *(1.0 for _ in queries[1:])]
-        first = mixed([ranking for ranking, _ in rankings], weights, spread)
+        first = mixed([likely(ranking, spread) for ranking, _ in rankings], weights)
         hits = self._fetch(view, _best(first, POOL))
         named, likelihood = self._named(view, question.text, names, first, hits)
         bridges = Bridges(question.text)
@@ -216,30 +218,37 @@ class Reader:
     ``private``: no text of local-only documents leaves with what is looked for next, since that is embedded here.
     """
 
-    def __init__(self, part: ModelHops, half: QueryHalf, *, private: bool) -> None:
+    def __init__(self, part: ModelHops, *, private: bool) -> None:
         from openbook.generate.language_model import LanguageModel
 
         self.part = part
-        self._in_nats = isinstance(half.fusion, EvidenceFusion)
         self.reads_local = private and part.model.is_local
         # A question waits for its answer, and does without rather than wait again.
         self._model = LanguageModel(part.model, seconds=part.seconds, retries=0)
 
-    def ask(self, question: str, hits: Sequence[Hit]) -> Missing:
+    def ask(self, question: str, hits: Sequence[Hit], calls: Calls) -> Missing:
         """What is missing in the first hits; asked while no snapshot is held open."""
         from openbook.retrieve.hops.model import missing
 
         readable = [hit for hit in hits if self.reads_local or not hit.local_only][: self.part.read]
-        return missing(self._model, question, readable, self.part.model.context_tokens)
+        asked = partial(calls.ask, "hops", self._model, self.part.seconds)
+        return missing(asked, question, readable, self.part.model.context_tokens)
 
-    def together(self, rankings: Sequence[Ranking]) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-        """The ranking of the question and of what was looked for next as one, and that of the latter alone."""
-        first, later = rankings[0], rankings[1:]
-        if not first:
-            return [], []
-        spread = _spread(first, self._in_nats)
-        whole = mixed(rankings, [QUESTION, *(1.0 for _ in later)], spread)
-        return scored(whole, first[0][1], spread), best_first(mixed(later, [1.0] * len(later), spread))
+
+def with_parts(whole: Ranking, parts: Sequence[Ranking], *, in_nats: bool) -> list[tuple[int, float]]:
+    """The ranking of a question and those of its parts as one, in the unit of the former; what is asked for next counts
+    as a part. Each is read as how likely every chunk is the evidence. ``in_nats``: the unit of ``whole``.
+
+    Parts look for different things. By reciprocal rank, which raises what several rankings have, parts by rules left
+    all evidence among the first ten for 0.498 of multihoprag-evidence's dev questions; so for 0.742 (one search: 0.700).
+    """
+    found = [(ranking, QUESTION if ranking is whole else 1.0) for ranking in (whole, *parts) if ranking]
+    if not found:
+        return []
+    spreads = [_spread(ranking, in_nats) for ranking, _ in found]
+    likelihoods = [likely(ranking, spread) for (ranking, _), spread in zip(found, spreads, strict=True)]
+    likelihood = mixed(likelihoods, [weight for _, weight in found])
+    return scored(likelihood, found[0][0][0][1], spreads[0])
 
 
 def _spread(fused: Ranking, in_nats: bool) -> float:

@@ -53,11 +53,11 @@ def likely(ranking: Ranking, spread: float) -> Likely:
     return {chunk: one / whole for chunk, one in odds.items()}
 
 
-def mixed(rankings: Sequence[Ranking], weights: Sequence[float], spread: float) -> Likely:
-    """The weighted mean of several queries' likelihoods."""
+def mixed(queries: Sequence[Likely], weights: Sequence[float]) -> Likely:
+    """The weighted mean of what several queries say."""
     found: Likely = {}
-    for ranking, weight in zip(rankings, weights, strict=True):
-        for chunk, one in likely(ranking, spread).items():
+    for likelihood, weight in zip(queries, weights, strict=True):
+        for chunk, one in likelihood.items():
             found[chunk] = found.get(chunk, 0.0) + weight / sum(weights) * one
     return found
 

@@ -7,17 +7,20 @@ in one, all that an answer can do is to look for something else, by the rights o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import OpenbookError
 from openbook.generate.prompt import broken_up, estimate_tokens
 
 if TYPE_CHECKING:
-    from openbook.generate.language_model import LanguageModel
+    from openbook.retrieve.calls import Said
     from openbook.types import Hit
+
+    Ask = Callable[
+        [tuple[str, str], Mapping[str, Any], Callable[[Mapping[str, Any]], list[str] | None]], Said[list[str]]
+    ]
+    """A call of the model: messages (system, user), the form of its answer, and what reads it."""
 
 MOST_QUERIES = 3
 LONGEST = 200
@@ -50,41 +53,26 @@ class Missing:
     told: dict[str, Any]
 
 
-def missing(model: LanguageModel, question: str, hits: Sequence[Hit], tokens: int) -> Missing:
-    """What the model says is missing; one that does not answer in time or in JSON says nothing, and why is told.
-    ``tokens`` bounds what it is shown of the hits, which the caller has seen to it may read."""
+def missing(ask: Ask, question: str, hits: Sequence[Hit], tokens: int) -> Missing:
+    """What the model that is asked by ``ask`` says is missing; one that does not answer in time or in JSON, or for
+    which the budget leaves nothing, says nothing, and why is told. ``tokens`` bounds what it is shown of the hits, which
+    the caller has seen to it may read."""
     if not hits:
         return Missing((), _told(skipped="no passage that the model may read was found"))
-    shown = _shown(hits, tokens)
-    try:
-        reply = model.complete(SYSTEM, f"{shown}\n\nQuestion: {broken_up(question)}", form=FORM)
-    except OpenbookError as error:
-        return Missing((), _told(skipped=f"the model did not answer: {error}"))
-    usage = asdict(reply.usage)
-    if reply.ending == "refused" or reply.refusal:
-        refused = f"the model refused: {' '.join(reply.refusal.split())}".rstrip(": ")
-        return Missing((), _told(usage, skipped=refused))
-    queries = read(reply.text)
-    if queries is None:
-        empty = not reply.text.strip()
-        return Missing((), _told(usage, skipped="the model wrote nothing" if empty else "the answer is no such JSON"))
-    return Missing(queries, _told(usage, queries))
+    said = ask((SYSTEM, f"{_shown(hits, tokens)}\n\nQuestion: {broken_up(question)}"), FORM, read)
+    usage = asdict(said.usage) if said.usage else None
+    if said.value is None:
+        return Missing((), _told(usage, skipped=said.skipped))
+    return Missing(said.value, _told(usage, said.value))
 
 
-def read(text: str) -> list[str] | None:
+def read(body: Mapping[str, Any]) -> list[str] | None:
     """The queries of a model's answer, none where it says "enough"; ``None``: it is no such JSON.
 
-    >>> read('{"enough": false, "queries": ["birthplace of Jane Roe", ""]}')
+    >>> read({"enough": False, "queries": ["birthplace of Jane Roe", ""]})
     ['birthplace of Jane Roe']
     """
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    try:
-        body = json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
-        return None
-    queries = body.get("queries") if isinstance(body, dict) else None
+    queries = body.get("queries")
     if not isinstance(queries, list):
         return None
     if body.get("enough") is True:
