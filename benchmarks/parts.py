@@ -1,11 +1,11 @@
 """What every part of a recipe gains and costs on its own: the table of docs/guides/retrieval.md.
 
-Each of ``PARTS`` is the default recipe with one thing changed. On twelve public sets (the first 400 judged questions of
-each, of these the dev half) it is asked beside the default: nDCG@10, the share of questions with all their evidence
-among the first ten documents, and milliseconds, which are those of the first 40 questions of a set, asked of all parts
+Each of ``PARTS`` is the plain recipe, which is the default without filters from the question, with one thing changed.
+On twelve public sets (the first 400 judged questions of each, of these the dev half) it is asked beside that: nDCG@10,
+the share of questions with all their evidence among the first ten documents, and milliseconds, which are those of the first 40 questions of a set, asked of all parts
 in turn, so that whatever else the machine does slows all of them. For a part of the index half the first 150,000
-characters of a set are cut and embedded by it and by the default in turn. Beside them: four first-stage methods
-(``retrieval.py``), and the best order of the default's first 50 chunks.
+characters of a set are cut and embedded by it and by the plain one in turn. Beside them: four first-stage methods
+(``retrieval.py``), and the best order of the first 50 chunks.
 
 A part that is not in the file of results yet, or stands there with another recipe, is measured; a run that was killed
 goes on where it was. The table is written between its marks in the guide from that file and nothing else. A new part is
@@ -44,11 +44,16 @@ from openbook.types import Document
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The default recipe with the lines of ``change`` in it. ``most``: so many questions of a set are asked."""
+    """The plain recipe with the lines of ``change`` in it. ``most``: so many questions of a set are asked."""
 
     name: str
     change: str
     most: int | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        filters = "" if "query.filters" in self.change else "query.filters = {kind = 'none'}\n"
+        return Recipe.from_toml(filters + self.change)
 
 
 PARTS = (
@@ -59,12 +64,12 @@ PARTS = (
     Part("`candidates` 300", "query.candidates = 300"),
     Part("`merge` none", "query.merge = 0"),
     Part("`filters` rules", "query.filters = {kind = 'rules'}"),
-    Part("`filters` rules, versions alone", "query.filters = {kind = 'rules', read = ['versions']}"),
+    Part("`filters` versions (the default)", "query.filters = {kind = 'rules', read = ['versions']}"),
     Part("`spelling` corpus", "query.spelling = {kind = 'corpus'}"),
     Part("`expansion` relevance", "query.expansion = {kind = 'relevance'}"),
     Part("`hops` bridge", "query.hops = {kind = 'bridge'}"),
     Part(
-        "`filters` rules, versions alone; `hops` bridge",
+        "`filters` versions; `hops` bridge",
         "query.filters = {kind = 'rules', read = ['versions']}\nquery.hops = {kind = 'bridge'}",
     ),
     Part("`within` 5.0", "query.within = 5.0"),
@@ -77,7 +82,7 @@ PARTS = (
     Part("`rerank` late, 50", "query.rerank = {kind = 'late', candidates = 50}", most=12),
     Part("`rerank` late, 100", "query.rerank = {kind = 'late', candidates = 100}", most=12),
     Part(
-        "`filters` rules, versions alone; `rerank` late, 20",
+        "`filters` versions; `rerank` late, 20",
         "query.filters = {kind = 'rules', read = ['versions']}\nquery.rerank = {kind = 'late', candidates = 20}",
         most=30,
     ),
@@ -88,7 +93,7 @@ PARTS = (
     Part("`chunk` semantic", "index.chunk = {kind = 'semantic'}"),
     Part("`context` tables", "index.context = {tables = true}"),
 )
-DEFAULT = Part("default", "")
+PLAIN = Part("plain", "")
 CEILING = "best order of the first 50 chunks"
 SYSTEMS = ("BM25", "dense", "RRF", "CC")
 MULTI_HOP = ("hotpotqa-300", "multihoprag-evidence")
@@ -96,7 +101,7 @@ MULTI_HOP = ("hotpotqa-300", "multihoprag-evidence")
 HOPS = (
     "Of the two sets whose questions take several documents: all of them among the first ten, and points more or less."
 )
-INDEXING = "What reading takes, of parts that need another index, beside the default:"
+INDEXING = "What reading takes, of parts that need another index, beside the plain recipe:"
 
 JUDGED = 400
 TIMED = 40
@@ -117,9 +122,9 @@ GUIDE = HERE.parent / "docs" / "guides" / "retrieval.md"
 
 @dataclass(slots=True)
 class Asked:
-    """A part on a set: a value for each of its first questions. ``ms``: of the timed ones, beside the default's.
+    """A part on a set: a value for each of its first questions. ``ms``: of the timed ones, beside the plain one's.
 
-    ``index``: (chunks, seconds of cutting and embedding the sample), of the part and of the default.
+    ``index``: (chunks, seconds of cutting and embedding the sample), of the part and of the plain one.
     """
 
     change: str
@@ -178,20 +183,20 @@ def vars_of(asked: Asked) -> dict[str, Any]:
 class Side:
     """A part at work on a set: opened, and indexed, when the first question needs it."""
 
-    def __init__(self, part: Part, dataset: Dataset, default: Side | None, close: ExitStack) -> None:
+    def __init__(self, part: Part, dataset: Dataset, base: Side | None, close: ExitStack) -> None:
         self.part = part
-        self.recipe = Recipe.from_toml(part.change)
-        self._dataset, self._default, self._close = dataset, default, close
+        self.recipe = part.recipe
+        self._dataset, self._base, self._close = dataset, base, close
 
     @property
     def has_index(self) -> bool:
-        """Whether it reads documents otherwise than the default does."""
-        return self.recipe.index != Recipe().index
+        """Whether it reads documents otherwise than the plain recipe does."""
+        return self.recipe.index != PLAIN.recipe.index
 
     @cached_property
     def kb(self) -> KnowledgeBase:
-        if self._default is not None and not self.has_index:
-            return self._default.kb
+        if self._base is not None and not self.has_index:
+            return self._base.kb
         assert self._dataset.corpus is not None
         kb = self._close.enter_context(open_corpus(self._dataset, self.recipe))
         begun = time.perf_counter()
@@ -222,14 +227,14 @@ def measure(dataset: Dataset, parts: Sequence[Part], results: Results) -> None:
     """Ask the set's questions of the parts that have not been asked, one question of all of them in turn."""
     results.questions[dataset.name] = list(dataset.questions)
     with ExitStack() as close:
-        default = Side(DEFAULT, dataset, None, close)
-        sides = [default, *(Side(part, dataset, default, close) for part in parts)]
+        base = Side(PLAIN, dataset, None, close)
+        sides = [base, *(Side(part, dataset, base, close) for part in parts)]
         asked = {side: results.of(dataset.name, side.part) for side in sides}
         for number, (id, question) in enumerate(dataset.questions.items()):
             timed = number < TIMED
             due = [side for side, known in asked.items() if number == len(known.ndcg) and is_asked(side.part, number)]
-            if timed and due and default not in due:
-                due.append(default)
+            if timed and due and base not in due:
+                due.append(base)
             random.Random(number).shuffle(due)  # what comes first finds nothing in any cache
             found: dict[Side, tuple[list[str], float]] = {}
             for side in due:
@@ -238,19 +243,19 @@ def measure(dataset: Dataset, parts: Sequence[Part], results: Results) -> None:
                 found[side] = side.ask(question.text)
             for side, (ranking, ms) in found.items():
                 known = asked[side]
-                if number < len(known.ndcg):  # the default, asked again for its time
+                if number < len(known.ndcg):  # the plain one, asked again for its time
                     continue
                 values = measured(["ndcg@10", "recall@10"], {id: question.judgements}, {id: ranking})
                 known.ndcg.append(round(values["ndcg@10"][id], 4))
                 known.complete.append(int(values["recall@10"][id] > 0.999))
                 if timed:
-                    known.ms.append([round(ms, 1), round(found[default][1], 1)])
+                    known.ms.append([round(ms, 1), round(found[base][1], 1)])
             if found and number % SAVED_EVERY == SAVED_EVERY - 1:
                 results.save()
                 print(f"{dataset.name}: {number + 1} questions", flush=True)
         for side in sides[1:]:
             if side.has_index and not asked[side].index:
-                asked[side].index = indexing(default, side)
+                asked[side].index = indexing(base, side)
         results.save()
 
 
@@ -258,17 +263,17 @@ def is_asked(part: Part, number: int) -> bool:
     return part.most is None or number < part.most
 
 
-def indexing(default: Side, side: Side) -> list[float]:
-    """(chunks, seconds) of a part, then of the default: all chunks; the seconds of a sample, in turn, the better of two
-    times each."""
+def indexing(base: Side, side: Side) -> list[float]:
+    """(chunks, seconds) of a part, then of the plain recipe: all chunks; the seconds of a sample, in turn, the better of
+    two times each."""
     sample: list[Document] = []
-    for row in default.kb.list():
-        document = default.kb.documents.get(row["document"], None)
+    for row in base.kb.list():
+        document = base.kb.documents.get(row["document"], None)
         assert document is not None
         sample.append(document)
         if sum(len(document.text) for document in sample) > SAMPLE:
             break
-    seconds = {one: float("inf") for one in (side, default)}
+    seconds = {one: float("inf") for one in (side, base)}
     for _ in range(2):
         for one in seconds:
             begun = time.perf_counter()
@@ -278,7 +283,7 @@ def indexing(default: Side, side: Side) -> list[float]:
             embedder.encode([embedded_text(d.title, c, chunker.max_tokens) for d, chunks in cuts for c in chunks])
             seconds[one] = min(seconds[one], time.perf_counter() - begun)
     return [
-        figure for one in (side, default) for figure in (float(one.kb.index.count(None)), round(seconds[one], 2))
+        figure for one in (side, base) for figure in (float(one.kb.index.count(None)), round(seconds[one], 2))
     ]  # fmt: skip
 
 
@@ -291,7 +296,7 @@ def measure_references(dataset: Dataset, results: Results) -> None:
 
 
 def measure_ceiling(dataset: Dataset, results: Results) -> None:
-    """The best order of what the default finds."""
+    """The best order of what the plain recipe finds."""
     part = Part(CEILING, "query.merge = 0")
     ceiling = results.of(dataset.name, part)
     if len(ceiling.ndcg) == len(dataset.questions):
@@ -314,7 +319,7 @@ def measure_ceiling(dataset: Dataset, results: Results) -> None:
 
 def tables(results: Results) -> str:
     """Markdown: nDCG@10 and milliseconds; all the evidence; what indexing takes."""
-    known = {name: parts for name, parts in results.found.items() if parts.get("default", Asked("")).ndcg}
+    known = {name: parts for name, parts in results.found.items() if parts.get("plain", Asked("")).ndcg}
     sets = [name for name in SETS if name in known]
     if not sets:
         return "Nothing is measured yet."
@@ -322,12 +327,12 @@ def tables(results: Results) -> str:
     lines = [
         f"| | {' | '.join(sets)} | mean | ms | × |",
         f"|---|{'---|' * (len(sets) + 3)}",
-        f"| questions | {' | '.join(str(len(known[name]['default'].ndcg)) for name in sets)} | | | |",
+        f"| questions | {' | '.join(str(len(known[name]['plain'].ndcg)) for name in sets)} | | | |",
     ]
-    means = [float(np.mean(known[name]["default"].ndcg)) for name in sets]
-    spent = [ms for name in sets for ms, _ in known[name]["default"].ms]
+    means = [float(np.mean(known[name]["plain"].ndcg)) for name in sets]
+    spent = [ms for name in sets for ms, _ in known[name]["plain"].ms]
     lines.append(
-        f"| **default** | {' | '.join(map(plain, means))} | {plain(np.mean(means))} | {np.median(spent):.0f} | 1 |"
+        f"| **plain** | {' | '.join(map(plain, means))} | {plain(np.mean(means))} | {np.median(spent):.0f} | 1 |"
     )
     best = {name: max(SYSTEMS, key=lambda system: mean_of(known[name].get(system))) for name in sets}
     beside: list[tuple[str, Callable[[str], Asked | None]]] = [
@@ -345,8 +350,8 @@ def tables(results: Results) -> str:
     parts = ["\n".join(lines)]
     if hops := [name for name in MULTI_HOP if name in sets]:
         lines = [f"| | {' | '.join(hops)} |", f"|---|{'---|' * len(hops)}"]
-        shares = [f"{100 * np.mean(known[name]['default'].complete):.1f} %" for name in hops]
-        lines.append(f"| **default** | {' | '.join(shares)} |")
+        shares = [f"{100 * np.mean(known[name]['plain'].complete):.1f} %" for name in hops]
+        lines.append(f"| **plain** | {' | '.join(shares)} |")
         for label in (CEILING, *names):
             found = {name: known[name][label] for name in hops if label in known[name] and known[name][label].complete}
             if found:
@@ -369,7 +374,7 @@ def differences(
     tests = {}
     for name, asked in found.items():
         values = getattr(asked, measure)
-        usual = getattr(known[name]["default"], measure)[: len(values)]
+        usual = getattr(known[name]["plain"], measure)[: len(values)]
         tests[name] = paired(dict(enumerate(map(float, usual))), dict(enumerate(map(float, values))), name=name)  # type: ignore[arg-type]
     corrected = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     cells = []

@@ -52,17 +52,17 @@ def test_what_is_known_is_not_asked_again_and_is_what_the_table_says(parts: Any,
     again = parts.Results(tmp_path / "results.json")
     assert again.found == results.found
     known = again.found["scifact"]
-    assert known["default"].ndcg[1] == known[rules.name].ndcg[1] == 1.0
+    assert known["plain"].ndcg[1] == known[rules.name].ndcg[1] == 1.0
     assert known[rules.name].ndcg[0] == 1.0, "narrowed to the version that it names"
     assert len(known[window.name].ms) == 2
     assert known[window.name].index[2] == 3
 
     killed = again.of("scifact", rules)  # after the first question
     killed.ndcg[1:], killed.complete[1:], killed.ms[1:] = [], [], []
-    known["default"].ndcg[0] = 0.25
+    known["plain"].ndcg[0] = 0.25
     parts.measure(dataset, [rules, window], again)
     assert known[rules.name].ndcg == [1.0, 1.0]
-    assert known["default"].ndcg == [0.25, 1.0]
+    assert known["plain"].ndcg == [0.25, 1.0]
     assert again.of("scifact", parts.Part(rules.name, "another recipe")).ndcg == []
     again = parts.Results(tmp_path / "results.json")
 
@@ -73,7 +73,7 @@ def test_what_is_known_is_not_asked_again_and_is_what_the_table_says(parts: Any,
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| **default** | .625 | .625 |" in text
+    assert "| **plain** | .625 | .625 |" in text
     assert f"| {rules.name} | +.375 | +.375 |" in text
 
 
@@ -84,6 +84,6 @@ def test_the_guide_has_the_table_of_the_results(parts: Any) -> None:
 
 
 def test_every_part_is_a_recipe_of_its_own(parts: Any) -> None:
-    recipes = [parts.Recipe.from_toml(part.change) for part in parts.PARTS]
-    assert len({recipe.hash for recipe in recipes} | {parts.Recipe().hash}) == len(recipes) + 1
+    recipes = [part.recipe for part in parts.PARTS]
+    assert len({recipe.hash for recipe in recipes} | {parts.PLAIN.recipe.hash}) == len(recipes) + 1
     assert len({part.name for part in parts.PARTS}) == len(parts.PARTS)

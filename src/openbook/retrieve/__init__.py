@@ -300,8 +300,8 @@ class Retriever:
         self, view: View, queries: Sequence[Query], k: int, ms: dict[str, float], details: dict[str, Any]
     ) -> tuple[list[tuple[int, float]], dict[str, Ranking]]:
         """Chunks by fused score, and what each stage says of them. The rankings of a question and of other ways to ask
-        it fuse by reciprocal rank (RAG fusion: Rackauckas, arXiv:2402.03367), parts of it as ``with_parts`` has it; each
-        is told as a stage of its own."""
+        it fuse by reciprocal rank (RAG fusion: Rackauckas, arXiv:2402.03367), parts of it as ``with_parts`` has it;
+        each is told as a stage of its own."""
         if isinstance(self.part.expansion, RelevanceFeedback):
             from openbook.retrieve.transform.relevance import again
 

@@ -55,8 +55,8 @@ class Missing:
 
 def missing(ask: Ask, question: str, hits: Sequence[Hit], tokens: int) -> Missing:
     """What the model that is asked by ``ask`` says is missing; one that does not answer in time or in JSON, or for
-    which the budget leaves nothing, says nothing, and why is told. ``tokens`` bounds what it is shown of the hits, which
-    the caller has seen to it may read."""
+    which the budget leaves nothing, says nothing, and why is told. ``tokens`` bounds what it is shown of the hits,
+    which the caller has seen to it may read."""
     if not hits:
         return Missing((), _told(skipped="no passage that the model may read was found"))
     said = ask((SYSTEM, f"{_shown(hits, tokens)}\n\nQuestion: {broken_up(question)}"), FORM, read)
