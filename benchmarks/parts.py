@@ -1,8 +1,8 @@
 """What every part of a recipe gains and costs on its own: the table of docs/guides/retrieval.md.
 
 Each of ``PARTS`` is the plain recipe, which is the default without filters from the question, with one thing changed.
-On twelve public sets (the first 400 judged questions of each, of these the dev half) it is asked beside that: nDCG@10,
-the share of questions with all their evidence among the first ten documents, and milliseconds, which are those of the first 40 questions of a set, asked of all parts
+On twelve public sets (the first 400 judged questions of each, of these the dev half) it is asked beside that:
+nDCG@10, the share of questions with all their evidence among the first ten documents, and milliseconds, which are those of the first 40 questions of a set, asked of all parts
 in turn, so that whatever else the machine does slows all of them. For a part of the index half the first 150,000
 characters of a set are cut and embedded by it and by the plain one in turn. Beside them: four first-stage methods
 (``retrieval.py``), and the best order of the first 50 chunks.
