@@ -2,9 +2,10 @@
 
 Each of ``PARTS`` is the plain recipe, which is the default without filters from the question, with one thing changed.
 On twelve public sets (the first 400 judged questions of each, of these the dev half) it is asked beside that:
-nDCG@10, the share of questions with all their evidence among the first ten documents, and milliseconds, which are those of the first 40 questions of a set, asked of all parts
-in turn, so that whatever else the machine does slows all of them. For a part of the index half the first 150,000
-characters of a set are cut and embedded by it and by the plain one in turn. Beside them: four first-stage methods
+nDCG@10, the share of questions with all their evidence among the first ten documents, and milliseconds, which are those
+of the first 40 questions of a set, asked of all parts in turn, so that whatever else the machine does slows all of
+them. For a part of the index half the first 150,000 characters of a set are cut and embedded by it and by the plain
+recipe in turn. Beside them: four first-stage methods
 (``retrieval.py``), and the best order of the first 50 chunks.
 
 A part that is not in the file of results yet, or stands there with another recipe, is measured; a run that was killed
@@ -264,8 +265,8 @@ def is_asked(part: Part, number: int) -> bool:
 
 
 def indexing(base: Side, side: Side) -> list[float]:
-    """(chunks, seconds) of a part, then of the plain recipe: all chunks; the seconds of a sample, in turn, the better of
-    two times each."""
+    """(chunks, seconds) of a part, then of the plain recipe: all chunks; the seconds of a sample, in turn, the better
+    of two times each."""
     sample: list[Document] = []
     for row in base.kb.list():
         document = base.kb.documents.get(row["document"], None)
