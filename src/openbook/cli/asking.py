@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from openbook.cli.opening import As, Db, Json, Kb, Query, Where, opened, refuse_idle
+from openbook.cli.opening import As, BaseUrl, Db, Json, Kb, Query, Where, opened, refuse_idle
 from openbook.cli.printing import (
     TRANSFORMS,
     counted,
@@ -74,9 +74,7 @@ def ask(
     llm: Annotated[
         str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes the answer.", envvar="OPENBOOK_LLM")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
-    ] = None,
+    base_url: BaseUrl = None,
     filter: Where = None,
     history: Said = None,
     clarify: Annotated[

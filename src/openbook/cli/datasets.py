@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_folder, require_there
+from openbook.cli.opening import (
+    As,
+    BaseUrl,
+    Calls,
+    Db,
+    Dollars,
+    Json,
+    Kb,
+    Seed,
+    opened,
+    questions_of,
+    refuse_idle,
+    require_folder,
+    require_there,
+)
 from openbook.cli.printing import bar, one_line, print_json
 from openbook.types import printable
 
@@ -22,7 +36,6 @@ Shares = Annotated[
     str, typer.Option("--split", help="Shares of the documents; they sum to 1: train=0.6,dev=0.2,test=0.2.")
 ]
 By = Annotated[str | None, typer.Option(help="Sample by this metadata field; else by folder.")]
-Seed = Annotated[int, typer.Option(help="Decides what is drawn.", min=0)]
 
 
 @app.callback(invoke_without_command=True)
@@ -122,11 +135,9 @@ def write(
     llm: Annotated[
         str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes; else rules do.", envvar="OPENBOOK_LLM")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
-    ] = None,
-    budget: Annotated[float | None, typer.Option(help="US dollars that the model may use.", min=0)] = None,
-    calls: Annotated[int | None, typer.Option(help="Calls that the model may be asked.", min=1)] = None,
+    base_url: BaseUrl = None,
+    budget: Dollars = None,
+    calls: Calls = None,
     unanswerable: Annotated[float, typer.Option(help="Share of questions without an answer.", min=0, max=1)] = 0.1,
     seed: Seed = 0,
     by: By = None,

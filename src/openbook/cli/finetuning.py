@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_there, typed
+from openbook.cli.opening import (
+    As,
+    BaseUrl,
+    Calls,
+    Db,
+    Dollars,
+    Json,
+    Kb,
+    Seed,
+    opened,
+    questions_of,
+    refuse_idle,
+    require_there,
+    typed,
+)
 from openbook.cli.printing import bar, one_line, print_json, say
 from openbook.errors import QueryError
 
@@ -46,11 +60,9 @@ def data(
     llm: Annotated[
         str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes them.", envvar="OPENBOOK_LLM")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
-    ] = None,
-    budget: Annotated[float | None, typer.Option(help="US dollars that the model may use.", min=0)] = None,
-    calls: Annotated[int | None, typer.Option(help="Calls that the model may be asked.", min=1)] = None,
+    base_url: BaseUrl = None,
+    budget: Dollars = None,
+    calls: Calls = None,
     within: Annotated[
         int, typer.Option(help="Hits among which a query that was made must find its passage.", min=1, max=50)
     ] = 10,
@@ -64,7 +76,7 @@ def data(
         bool, typer.Option("--drop-leaks", help="Drop rows that ask what the test set asks; else they are refused.")
     ] = False,
     model: Annotated[str | None, typer.Option(help="Model to be trained, which counts tokens; else your own.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides what is drawn.", min=0)] = 0,
+    seed: Seed = 0,
     as_: As = None,
     db: Db = None,
     kb: Kb = None,

@@ -10,6 +10,7 @@ import typer
 
 from openbook.cli.opening import (
     As,
+    BaseUrl,
     Db,
     Json,
     Kb,
@@ -44,9 +45,7 @@ def evaluate(
     llm: Annotated[
         str | None, typer.Option(help="openai:MODEL or anthropic:MODEL writes the answers.", envvar="OPENBOOK_LLM")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
-    ] = None,
+    base_url: BaseUrl = None,
     judge: Annotated[str | None, typer.Option(help="openai:MODEL or anthropic:MODEL judges faithfulness.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="Server that speaks the judge's protocol.")] = None,
     style: Annotated[Path | None, typer.Option(help="JSONL of text and in_style: examples of the style.")] = None,

@@ -26,6 +26,12 @@ As = Annotated[list[str] | None, typer.Option("--as", help="Ask as this principa
 Where = Annotated[str | None, typer.Option("--filter", "-f", help='Such as: lang = "en" and year >= 2020')]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file; decides how a new knowledge base reads.")]
 Query = Annotated[Path | None, typer.Option("--recipe", help="TOML file; its query half answers this question.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
+]
+Dollars = Annotated[float | None, typer.Option("--budget", help="US dollars that the model may use.", min=0)]
+Calls = Annotated[int | None, typer.Option(help="Calls that the model may be asked.", min=1)]
+Seed = Annotated[int, typer.Option(help="Decides what is drawn.", min=0)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.asking import citation_json
-from openbook.cli.opening import As, Db, Json, Kb, Where, opened, refuse_idle
+from openbook.cli.opening import As, BaseUrl, Db, Json, Kb, Where, opened, refuse_idle
 from openbook.cli.printing import file_name, one_line, print_json, say, shortened
 from openbook.errors import QueryError
 
@@ -30,9 +30,7 @@ def themes(
     llm: Annotated[
         str | None, typer.Option(help="openai:MODEL or anthropic:MODEL names and sums them up.", envvar="OPENBOOK_LLM")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Server that speaks the model's protocol.", envvar="OPENBOOK_LLM_BASE_URL")
-    ] = None,
+    base_url: BaseUrl = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what the model would take.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before passages are sent to a server.")] = False,
     filter: Where = None,
