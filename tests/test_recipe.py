@@ -34,6 +34,7 @@ from openbook.recipe import (
     ReciprocalRankFusion,
     RecursiveChunker,
     RelevanceFeedback,
+    RuleFilters,
     SemanticChunker,
     StructureChunker,
     WeightedFusion,
@@ -126,6 +127,7 @@ def test_settings_that_came_later_are_not_told_where_a_recipe_does_not_use_them(
         assert later not in told
     assert Recipe.from_toml(told, stored=True).hash == recipe.hash
     assert Recipe(query=QueryHalf(assemble=Assembly(stitch=0))).hash != Recipe().hash
+    assert Recipe(query=QueryHalf(filters=RuleFilters())).hash == "c5df3ed99b75", "as before it could say what is read"
 
 
 def test_the_index_half_does_not_know_the_query_half() -> None:

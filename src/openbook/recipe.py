@@ -470,6 +470,8 @@ class RuleFilters(Part):
     ``read`` is what narrows: a field is of one of these sorts, by its values.
     """
 
+    younger = frozenset({"read"})
+
     kind: Literal["rules"] = "rules"
     read: tuple[Literal["versions", "dates", "values", "numbers"], ...] = ("versions", "dates", "values", "numbers")
 

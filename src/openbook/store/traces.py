@@ -157,7 +157,9 @@ class Traces:
                     span.update(dict.fromkeys(span))
             if principals is not None:
                 # Words of documents that the asker saw then, of whichever: they may be closed to this caller, or now.
-                for name in ("spelling", "expansion"):
+                # What was read need not be among the hits, so that these do not tell.
+                mended = body["details"].get("spelling", {}).get("changed")
+                for name in ("spelling", "glossary", "expansion", "hops", *(["queries"] if mended else [])):
                     body["details"].pop(name, None)
                 if apart := told.pop("disagreements", []):  # that something closed says otherwise is not told either
                     pairs = zip(apart[::2], apart[1::2], strict=True)
@@ -172,7 +174,6 @@ class Traces:
                     _forget_conversation(body["details"])
                 if any(span["text"] is None for span in spans):  # what was said of it may quote it
                     body["details"].pop("error", None)
-                    body["details"].pop("hops", None)  # names, and what led on from them
                     _forget_conversation(body["details"])
                     # What was read out of the question is made of what the asker saw then.
                     if filters := body["details"].pop("filters", None):

@@ -11,7 +11,7 @@ import pytest
 from tests.generate.loopback import Fail, ModelServer, Raw, Say, Silence
 
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import Budget, LanguageModel, ModelHops, QueryHalf, Recipe
+from openbook.recipe import Budget, CorpusSpelling, LanguageModel, ModelHops, QueryHalf, Recipe
 from openbook.retrieve.hops.model import FORM, MOST_QUERIES, read
 from openbook.types import Document
 
@@ -75,6 +75,20 @@ def test_it_reads_what_the_caller_may_see_and_nothing_local_only(library: Knowle
     library.answer_by(query(server, local=True))
     library.search(QUESTION, as_=["user:ann"])
     assert "Odda" in server.requests[-1].user
+
+
+def test_a_remote_one_is_not_sent_a_word_mended_by_a_local_only_document(
+    library: KnowledgeBase, server: ModelServer
+) -> None:
+    library.add(Document("merger", "The merger with Quexalotl is signed in May.", "Plan"), local_only=True)
+    for local in (False, True):
+        half = query(server, local=local)
+        library.answer_by(half.model_copy(update={"spelling": CorpusSpelling()}))
+        server.will(said(enough=True))
+        trace = library.search("the author signed with quexalolt")
+        assert trace.details["spelling"]["text"] == "the author signed with quexalotl"
+        sent = server.requests[-1].user
+        assert ("quexalotl" in sent, "quexalolt" in sent) == (local, not local)
 
 
 def test_enough_changes_nothing(library: KnowledgeBase, server: ModelServer) -> None:

@@ -18,7 +18,7 @@ from tests.retrieve.transform.stages import Reply, answering, asked, model_of, q
 from openbook.errors import RecipeError
 from openbook.evaluate import read
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import Budget, ModelFilters, Off, QueryHalf, Recipe, WeightedFusion
+from openbook.recipe import BridgeHops, Budget, ModelFilters, Off, QueryHalf, Recipe, WeightedFusion
 from openbook.retrieve.transform import model
 from openbook.retrieve.transform.model import FORMS, LONGEST, MOST_QUERIES
 from openbook.types import Document, Trace
@@ -65,6 +65,19 @@ def test_an_invented_passage_is_asked_of_the_dense_side_alone(filled: KnowledgeB
     filled.answer_by(query(server, multi_query=0, hyde=True, fusion=WeightedFusion(dense=0.0)))
     assert made(filled.search("What do we harvest?")) == []
     assert len(asked(server, "hyde")) == 1, "where the dense side is not asked, nothing is invented for it"
+
+
+def test_beside_hops_no_word_of_it_is_looked_for_either(filled: KnowledgeBase, server: ModelServer) -> None:
+    """Hops took it for a part of the question, whose words they read themselves."""
+    server.will(answering(hyde={"passage": "The bees make honey on the roof."}))
+    scores = []
+    for hops in (Off(), BridgeHops()):
+        filled.answer_by(query(server, multi_query=0, hyde=True, hops=hops))
+        trace = filled.search("What do we harvest?", 3)
+        [hit] = [hit for hit in trace.hits if hit.source == "bees"]
+        scores.append(hit.stages["hyde 1"].score)
+    assert scores[0] == scores[1]
+    assert trace.details["hops"]["parts"] == []
 
 
 def test_a_question_of_parts_is_searched_part_by_part(filled: KnowledgeBase, server: ModelServer) -> None:

@@ -90,16 +90,21 @@ class Bridge:
         return parts(question)
 
     def search(self, view: View, queries: Sequence[Query], rank: Rank) -> Hopped:
-        """``queries``: the question, then its parts."""
+        """``queries``: the question, then its parts and whatever else is looked for beside it, which counts as they do.
+
+        What another stage made of the words is asked for as that has it: a glossary, relevance feedback, a passage
+        that is for the dense side alone.
+        """
         question = queries[0]
-        words = self.index.read(view, question.text)
+        words = question.words or self.index.read(view, question.text)
         names = words.mentions
         if self._in_nats:  # which asks by these words; it need not read them again
             question = replace(question, words=words)
         queries = [question, *(self._with_names(view, query, names) for query in queries[1:])]
         rankings = [rank(query, ()) for query in queries]
         fused, stages = rankings[0]
-        told: dict[str, Any] = {"kind": "bridge", "parts": [query.text for query in queries[1:]]}
+        parts = [query.text for query in queries[1:] if query.stage == "part"]
+        told: dict[str, Any] = {"kind": "bridge", "parts": parts}
         if not fused:
             return Hopped(fused, stages, {**told, "named": [], "hops": [], "stopped": "nothing was found"})
         spread = _spread(fused, self._in_nats)
@@ -138,7 +143,8 @@ class Bridge:
             gained = {id: gained.get(id, 0.0) + gain.get(id, 0.0) for id in {**gained, **gain}}
         told |= {"named": named, "hops": hops, "stopped": stopped}
         if len(queries) > 1:
-            stages |= {f"part {at}": ranking for at, (ranking, _) in enumerate(rankings[1:], 1)}
+            of = [query.stage for query in queries]
+            stages |= {f"{stage} {of[:at].count(stage) + 1}": rankings[at][0] for at, stage in enumerate(of) if at}
         if not gained and not named and len(queries) == 1:
             return Hopped(rankings[0][0], stages, told)
         whole = {id: likelihood[id] + gained.get(id, 0.0) for id in likelihood}
@@ -157,6 +163,8 @@ class Bridge:
 
     def _with_names(self, view: View, part: Query, names: Sequence[Mention]) -> Query:
         """A part that names nothing is said of what the whole question names."""
+        if part.words is not None:
+            return part
         words = self.index.read(view, part.text)
         if words.mentions:
             return replace(part, words=words) if self._in_nats else part

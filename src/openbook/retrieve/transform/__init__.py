@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from openbook.recipe import ModelFilters, ModelTransform, Off
+from openbook.recipe import ModelFilters, ModelHops, ModelTransform, Off
 from openbook.store.keyword import Term
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Transforms:
             also = {**dict(added.terms), **also}
             details["glossary"] = added.told
             if self._synonyms.part.dense:
-                phrases = added.phrases
+                # What a word of a local-only document means is not for a remote model, either.
+                phrases = (self._synonyms.add(sent) if self.embedder.remote else added).phrases
         return Asked(text, sent, tuple(also.items()), phrases, details)
 
     @cached_property
@@ -82,13 +83,10 @@ class Transforms:
             return None
         from openbook.retrieve.transform.spelling import Spelling
 
-        rerank, filters, transform = self.part.rerank, self.part.filters, self.part.transform
-        reading = (
-            rerank,
-            filters.model if isinstance(filters, ModelFilters) else Off(),
-            transform.model if isinstance(transform, ModelTransform) else Off(),
-        )
-        private = self.embedder.remote or not all(isinstance(one, Off) or one.is_local for one in reading)
+        stages = (self.part.filters, self.part.transform, self.part.hops)
+        models = [one.model for one in stages if isinstance(one, ModelFilters | ModelTransform | ModelHops)]
+        reading = [*models, *([] if isinstance(self.part.rerank, Off) else [self.part.rerank])]
+        private = self.embedder.remote or not all(one.is_local for one in reading)
         return Spelling(self.part.spelling, self.index, self.embedder, private=private)
 
     @cached_property
