@@ -259,8 +259,7 @@ class Retriever:
             ms["models"] = round((time.perf_counter() - start) * 1000, 3)
         proposing = said.pop("filters", None)
         if propose is not None and proposing is None:
-            with _Timer(ms, "propose"):
-                proposing = propose()
+            proposing = propose()
         queries = [Query(asked.text, vector=vectors[0], also=asked.also)]
         queries += [Query(text, "part", vector) for text, vector in zip(parts, vectors[1:], strict=True)]
         if self.by_model is not None:
