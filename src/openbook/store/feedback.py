@@ -88,6 +88,7 @@ class Feedbacks:
             rows = self._read(connection, None)
             spans = [span for _, body, _ in rows for span in _spans(body)]
             passages = self._passages(connection, spans)
+            asked_by = self._askers(connection, {feedback.trace for _, _, feedback in rows})
         said: dict[str, list[Feedback]] = {}
         traces: dict[str, tuple[str, Mapping[str, Any]]] = {}
         for question, body, feedback in rows:
@@ -96,11 +97,14 @@ class Feedbacks:
         found = []
         for id, (question, body) in traces.items():
             answer = body.get("answer") or {}
+            # What was said before it is the asker's, and may quote what they read: as ``Traces.get`` has it.
+            own = asked_by[id] == list(principals or ()) and all(_place(span) in passages for span in _spans(body))
+            meant = body["details"].get("standalone", {}).get("question") if principals is None or own else None
             found.append(
                 Reviewed(
                     trace=id,
                     # A follow-up as it was meant: nobody asks it again after the same words.
-                    question=body["details"].get("standalone", {}).get("question") or question,
+                    question=meant or question,
                     # What the question proposes itself it proposes again, when it is asked again.
                     filter=body["details"]["filters"]["own"] if "filters" in body["details"] else body.get("filter"),
                     hits=[passages.get(_place(span)) for span in body["hits"]],
@@ -149,7 +153,7 @@ class Feedbacks:
                     found.append((question, better[-1]))
                 continue
             answer = body.get("answer") or {}
-            written = bool((answer.get("usage") or {}).get("output_tokens"))
+            written = bool(answer.get("written", (answer.get("usage") or {}).get("output_tokens")))
             quotes = [passages.get(_place(span)) for span in cited[id]]
             current = all(known[span["document"]][0] == span["version"] for span in cited[id])
             if quotes and all(quotes) and current and not written and not answer.get("abstained"):
@@ -164,6 +168,12 @@ class Feedbacks:
             [self.kb, sorted(ids)],
         ).fetchall()
         return {id: (version, local_only) for id, version, local_only in rows}
+
+    def _askers(self, connection: Connection, traces: Iterable[str]) -> dict[str, list[str] | None]:
+        rows = connection.execute(
+            "SELECT id::text, principals FROM openbook.trace WHERE id = ANY(%s::uuid[])", [sorted(traces)]
+        ).fetchall()
+        return dict(rows)
 
     def _has_local_only(self, connection: Connection) -> bool:
         row = connection.execute(

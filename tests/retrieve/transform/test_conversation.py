@@ -129,6 +129,13 @@ class TestByRule:
         [reviewed] = filled.reviewed()
         assert reviewed.question == "And for contractors? many paid sick days get"
 
+    def test_in_a_review_what_was_said_before_stays_the_askers(self, filled: KnowledgeBase) -> None:
+        asked = filled.search("And for contractors?", history=SAID, as_=["user:ann"])
+        filled.feedback(asked.id, "up", as_=["user:ann"])
+        seen = [filled.reviewed(as_=as_)[0].question for as_ in (["user:ann"], ["user:ann", "user:bob"], None)]
+        whole = "And for contractors? many paid sick days get"
+        assert seen == [whole, "And for contractors?", whole]
+
 
 class TestByModel:
     def test_the_model_puts_in_what_is_meant(self, filled: KnowledgeBase, server: ModelServer) -> None:
