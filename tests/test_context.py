@@ -19,6 +19,7 @@ from openbook.recipe import (
     Assembly,
     Disagreements,
     LanguageModel,
+    ModelTransform,
     QueryHalf,
     Recipe,
     StructureChunker,
@@ -181,6 +182,11 @@ class TestApprovedExamples:
         assert f"Question: {SICK}\nAnswer: You get ten paid sick days a year. [n]\n" in text
         assert "Answer: Travel, and hotels [n]." in text
         assert "note 3" not in text
+
+    def test_a_quote_is_one_though_a_model_helped_to_look_for_it(self, kb: KnowledgeBase, llm: ModelServer) -> None:
+        kb.answer_by(QueryHalf(transform=ModelTransform(model=writer(llm))))
+        self.approve(kb, SICK)
+        assert "Answer: You get ten paid sick days a year. [n]" in self.shown(kb, llm)
 
     def test_of_others_principals_or_the_owner_are_not_shown(self, kb: KnowledgeBase, llm: ModelServer) -> None:
         self.approve(kb, "What is note 1 about?", "Owner's words.")
