@@ -305,6 +305,9 @@ def test_themes_are_told_with_sources_and_exact_quotes(openbook: Run, handbook: 
             text = parsed(openbook("show", cited["document"], "--json"))["text"]
             assert text[cited["start"] : cited["end"]] == cited["quote"]
     assert "2 documents, " in openbook("themes", "--number", "2").stdout
+    asked = openbook("ask", "What are the main themes?")
+    assert asked.stdout.startswith("I don't know")  # by default no question is answered from the themes
+    assert "this asks for all documents: see openbook themes" in asked.stderr
     for wrong, message in (("--number=0", "0 themes; ask for 1 to 200"), ("--dry-run", "give --llm, too")):
         done = openbook("themes", wrong)
         assert done.returncode == 2

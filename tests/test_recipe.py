@@ -142,6 +142,12 @@ def test_the_index_half_does_not_know_the_query_half() -> None:
         ("[query]\ncandidate = 3", "query.candidate: no such key; was candidates meant"),
         ("[query.fusion]\nkind = 'weighted'\ndense = 1.5", "query.fusion.dense = 1.5 .*; write a number from 0 to 1"),
         ("[query.fusion]\ndense = 0.5", "query.fusion.dense: no such key"),
+        ("[query.hops]\nmost = 2", "query.hops.most: no such key; kind = 'bridge' .*has it; the keys of kind 'none'"),
+        (
+            '[query.filters]\nkind = "rules"\nread = ["version"]',
+            "'version' is not allowed; write a list of 'versions', 'd",
+        ),
+        ('[query.filters]\nkind = "rules"\nread = "versions"', "'versions' is not allowed; write a list of 'versions'"),
         (
             "[query.fusion]\nkind = 'magic'",
             "query.fusion.kind = 'magic' .*; write one of 'evidence', 'weighted', 'rrf'",

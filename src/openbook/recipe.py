@@ -765,14 +765,17 @@ def _complaint(error: Any) -> tuple[str, str]:
     field: FieldInfo | None = None
     steps: list[str] = []
     kind = ""
+    siblings: list[type[Part]] = []  # the parts of every kind, where the last step may be a key of another one
     for step in map(str, error["loc"]):
         if len(parts) > 1:  # among several parts pydantic names the kind, which is no key
             kind = f" of kind {step!r}"
+            siblings = parts
             parts = [part for part in parts if step in get_args(part.model_fields["kind"].annotation)]
             continue
         if not parts:  # within a list
             break
         steps.append(step)
+        owners, siblings = siblings, []
         there = parts[0].model_fields
         field = there.get(step)
         parts = [] if field is None else [p for p in _choices(field) if isinstance(p, type) and issubclass(p, Part)]
@@ -780,6 +783,11 @@ def _complaint(error: Any) -> tuple[str, str]:
     if error["type"] == "extra_forbidden":
         like = difflib.get_close_matches(steps[-1], there, n=1)
         keys = f"the keys{kind} there are {', '.join(there)}"
+        having = [
+            get_args(part.model_fields["kind"].annotation)[0] for part in owners if steps[-1] in part.model_fields
+        ]
+        if having:
+            return f"{path}: no such key", f"kind = {' or '.join(map(repr, having))} has it; {keys}"
         return f"{path}: no such key", f"was {like[0]} meant? {keys}" if like else f"remove it; {keys}"
     if error["type"] == "union_tag_invalid":
         return (
@@ -804,6 +812,9 @@ def _allowed(field: FieldInfo) -> str:
     choice = _choices(field)[0]
     if get_origin(choice) is Literal:
         return f"one of {', '.join(map(repr, get_args(choice)))}"
+    if get_origin(choice) is tuple:
+        member = get_args(choice)[0]
+        return f"a list of {', '.join(map(repr, get_args(member)))}" if get_origin(member) is Literal else "a list"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
     bounds = {name: getattr(limit, name) for limit in field.metadata for name in ("ge", "le") if hasattr(limit, name)}
     least, most = (f"{bounds[name]:g}" if name in bounds else None for name in ("ge", "le"))

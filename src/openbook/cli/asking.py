@@ -134,6 +134,11 @@ def ask(
     _say_made(answer.trace)
     if "themes" in answer.trace.details:
         say("answered from the themes of all documents (openbook themes)")
+    elif answer.abstained:
+        from openbook.similar.overall import asks_for_all  # not needed for an answer
+
+        if asks_for_all(question):
+            say("this asks for all documents: see openbook themes")
     say(f"trace {answer.trace.id}, {answer.trace.ms['total']:.0f} ms")
 
 
