@@ -798,7 +798,13 @@ class KnowledgeBase:
         writer = (
             None if k is not None else llm or (query.generate if isinstance(query.generate, LanguageModel) else None)
         )
-        found = self.themes(number=query.themes.number, depth=1, filter=tree, as_=as_, llm=writer)
+
+        def is_allowed(plan: WritingPlan) -> bool:
+            from openbook.generate.language_model import Allowance
+
+            return not Allowance(query.budget.tokens, query.budget.dollars).lacks(plan.most)
+
+        found = self.themes(number=query.themes.number, depth=1, filter=tree, as_=as_, llm=writer, confirm=is_allowed)
         most = query.context if k is None else k
         told = None if tree is None else str(tree)
         trace = trace_of(

@@ -10,7 +10,7 @@ import pytest
 from tests.generate.loopback import Fail, ModelServer, Raw, Reply, Request, Say
 
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import LanguageModel, QueryHalf, ThemeTree
+from openbook.recipe import Budget, LanguageModel, QueryHalf, ThemeTree
 from openbook.similar.written import WritingPlan
 from openbook.types import Document
 
@@ -137,6 +137,17 @@ def test_passages_are_data(new_kb: Callable[..., KnowledgeBase], server: ModelSe
     code = re.search(r"</passage-([0-9a-f]+)>", server.requests[0].user)
     assert code is not None
     assert code[1] not in order
+
+
+def test_a_budget_that_is_too_small_for_all_themes_leaves_their_own_words(
+    filled: KnowledgeBase, server: ModelServer
+) -> None:
+    server.will(told)
+    for tokens, calls in ((100, 0), (1_000_000, 3)):
+        filled.answer_by(QueryHalf(themes=ThemeTree(), generate=model(server), budget=Budget(tokens=tokens)))
+        answer = filled.ask("What are the main themes?")
+        assert answer.citations
+        assert len(server.requests) == calls
 
 
 def test_a_question_for_the_whole_is_answered_in_its_words(filled: KnowledgeBase, server: ModelServer) -> None:

@@ -65,7 +65,7 @@ class WritingPlan:
     """What writing comes to: calls, tokens (estimated high), US dollars (``None``: nobody has told the price).
 
     ``withheld``: themes that keep their own words, since all their passages are local-only. ``remote``: the passages
-    leave this machine.
+    leave this machine. ``most``: what it takes if every answer is as long as it may be.
     """
 
     calls: int
@@ -75,6 +75,7 @@ class WritingPlan:
     model: str
     remote: bool
     withheld: int
+    most: Usage
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -145,10 +146,14 @@ def _plan(calls: list[_Call], withheld: int, part: recipe.LanguageModel, model: 
     read = sum(estimate_tokens(SYSTEM) + estimate_tokens(call.user) for call in calls)
     written = min(OUTPUT_TOKENS, part.max_output_tokens) * len(calls)
     price = model.price
-    cost = price.cost(read, written) if price is not None else None if model.remote else 0.0
+
+    def cost(written: int) -> float | None:
+        return round(price.cost(read, written), 6) if price is not None else None if model.remote else 0.0
+
+    most = part.max_output_tokens * len(calls)
     name = f"{part.kind}:{part.model}"
     return WritingPlan(
-        len(calls), read, written, None if cost is None else round(cost, 6), name, model.remote, withheld
+        len(calls), read, written, cost(written), name, model.remote, withheld, Usage(read, most, cost(most))
     )
 
 
