@@ -318,23 +318,23 @@ class Retriever:
         fused, stages = found[0]
         if len(found) == 1:
             return fused, stages
-        rankings = [ranking for ranking, _ in found]
         names = [query.stage for query in queries]
+        ranked = list(zip(queries, (ranking for ranking, _ in found), strict=True))
         stages |= {
-            f"{name} {names[:at].count(name) + 1}" if name != NEXT else name: ranking
-            for at, (name, ranking) in enumerate(zip(names, rankings, strict=True))
+            f"{name} {names[:at].count(name) + 1}": ranked[at][1] for at, name in enumerate(names) if name != NEXT
         }
+        whole = [(query, ranking) for query, ranking in ranked if query.stage not in APART]
+        parts = [ranking for query, ranking in ranked if query.stage in APART]
         with _Timer(ms, "fuse"):
-            whole = [at for at, name in enumerate(names) if name not in APART]
             if len(whole) > 1:
-                fused = reciprocal_rank([rankings[at] for at in whole], weights=[queries[at].weight for at in whole])
-            if parts := [ranking for name, ranking in zip(names, rankings, strict=True) if name in APART]:
+                fused = reciprocal_rank([each for _, each in whole], weights=[query.weight for query, _ in whole])
+            if parts:
                 from openbook.retrieve.hops import with_parts
 
-                in_nats = len(whole) == 1 and isinstance(self.part.fusion, EvidenceFusion)
-                fused = with_parts(fused, parts, in_nats=in_nats)
-            if later := [ranking for name, ranking in zip(names, rankings, strict=True) if name == NEXT]:
-                stages[NEXT] = with_parts([], later, in_nats=isinstance(self.part.fusion, EvidenceFusion))
+                in_nats = isinstance(self.part.fusion, EvidenceFusion)
+                fused = with_parts(fused, parts, in_nats=in_nats and len(whole) == 1)
+                if later := [ranking for query, ranking in ranked if query.stage == NEXT]:
+                    stages[NEXT] = with_parts([], later, in_nats=in_nats)
         return fused, stages
 
     def _read(self, view: View, query: Query) -> Question:
