@@ -94,6 +94,20 @@ class _Http(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+NO_ANSWERS = (
+    (Say(""), "the model wrote nothing"),
+    (Say("I would rather not."), "the answer is no such JSON"),
+    (Say("[" * 100_000 + "{}"), "the answer is no such JSON"),
+    (Say("", ending="refused", refusal="not that"), "the model refused"),
+    (Say('{"que', cut="broken"), "the model did not answer"),
+    (Fail(429, "slow down"), "the model did not answer"),
+    (Fail(500), "the model did not answer"),
+    (Fail(401, "no"), "the key was refused"),
+    (Raw(b"\xff\xfe not http at all"), "the model did not answer"),
+)
+"""What a server says in place of JSON, and what the trace of a question then tells of the stage that asked for it."""
+
+
 class ModelServer:
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.generate.loopback import Fail, ModelServer, Raw, Say, Silence
+from tests.generate.loopback import NO_ANSWERS, Fail, ModelServer, Raw, Say, Silence
 
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import Budget, CorpusSpelling, LanguageModel, ModelHops, QueryHalf, Recipe
@@ -103,17 +103,9 @@ def test_enough_changes_nothing(library: KnowledgeBase, server: ModelServer) -> 
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (Say(""), "the model wrote nothing"),
-        (Say("Nothing is missing."), "the answer is no such JSON"),
+        *NO_ANSWERS,
         (Say('{"queries": 7}'), "the answer is no such JSON"),
         (Say('{"queries": ['), "the answer is no such JSON"),
-        (Say("[" * 100_000 + "{}"), "the answer is no such JSON"),
-        (Say("", ending="refused", refusal="not that"), "the model refused"),
-        (Say('{"que', cut="broken"), "the model did not answer"),
-        (Fail(429, "slow down"), "the model did not answer"),
-        (Fail(500), "the model did not answer"),
-        (Fail(401, "no"), "the key was refused"),
-        (Raw(b"\xff\xfe not http at all"), "the model did not answer"),
     ],
     ids=lambda value: str(value)[:30],
 )

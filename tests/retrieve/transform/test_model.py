@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.generate.loopback import Fail, ModelServer, Raw, Request, Say, Silence
+from tests.generate.loopback import NO_ANSWERS, ModelServer, Request, Say, Silence
 from tests.retrieve.transform.stages import Reply, answering, asked, model_of, query
 
 from openbook.errors import RecipeError
@@ -111,17 +111,9 @@ def test_everything_is_asked_side_by_side(filled: KnowledgeBase, server: ModelSe
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (Say(""), "the model wrote nothing"),
-        (Say("I would rather not."), "the answer is no such JSON"),
+        *NO_ANSWERS,
         (Say('{"queries": 7, "passage": [], "questions": "x"}'), "the answer is no such JSON"),
         (Say('{"queries": [{'), "the answer is no such JSON"),
-        (Say("[" * 10_000 + "{}"), "the answer is no such JSON"),
-        (Say("", ending="refused", refusal="not that"), "the model refused"),
-        (Say('{"que', cut="broken"), "the model did not answer"),
-        (Fail(429, "slow down"), "the model did not answer"),
-        (Fail(500), "the model did not answer"),
-        (Fail(401, "no"), "the key was refused"),
-        (Raw(b"\xff\xfe not http at all"), "the model did not answer"),
     ],
     ids=lambda value: str(value)[:30],
 )
