@@ -6,7 +6,8 @@ added without them, and their themes asked for. A category is
     found   where it is the majority of some theme, that is of more than half of its documents;
     whole   where that theme also holds more than half of the category.
 
-Both are counted among the themes shown first; "tree" counts whole categories among areas and the themes below as well.
+Both are counted among the themes shown first; "in tree" counts them among areas and the themes below as well. "chance"
+is found in the tree when the categories are dealt out anew: what groups of these sizes find without knowing anything.
 NMI and purity are over the themes shown first, "named" is the share of documents one of whose category's words stands
 among the terms of their theme. The settings were chosen on the dev half of the documents: those where the first byte of
 the SHA-256 of set and number is even. The test half is the default.
@@ -25,7 +26,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sklearn.metrics import normalized_mutual_info_score
@@ -90,9 +91,8 @@ def sample(name: str, rows: Rows, half: str) -> Rows:
     return [row for row in taken if sizes[row[2]] >= 5]
 
 
-def recovered(groups: Sequence[Sequence[str]]) -> tuple[set[str], set[str]]:
-    """The categories that are found, and whole, among groups of categories."""
-    sizes = Counter(category for group in groups for category in group)
+def recovered(groups: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> tuple[set[str], set[str]]:
+    """The categories that are found, and whole, among groups of categories; of these ``sizes`` in all."""
     found, whole = set(), set()
     for group in groups:
         category, count = Counter(group).most_common(1)[0]
@@ -119,7 +119,8 @@ def main() -> None:
     parser.add_argument("--half", choices=("dev", "test"), default="test")
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
-    heads = "docs  cat  themes  found  whole   tree    nmi  purity  named  seconds  tokens  dollars"
+    measures = ("found", "tree", "chance", "whole", "tree", "nmi", "purity", "named")
+    heads = f"docs  cat  themes  groups  {'  '.join(f'{one:>6}' for one in measures)}  seconds  tokens  dollars"
     print(f"{asked.half + ' half':<22} {heads}")
     total: list[list[float]] = []
     for name, rows in sets():
@@ -135,15 +136,14 @@ def main() -> None:
             seconds = time.perf_counter() - start
         groups = [[category[source] for source in theme.sources] for theme in themes.themes]
         count = len(set(category.values()))
-        found, whole = recovered(groups)
-        sizes = Counter(category.values())
-        nodes = [[category[source] for source in theme.sources] for theme in below(themes.themes)]
-        nodes += [[one for at in area.themes for one in groups[at - 1]] for area in themes.areas]
-        tree = set()
-        for node in nodes:
-            most, times = Counter(node).most_common(1)[0]
-            if 2 * times > max(len(node), sizes[most]):
-                tree.add(most)
+        found, whole = recovered(groups, Counter(category.values()))
+        nodes = [list(theme.sources) for theme in below(themes.themes)]
+        nodes += [[source for at in area.themes for source in themes.themes[at - 1].sources] for area in themes.areas]
+        found_in_tree, whole_in_tree = recovered(
+            [[category[source] for source in node] for node in nodes], Counter(category.values())
+        )
+        dealt = dict(zip(category, random.Random(0).sample(list(category.values()), len(category)), strict=True))
+        chance, _ = recovered([[dealt[source] for source in node] for node in nodes], Counter(category.values()))
         given = [one for group in groups for one in group]
         made = [at for at, group in enumerate(groups) for _ in group]
         nmi = float(normalized_mutual_info_score(given, made))
@@ -153,17 +153,18 @@ def main() -> None:
             for theme, group in zip(themes.themes, groups, strict=True)
             for one in group
         ) / len(given)
-        figures = [len(found) / count, len(whole) / count, len(tree) / count, nmi, purity, named]
+        shares = [len(those) / count for those in (found, found_in_tree, chance, whole, whole_in_tree)]
+        figures = [*shares, nmi, purity, named]
         total.append(figures)
-        told = "  ".join(f"{figure:5.3f}" for figure in figures)
+        told = "  ".join(f"{figure:6.3f}" for figure in figures)
         usage = themes.usage
         print(
-            f"{name:<22} {len(given):>4}  {count:>3}  {len(groups):>6}  {told}  {seconds:>7.2f}"
-            f"  {usage.input_tokens + usage.output_tokens:>6}  {usage.cost:>7}",
+            f"{name:<22} {len(given):>4}  {count:>3}  {len(groups):>6}  {len(nodes):>6}  {told}  {seconds:>7.2f}"
+            f"  {usage.input_tokens + usage.output_tokens:>6}  {usage.cost:g}",
             flush=True,
         )
-    means = "  ".join(f"{sum(column) / len(total):5.3f}" for column in zip(*total, strict=True))
-    print(f"{'mean':<22} {'':>4}  {'':>3}  {'':>6}  {means}")
+    means = "  ".join(f"{sum(column) / len(total):6.3f}" for column in zip(*total, strict=True))
+    print(f"{'mean':<22} {'':>4}  {'':>3}  {'':>6}  {'':>6}  {means}")
 
 
 if __name__ == "__main__":
