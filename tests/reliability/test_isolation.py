@@ -81,7 +81,7 @@ def ask(database: Database, beyond: Outside, total: int, a_world: int = A_WORLD)
         with pytest.MonkeyPatch.context() as patch:
             number = next(made)
             if number % 2:  # every other world is asked as a large one: by HNSW
-                patch.setattr("openbook.store.index.EXACT_BYTES", 2 * 32 * 10)
+                patch.setattr("openbook.store.dense.EXACT_BYTES", 2 * 32 * 10)
             recipe = beyond.embedder.recipe if number % 4 >= 2 else None
             world = World(
                 *(KnowledgeBase(database, uuid.uuid4().hex, recipe=recipe) for _ in range(2)), plans, seed, beyond

@@ -24,8 +24,9 @@ from openbook.recipe import (
     WeightedFusion,
 )
 from openbook.retrieve import Retriever
+from openbook.store.change_feed import LITTLE
 from openbook.store.database import Database
-from openbook.store.index import LITTLE, keyword_folder
+from openbook.store.index import keyword_folder
 from openbook.store.keyword import Changes, KeywordView
 from openbook.store.keyword import view as view_module
 from openbook.types import Document
@@ -351,9 +352,9 @@ def test_the_keyword_view_is_made_anew_beside_the_questions(
     assert begun.is_set()
     kb.add(*(Document(source=f"late{n}", text="gamma") for n in range(3)))
     assert len(kb.search("gamma").hits) == 3
-    assert kb.index._renewing.locked()
+    assert kb.index._feed._renewing.locked()
     go_on.set()
-    with kb.index._renewing:
+    with kb.index._feed._renewing:
         assert not kb.index._view.needs_rebuild()
     assert len(kb.search("gamma").hits) == 3
     assert not kb.search("alpha0").hits

@@ -2,41 +2,29 @@
 
 What an engine that outgrows one machine would have to offer is what ``Index`` offers: ``upsert``, ``delete``,
 ``dense``, ``keyword``, ``position``. Truth, releases, access and the fetch-back of every hit stay in PostgreSQL.
+
+``dense`` has how vectors are searched, ``change_feed`` how the keyword view is brought up to date. Here: the table of
+chunks, and what is read of it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
-import threading
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import sql
 
-from openbook.errors import OpenbookError, StoreError
+from openbook.errors import StoreError
 from openbook.store import vectors
+from openbook.store.change_feed import ChangeFeed
 from openbook.store.database import Connection, Database
-from openbook.store.filter import And, Filter, filterable, to_sql, tuples
-from openbook.store.keyword import (
-    NOWHERE,
-    SPARE,
-    Change,
-    Changes,
-    Held,
-    KeywordChunk,
-    KeywordView,
-    Position,
-    Question,
-    Term,
-    Weigh,
-    Weighed,
-    Words,
-)
+from openbook.store.dense import MOST_DIMENSIONS, Dense, array
+from openbook.store.filter import And, Filter, to_sql, tuples
+from openbook.store.keyword import Held, KeywordView, Position, Question, Term, Weigh, Weighed, Words
 from openbook.store.vocabulary import Values, read_values
 from openbook.types import Chunk, Hit
 
@@ -44,26 +32,6 @@ if TYPE_CHECKING:
     from openbook.embed import FloatArray
 
 T = TypeVar("T")
-
-EXACT_BYTES = 30_000 * 2 * 384
-"""Up to this many bytes of vectors are scanned exactly: 30,000 rows of 384 dimensions take 8 ms, and HNSW under a
-filter that keeps 1 % of the rows finds 36 % of what the exact scan finds."""
-
-MOST_REACHED = 1000
-"""pgvector's limit for ``hnsw.ef_search``."""
-
-UNKNOWN_SHARE = 0.01
-"""Taken for the share that matches where it was not counted."""
-
-MOST_DIMENSIONS = 4000
-"""pgvector's limit for HNSW over halfvec; beyond it every search is exact."""
-
-LITTLE = 20
-"""So many changed documents are taken into memory by the question that finds them: their text is read and cut into
-words in the time that a commit of the keyword index waits for the disk."""
-
-WAITING = 10
-"""So many times as much is taken into memory, and held there, while the keyword index is being written."""
 
 GAP = 16
 """Between two chunks lie blanks alone; so many are looked at to tell that nothing else does."""
@@ -121,7 +89,8 @@ class Index:
         self.language = language
         self.table = sql.Identifier("openbook", f"chunk_{id}")
         self._view = KeywordView(keyword_folder(database, kb, id), language)
-        self._renewing = threading.Lock()  # held while a thread makes the view anew
+        self._dense = Dense(self.table, dimension, self._view)
+        self._feed = ChangeFeed(database, kb, self.table, self._view)
 
     @classmethod
     def kept(cls, connection: Connection, database: Database, kb: int) -> list[Index]:
@@ -273,16 +242,7 @@ class Index:
     # --- reading, inside one snapshot ---------------------------------------------------------------------------------
 
     def position(self, connection: Connection) -> Position:
-        return self._now(connection)[0]
-
-    def _now(self, connection: Connection) -> tuple[Position, int]:
-        """The position of the change feed, and the release that answers."""
-        row = connection.execute(
-            "SELECT position, live FROM openbook.knowledge_base WHERE id = %s", [self.kb]
-        ).fetchone()
-        if row is None:
-            raise StoreError("the knowledge base is gone", where=self.database.where, do="openbook status")
-        return Position(self.database.epoch, row[0]), row[1]
+        return self._feed.now(connection)[0]
 
     def view(self, connection: Connection, principals: Sequence[str] | None, filter: Filter | None) -> View:
         """What this snapshot may see; the caller's access sets are read once, through row-level security."""
@@ -290,7 +250,7 @@ class Index:
         if principals is not None:
             rows = connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
             access = tuple(row[0] for row in rows)
-        position, live = self._now(connection)
+        position, live = self._feed.now(connection)
         return View(connection, position, live, access, filter)
 
     def dense(
@@ -302,107 +262,7 @@ class Index:
         What matches is scanned exactly while that is cheap; above, HNSW with iterative scan, and the exact scan again
         where it finds fewer than k.
         """
-        limit = max(1, EXACT_BYTES // (2 * self.dimension))
-        if self.dimension <= MOST_DIMENSIONS and (share := self._share(limit, view)):
-            found, others = self._approximate(view, vector, k, also, share)
-            if len(found) >= k:
-                return found, others
-        return self._exact(view, vector, k, also)
-
-    def _share(self, limit: int, view: View) -> float:
-        """About which share of the chunks match; 0 where no more than about ``limit`` do. The keyword view tells it in
-        a tenth of the time that PostgreSQL takes; where it is not up to date (nobody asks for words), they are counted
-        there, and no further than to know that they are more."""
-        if not self._is_behind(self._view.position(), view.position):
-            with contextlib.suppress(StoreError):  # damaged: whoever asks for words makes it anew
-                size = self._view.size()
-                if size <= limit:
-                    return 0.0
-                matching = self._view.count(filter=view.filter, access=view.access)
-                return min(1.0, matching / size) if matching > limit else 0.0
-        where, params = self._where(view)
-        (counted,) = view.connection.execute(
-            sql.SQL("SELECT count(*) FROM (SELECT FROM {} c WHERE {} LIMIT %s) m").format(self.table, where),
-            [*params, limit + 1],
-        ).fetchall()
-        return UNKNOWN_SHARE if counted[0] > limit else 0.0
-
-    def _approximate(
-        self, view: View, vector: FloatArray, k: int, also: Sequence[int], share: float
-    ) -> tuple[list[tuple[int, float]], dict[int, float]]:
-        """By HNSW; the access rules are those of row-level security. ``share``: how much of all matches.
-
-        With ``ef_search`` of k and at least 200 recall@10 in 100,000 chunks is 0.99; 2 k takes twice the time for
-        nothing that could be measured. Where much matches, so many more are taken that k of them are left, and only of
-        those is it asked what they match; else the scan goes on until it has k. Without a way to sort, the planner has
-        to take the index.
-        """
-        reach = math.ceil(SPARE * k / share) if share < 1.0 else k
-        wide = reach <= MOST_REACHED
-        settings = {
-            "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.ef_search": str(min(MOST_REACHED, max(200, reach if wide else k))),
-            "enable_sort": "off",
-        }
-        distance = sql.SQL("c.vector <#> %s::halfvec")
-        with _planned(view.connection, settings):
-            if view.filter is not None and wide:
-                found, others = self._nearest(view, vector, k, also, *self._where(view, by="row"), distance, of=reach)
-                if len(found) >= k:
-                    return found, others
-            return self._nearest(view, vector, k, also, *self._where(view), distance)
-
-    def _exact(
-        self, view: View, vector: FloatArray, k: int, also: Sequence[int]
-    ) -> tuple[list[tuple[int, float]], dict[int, float]]:
-        """Of all that match. Under a filter or access rules those are found by indexes: the sets of the caller are
-        named beside row-level security, which looks at every row, and a scan of 100,000 rows takes longer than 10,000
-        distances. Nor are other processes started for what takes milliseconds."""
-        where, params = self._where(view, by="list")
-        if view.access is not None:
-            where, params = sql.SQL("{} AND c.access = ANY(%s)").format(where), [*params, list(view.access)]
-        settings = {}
-        if view.filter is not None or view.access is not None:
-            settings = {"enable_seqscan": "off", "max_parallel_workers_per_gather": "0"}
-        with _planned(view.connection, settings):
-            # The sum keeps the planner from using the HNSW index.
-            return self._nearest(view, vector, k, also, where, params, sql.SQL("(c.vector <#> %s::halfvec) + 0"))
-
-    def _nearest(
-        self,
-        view: View,
-        vector: FloatArray,
-        k: int,
-        also: Sequence[int],
-        where: sql.Composable,
-        params: list[Any],
-        distance: sql.SQL,
-        *,
-        of: int | None = None,
-    ) -> tuple[list[tuple[int, float]], dict[int, float]]:
-        from pgvector import HalfVector
-
-        asked = HalfVector(vector)
-        near = sql.SQL(
-            "SELECT c.id, {distance} AS distance, true FROM {table} c WHERE c.vector IS NOT NULL AND {where}"
-            " ORDER BY distance LIMIT %s"
-        ).format(distance=distance, table=self.table, where=where)
-        near_params = [asked, *params, k]
-        if of is not None:  # what lies nearest, and of that what matches
-            near = sql.SQL(
-                "SELECT c.id, c.distance, true FROM (SELECT c.id, c.document, {distance} AS distance FROM {table} c"
-                " WHERE c.vector IS NOT NULL ORDER BY distance LIMIT %s) c WHERE {where} LIMIT %s"
-            ).format(distance=distance, table=self.table, where=where)
-            near_params = [asked, of, *params, k]
-        rows = view.connection.execute(
-            sql.SQL(
-                "({near}) UNION ALL (SELECT c.id, c.vector <#> %s::halfvec, false FROM {table} c"
-                "  WHERE c.vector IS NOT NULL AND c.id = ANY(%s::bigint[]))"
-            ).format(near=near, table=self.table),
-            [*near_params, asked, _array(also)],
-        ).fetchall()
-        nearest = sorted(((id, -far) for id, far, near in rows if near), key=lambda row: (-row[1], row[0]))
-        return nearest, {id: -far for id, far, _ in rows}
+        return self._dense.search(view, vector, k, also)
 
     def read(self, view: View, question: str) -> Question:
         """The question's words, and the titles and metadata values that it mentions."""
@@ -462,12 +322,12 @@ class Index:
 
     def _asked(self, view: View, ask: Callable[[KeywordView], T]) -> T:
         """Asks the keyword view, caught up with what this snapshot sees."""
-        if self._is_behind(self._view.position(), view.position):
-            self._follow()
+        if self._view.position().is_behind(view.position):
+            self._feed.follow()
         try:
             return ask(self._view)
         except StoreError:  # damaged, or deleted meanwhile: it is derived, so make it anew
-            self._catch_up()
+            self._feed.catch_up()
             return ask(self._view)
 
     def is_ahead(self, view: View) -> bool:
@@ -481,11 +341,7 @@ class Index:
         with self.database.snapshot(None, role="writer") as connection:
             now = self.position(connection)  # later than whatever the view was given
         if seen.epoch == now.epoch and seen.number > now.number:
-            self._catch_up()
-
-    @staticmethod
-    def _is_behind(seen: Position, now: Position) -> bool:
-        return seen.epoch != now.epoch or seen.number < now.number
+            self._feed.catch_up()
 
     def fetch(self, view: View, chunks: Sequence[int]) -> Mapping[int, tuple[Hit, str]]:
         """Chunks, or the passages that are shown of them, with their text, through row-level security: the last gate
@@ -534,7 +390,7 @@ class Index:
             sql.SQL("SELECT c.id, c.vector FROM {} c WHERE c.vector IS NOT NULL AND c.id = ANY(%s::bigint[])").format(
                 self.table
             ),
-            [_array(chunks)],
+            [array(chunks)],
         ).fetchall()
         return {id: vector.to_numpy().astype("float32") for id, vector in rows}
 
@@ -665,154 +521,20 @@ class Index:
     def rebuild_keyword(self) -> None:
         """Make this host's keyword view anew, from nothing."""
         self._view.reset()
-        self._catch_up()
-
-    def _where(self, view: View, *, by: Literal["hash", "list", "row"] = "hash") -> tuple[sql.Composable, list[Any]]:
-        if view.filter is None:
-            return sql.SQL("true"), []
-        table = sql.Identifier("openbook", "attribute")
-        return to_sql(view.filter, document="c.document", table=table, by=by)
+        self._feed.catch_up()
 
     def warm(self) -> None:
         """Bring the keyword view of this host up to now, so that no question waits for it."""
         with self.database.snapshot(None) as connection:
             now = self.position(connection)
-        if self._is_behind(self._view.position(), now):
-            self._catch_up()
-
-    # --- the keyword view's food --------------------------------------------------------------------------------------
-
-    def _follow(self) -> None:
-        """In memory, where little has changed since this process last asked; else on the disk.
-
-        No question of a process that goes on asking makes the view anew, or waits for who does as long as memory holds
-        what changes meanwhile: it takes 6.5 s for 20,000 chunks.
-        """
-        if self._taken() or (self._view.is_written() and self._taken(times=WAITING)):
-            return
-        asks_again = self._view.in_use
-        self._catch_up(renew=not asks_again)
-        if asks_again and self._view.needs_rebuild():
-            self._renew_beside()
-
-    def _taken(self, times: int = 1) -> bool:
-        """Whether what changed was little enough, or so many ``times`` that, to be taken into memory."""
-        with self.database.snapshot(None, role="writer") as connection:
-            return self._view.follow(lambda seen: self._little(connection, seen, times * LITTLE), times=times)
-
-    def _little(self, connection: Connection, seen: Position, most: int) -> Changes | None:
-        """What changed after ``seen``; ``None``: more than a question should wait for."""
-        if seen.epoch != self.database.epoch:
-            return None
-        now = self.position(connection)
-        changed = connection.execute(
-            "SELECT document FROM openbook.change WHERE kb = %s AND position > %s LIMIT %s",
-            [self.kb, seen.number, most + 1],
-        ).fetchall()
-        if len(changed) > most:
-            return None
-        return Changes(now, self._changes(connection, [row[0] for row in changed]))
-
-    def _catch_up(self, *, renew: bool = True) -> None:
-        """On the disk; with ``renew`` from nothing, where that is wanted."""
-        # Not from the pool of those who ask: each of them holds a connection while it waits for this one.
-        with self.database.snapshot(None, role="writer") as connection:
-            self._view.catch_up(lambda seen: self._feed(connection, seen, renew=renew))
-
-    def _renew_beside(self) -> None:
-        """Have a thread make the view anew, one at a time."""
-        if self._renewing.acquire(blocking=False):
-            try:
-                threading.Thread(target=self._renewed, name="openbook-keyword").start()
-            except BaseException:
-                self._renewing.release()
-                raise
-
-    def _renewed(self) -> None:
-        try:
-            self._catch_up()  # which sees, once it has the lock, whether another process was first
-        except OpenbookError:
-            pass  # the database was closed, or the disk is full: who commits next tries again
-        finally:
-            self._renewing.release()
+        if self._view.position().is_behind(now):
+            self._feed.catch_up()
 
     def renew_view(self) -> bool:
-        """Make this host's keyword view anew, where there is one: tantivy only marks as deleted what it has dropped.
-
-        Who asks meanwhile is answered from the former one. Raises: StoreError.
-        """
-        if not self._view.folder.is_dir():
-            return False
-        with self.database.snapshot(None, role="writer") as connection:
-            self._view.catch_up(lambda _: self._feed(connection, NOWHERE))
-        return True
-
-    def _feed(self, connection: Connection, seen: Position, *, renew: bool = True) -> Changes:
-        """Everything that changed after ``seen``, read as it is taken; all there is, where that is of another epoch.
-
-        The snapshot begins here, with its first query: after the view was locked, so that it never goes back."""
-        rebuild = seen.epoch != self.database.epoch or (renew and self._view.needs_rebuild())
-        now = self.position(connection)
-        changed = connection.execute(
-            "SELECT document FROM openbook.change WHERE kb = %s AND position > %s ORDER BY position, document",
-            [self.kb, 0 if rebuild else seen.number],
-        ).fetchall()
-        return Changes(now, self._changes(connection, [row[0] for row in changed]), rebuild)
-
-    def _changes(self, connection: Connection, documents: Sequence[Any]) -> Iterator[Change]:
-        for first in range(0, len(documents), 500):
-            batch = documents[first : first + 500]
-            found: dict[Any, list[KeywordChunk]] = {}
-            rows = connection.execute(
-                sql.SQL(
-                    'SELECT c.document, c.id, c.headings, c.access, substr(v.text, c.start + 1, c."end" - c.start),'
-                    " c.context, v.title, d.source, d.metadata"
-                    " FROM {} c JOIN openbook.document d ON d.id = c.document"
-                    " JOIN openbook.version v ON v.document = c.document AND v.version = c.version"
-                    " WHERE c.document = ANY(%s) ORDER BY c.document, c.start, c.id"
-                ).format(self.table),
-                [batch],
-            ).fetchall()
-            for document, id, headings, access, text, context, title, source, metadata in rows:
-                if document not in found:  # what its chunks share is made once
-                    fields = filterable(source, title, tuples(metadata))
-                    names = _strings(metadata)
-                found.setdefault(document, []).append(
-                    KeywordChunk(id, text, title, "\n".join(headings), access, fields, names, context)
-                )
-            for document in batch:
-                yield Change(str(document), found.get(document))
+        """As ``ChangeFeed.renew``. Raises: StoreError."""
+        return self._feed.renew()
 
 
 def _columns(c: Chunk, access: int) -> tuple[Any, ...]:
     passage = None if c.passage is None else list(c.passage)
     return c.start, c.end, list(c.headings), c.page, access, passage, c.context
-
-
-@contextlib.contextmanager
-def _planned(connection: Connection, settings: Mapping[str, str]) -> Iterator[None]:
-    """Settings for what is asked inside; what is asked after it in the same transaction is planned as ever."""
-    if not settings:
-        yield
-        return
-    before = connection.execute(
-        "SELECT current_setting(name, true), set_config(name, value, true) FROM unnest(%s::text[], %s::text[])"
-        " AS s (name, value)",
-        [list(settings), list(settings.values())],
-    ).fetchall()
-    yield
-    connection.execute(
-        "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
-        [list(settings), [former for former, _ in before]],
-    )
-
-
-def _array(numbers: Sequence[int]) -> str:
-    """As PostgreSQL reads it: written at once, where psycopg writes number by number."""
-    return f"{{{','.join(map(str, numbers))}}}"
-
-
-def _strings(metadata: Mapping[str, Any]) -> list[str]:
-    """The values that are text: what is called a version, a product, an author; not what counts or dates in numbers."""
-    values = (one for value in metadata.values() for one in (value if isinstance(value, list) else (value,)))
-    return [value for value in values if isinstance(value, str)]

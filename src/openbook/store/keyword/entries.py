@@ -31,6 +31,10 @@ class Position(NamedTuple):
     epoch: str
     number: int
 
+    def is_behind(self, now: Position) -> bool:
+        """Whether something may have changed since; of another epoch nothing is known."""
+        return self.epoch != now.epoch or self.number < now.number
+
 
 NOWHERE = Position("", 0)
 """The position of a view that holds nothing."""
