@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import NotFound, OpenbookError, QueryError, RecipeError
+from openbook.errors import NotFound, QueryError, RecipeError
 from openbook.live import Live
-from openbook.recipe import Extractive, LanguageModel, Off, QueryHalf, Recipe, differences
-from openbook.serving import Serving, probe_of
-from openbook.store.access import principals_of, without_statistics
+from openbook.opening import create_in, open_database
+from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
+from openbook.serving import Serving
+from openbook.store.access import principals_of
 from openbook.store.database import Database
 from openbook.store.documents import Documents
 from openbook.store.feedback import Feedback, Feedbacks, Reviewed, Verdict
 from openbook.store.filter import Filter, parse
 from openbook.store.index import Index
-from openbook.store.releases import Pointers, Release, Releases, create_knowledge_base, making, number_of
+from openbook.store.releases import Pointers, Release, Releases, number_of
 from openbook.store.traces import Traces
 from openbook.store.writing import Writer
 from openbook.types import Answer, Chunk, Document, Metadata, Trace, Turn, storable
@@ -42,11 +41,6 @@ if TYPE_CHECKING:
     from openbook.types import Scalar
     from openbook.verification import Verified
     from openbook.watch import Followed
-
-DEFAULT_DB = ".openbook"
-
-MOST_HITS = 10_000
-"""Of one question: each comes with its text, and more is an export."""
 
 MOST_DAYS = 36_500
 """That traces are kept for: what is kept longer is kept for ever."""
@@ -102,25 +96,6 @@ def import_(
     return import_from(path, lambda: open_database(db, say=say), name, progress=progress)
 
 
-def open_database(
-    db: str | Path | None = None, *, create: bool = True, say: Callable[[str], None] | None = None
-) -> Database:
-    """The database of knowledge bases that ``open`` opens. Raises: as it does."""
-    db = db or os.environ.get("OPENBOOK_DB") or DEFAULT_DB
-    if "://" in str(db) and not str(db).startswith(("postgresql://", "postgres://")):
-        raise QueryError(
-            "not a database", where=str(db).partition("://")[0] + "://…", do="name a folder or postgresql://…"
-        )
-    # A folder that is no database yet is not made one by a question.
-    if not create and not str(db).startswith(("postgresql://", "postgres://")) and not _is_database(db):
-        raise NotFound("no knowledge base here", where=str(db), do="add documents first: openbook add FOLDER")
-    return Database.open(db, say=say)
-
-
-def _is_database(folder: str | Path) -> bool:
-    return os.path.isdir(os.path.join(folder, "postgres"))
-
-
 class KnowledgeBase:
     """Documents, the index that finds them, the recipe that answers from them. Made by ``openbook.open``.
 
@@ -152,7 +127,7 @@ class KnowledgeBase:
                     where=database.where,
                     do="add documents first: openbook add FOLDER",
                 )
-            kb = _create(database, name, recipe or Recipe())
+            kb = create_in(database, name, recipe or Recipe())
         self.kb = kb
         self.documents = Documents(database, kb)
         self.writer = Writer(database, kb)
@@ -581,11 +556,9 @@ class KnowledgeBase:
             QueryError: the question is empty, ``k`` is not from 1 to 10,000, the filter cannot be read, or a turn of
                 the history is none.
         """
-        told = self._overall(question, filter, as_, k=k)
-        trace = self._search(question, k, filter, as_, history)[1] if told is None else told[0]
-        if record:
-            self.traces.record(trace)
-        return trace if raw else _told(trace)
+        from openbook.asking import search
+
+        return search(self, question, k, filter=filter, history=history, as_=as_, record=record, raw=raw)
 
     def ask(
         self,
@@ -615,26 +588,9 @@ class KnowledgeBase:
             QueryError: as ``search``.
             ModelError: the language model is missing, refused or did not answer.
         """
-        start = time.perf_counter()
-        if (told := self._overall(question, filter, as_, llm)) is not None:
-            self.traces.record(told[0], told[1])
-            return replace(told[1], trace=_told(told[0]))
-        serving, trace = self._search(
-            question, None, filter, as_, history, since=start, writer=lambda serving: serving.writer(llm)
-        )
-        try:
-            answer = None
-            if clarify:
-                trace, answer = serving.clarify(trace, serving.writer(llm), since=start)
-            if answer is None:
-                answer = serving.answer(trace, self.documents, llm, on_text)
-        except OpenbookError as error:
-            self.traces.record(replace(trace, details={**trace.details, "error": str(error)}))
-            raise
-        assert answer.trace is not None
-        self.traces.record(answer.trace, answer)
-        shown = answer.passages if answer.trace.principals is None else without_statistics(answer.passages)
-        return replace(answer, passages=tuple(shown), trace=_told(answer.trace))
+        from openbook.asking import ask
+
+        return ask(self, question, filter=filter, history=history, clarify=clarify, as_=as_, llm=llm, on_text=on_text)
 
     def themes(
         self,
@@ -745,73 +701,6 @@ class KnowledgeBase:
 
         return Ingest(self.writer, self.live.readers, progress=progress)
 
-    def _search(
-        self,
-        question: str,
-        k: int | None,
-        filter: str | Filter | None,
-        as_: Sequence[str] | None,
-        history: Sequence[Turn | tuple[str, str]],
-        *,
-        since: float | None = None,
-        writer: Callable[[Serving], Extractive | LanguageModel] | None = None,
-    ) -> tuple[Serving, Trace]:
-        if k is not None and not 1 <= k <= MOST_HITS:
-            raise QueryError(f"k is {k}", do=f"ask for 1 to {MOST_HITS:,} hits")
-        tree = parse(filter) if isinstance(filter, str) else filter
-        turns: Sequence[Turn] = ()
-        if history:
-            from openbook.retrieve.transform.conversation import conversation
-
-            turns = conversation(history)
-        return self.live.search(
-            storable(question),
-            k,
-            principals_of(as_),
-            tree,
-            since=time.perf_counter() if since is None else since,
-            history=turns,
-            writer=writer,
-        )
-
-    def _overall(
-        self,
-        question: str,
-        filter: str | Filter | None,
-        as_: Sequence[str] | None,
-        llm: str | LanguageModel | None = None,
-        *,
-        k: int | None = None,
-    ) -> tuple[Trace, Answer] | None:
-        """The trace and the answer of a question that asks what all the documents are about, where the recipe has such
-        questions answered from the themes; ``k``: only the trace is wanted, with so many hits."""
-        query = self.recipe.query
-        if isinstance(query.themes, Off):
-            return None
-        from openbook.similar.overall import answer_of, asks_for_all, trace_of
-
-        question = storable(question)
-        if not asks_for_all(question) or (k is not None and not 1 <= k <= MOST_HITS):
-            return None
-        start = time.perf_counter()
-        tree = parse(filter) if isinstance(filter, str) else filter
-        writer = (
-            None if k is not None else llm or (query.generate if isinstance(query.generate, LanguageModel) else None)
-        )
-
-        def is_allowed(plan: WritingPlan) -> bool:
-            from openbook.generate.language_model import Allowance
-
-            return not Allowance(query.budget.tokens, query.budget.dollars).lacks(plan.most)
-
-        found = self.themes(number=query.themes.number, depth=1, filter=tree, as_=as_, llm=writer, confirm=is_allowed)
-        most = query.context if k is None else k
-        told = None if tree is None else str(tree)
-        trace = trace_of(
-            found, question, max(most, len(found.themes)) if k is None else k, principals_of(as_), told, start
-        )
-        return trace, answer_of(found, trace)
-
     def named(self, name: str, principals: Sequence[str] | None = None, *, removed: bool = False) -> tuple[str, str]:
         """(id, source) of the one document that a name means; ``removed`` ones are asked if it means no other.
 
@@ -825,20 +714,3 @@ class KnowledgeBase:
         if len(found) > 1:
             raise QueryError(f"means {len(found)} documents", where=name, do=f"name one whole, such as {found[0][1]}")
         return found[0]
-
-
-def _create(database: Database, name: str, recipe: Recipe) -> int:
-    from openbook.chunk import require_read
-    from openbook.embed import open_embedder
-
-    embedder = open_embedder(recipe.index.embed)
-    require_read(recipe.index, embedder)
-    probe = probe_of(embedder)
-    return making(
-        lambda: create_knowledge_base(database, name, recipe, embedder.hash, embedder.dimension, probe), database
-    )
-
-
-def _told(trace: Trace) -> Trace:
-    """A trace as who asked may know it: raw scores are the owner's."""
-    return trace if trace.principals is None else replace(trace, hits=without_statistics(trace.hits))

@@ -65,7 +65,7 @@ def opened_database(
     context: typer.Context, db: str | None, kb: str | None, *, create: bool = False
 ) -> Iterator[tuple[Database, str]]:
     """The database, and the name of the knowledge base in it, which need not be one that can be opened."""
-    from openbook.knowledge_base import open_database
+    from openbook.opening import open_database
 
     with open_database(db or context.obj["db"], create=create, say=say) as database:
         yield database, kb or context.obj["kb"] or "default"

@@ -162,7 +162,7 @@ def _ask(
     as_: Sequence[str] | None,
 ) -> Outcome:
     """One question through the whole pipeline; what fails becomes an outcome, too."""
-    from openbook.knowledge_base import MOST_HITS
+    from openbook.asking import MOST_HITS
 
     start = time.perf_counter()
     try:
