@@ -25,7 +25,7 @@ from openbook.evaluate.measures.ranking import measured
 from openbook.evaluate.significance import paired
 from openbook.recipe import BridgeHops, Off, Recipe
 from openbook.retrieve import Retriever
-from openbook.retrieve.hops.bridges import bare
+from openbook.titles import bare
 
 SETS = ("hotpotqa-300", "multihoprag-evidence")
 DEEP = 100

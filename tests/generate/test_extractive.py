@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from openbook import recipe
 from openbook.embed import Embedder
-from openbook.generate.extractive import MAX_QUESTION, Extractive, units
+from openbook.generate.extractive import FURTHER, MAX_QUESTION, Extractive, units, weigh
 from openbook.types import Chunk, Hit, StageScore
 
 TIME_OFF = """# Time off
@@ -208,6 +208,36 @@ def test_quotes_of_one_document_stand_in_reading_order(embedder: Embedder) -> No
         at = 0
         for citation in answer.citations:  # and the text holds them in the citations' order
             at = answer.text.index(citation.quote, at) + len(citation.quote)
+
+
+BOOK = hit("A novel of 1988 by Mara Ostrov about a fishing village.", "Winter Harbour", score=0.9, document="book")
+AUTHOR = hit("She grew up in Tallgate. She has written eleven plays.", "Mara Ostrov (writer)", document="author")
+OTHER = hit("The harbour of the village freezes in winter.", "Harbours in winter", score=0.5, document="other")
+
+
+def test_a_quote_that_calls_another_document_by_its_title_brings_that_documents_best(embedder: Embedder) -> None:
+    generator = Extractive(recipe.Extractive(threshold=0.0), embedder)
+    answer = generator.generate("Where did the author of the novel Winter Harbour grow up?", [BOOK, OTHER, AUTHOR])
+    assert [citation.quote for citation in answer.citations] == [
+        "A novel of 1988 by Mara Ostrov about a fishing village.",
+        "She grew up in Tallgate.",
+    ]
+    one = Extractive(recipe.Extractive(threshold=0.0, sentences=1), embedder)
+    assert len(one.generate("Where did the author of Winter Harbour grow up?", [BOOK, OTHER, AUTHOR]).citations) == 1
+
+
+def test_a_title_that_the_question_has_leads_nowhere(embedder: Embedder) -> None:
+    generator = Extractive(recipe.Extractive(threshold=0.0), embedder)
+    hits = [BOOK, OTHER, AUTHOR]
+    answer = generator.generate("Which novel about a fishing village did Mara Ostrov write in 1988?", hits)
+    assert answer.citations[0].document == "book"
+    evidence = weigh("Which novel about a fishing village did Mara Ostrov write in 1988?", hits, embedder)
+    assert evidence is not None
+    assert [c.quote for c in answer.citations][1:] == [
+        hits[unit.hit].chunk.text[unit.start : unit.end]
+        for unit, score in list(zip(evidence.units, evidence.scores, strict=True))[1:2]
+        if score >= evidence.scores[0] - FURTHER
+    ]
 
 
 def test_left_out_text_is_marked_and_neighbours_are_not(embedder: Embedder) -> None:

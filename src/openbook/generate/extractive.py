@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from openbook import recipe
 from openbook.sentences import sentences
+from openbook.titles import bare, calls, padded
 from openbook.types import Answer, Citation, Hit
 
 if TYPE_CHECKING:
@@ -401,7 +402,7 @@ class Extractive:
             reason = "the passages found hold no sentence that could be quoted"
             return Answer("", abstained=True, reason=reason, confidence=0.0)
         confidence = round(evidence.confidence, 4)
-        spans = _quotes(evidence, self._limit)
+        spans = _quotes(evidence, self._limit, _led_to(question, evidence, hits))
         citations = [hits[i].cite(hits[i].chunk.start + start, hits[i].chunk.start + end) for i, start, end in spans]
         text = _joined(spans, citations, hits)
         if confidence < self._threshold:
@@ -416,13 +417,31 @@ class Extractive:
         return Answer(text, tuple(citations), confidence=confidence)
 
 
-def _quotes(evidence: Evidence, limit: int) -> list[tuple[int, int, int]]:
-    """``(hit, start, end)`` in the chunk, best hit first and in reading order within one."""
+def _led_to(question: str, evidence: Evidence, hits: Sequence[Hit]) -> Unit | None:
+    """The best unit of a document that the best unit calls by its title, and the question does not: the second half of
+    an answer that stands in two documents."""
+    best = evidence.units[0]
+    said, own = best.bare, hits[best.hit].title
+    asked, mine = padded(question), bare(own)
+    named = {
+        at
+        for at, hit in enumerate(hits[:MAX_HITS])
+        if bare(hit.title) != mine and f" {bare(hit.title)} " not in asked and calls(said, hit.title)
+    }
+    return next((unit for unit in evidence.units if unit.hit in named and unit.bare != said), None)
+
+
+def _quotes(evidence: Evidence, limit: int, led_to: Unit | None = None) -> list[tuple[int, int, int]]:
+    """``(hit, start, end)`` in the chunk, best hit first and in reading order within one. ``led_to`` comes before all
+    others but the best."""
     best = evidence.units[0]
     chosen = [(best.hit, best.start, best.end)]
-    for unit, score in list(zip(evidence.units, evidence.scores, strict=True))[1:limit]:
-        if score >= evidence.scores[0] - FURTHER and unit.bare != best.bare:
-            chosen.append((unit.hit, unit.start, unit.end))
+    if led_to is not None and limit > 1:
+        chosen.append((led_to.hit, led_to.start, led_to.end))
+    for unit, score in zip(evidence.units[1:limit], evidence.scores[1:limit], strict=True):
+        span = (unit.hit, unit.start, unit.end)
+        if len(chosen) < limit and score >= evidence.scores[0] - FURTHER and unit.bare != best.bare:
+            chosen += [span] if span not in chosen else []
     if len(chosen) < limit and best.lead is not None:  # the columns' names, the line before the list
         chosen.append((best.hit, *best.lead))
     hit_order = list(dict.fromkeys(hit for hit, _, _ in chosen))

@@ -20,7 +20,7 @@ from openbook.recipe import (
     RelevanceFeedback,
     WeightedFusion,
 )
-from openbook.retrieve.hops.bridges import bare, likely, mixed, scored
+from openbook.retrieve.hops.bridges import likely, mixed, scored
 from openbook.retrieve.hops.parts import MOST, parts
 from openbook.types import Document
 
@@ -234,11 +234,6 @@ def test_likelihoods_add_up_and_lead_back_to_scores(scores: dict[int, float]) ->
     assert both == pytest.approx(likely(ranking, 3.0))
     back = dict(scored(both, ranking[0][1], 3.0))
     assert back == pytest.approx(scores, abs=1e-6)
-
-
-def test_a_title_counts_as_texts_call_it() -> None:
-    assert bare("Wale (rapper)") == "wale"
-    assert bare("Young, New South Wales") == "young new south wales"
 
 
 def test_recipes_without_hops_keep_their_hash() -> None:

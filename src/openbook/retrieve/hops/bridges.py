@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from openbook.retrieve.fusion import Ranking, best_first
+from openbook.titles import bare, padded
 
 if TYPE_CHECKING:
     from openbook.types import Hit
@@ -25,9 +25,6 @@ COMMON = 0.2
 FLATTENED = 0.5
 """Of likelihoods among the chunks that one leads to, this power counts: how well they match the question says less of
 them than of those that it found."""
-
-_WORD = re.compile(r"[^\W_]+")
-_BRACKETED = re.compile(r"\s*[(（][^)）]*[)）]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class Bridges:
     """The links between the hits of one question. A name that the question has itself is no bridge."""
 
     def __init__(self, question: str) -> None:
-        self._question = _padded(question)
+        self._question = padded(question)
         self._texts: dict[int, str] = {}
         self._titles: dict[int, str] = {}
 
@@ -101,7 +98,7 @@ class Bridges:
         that were ``read`` in an earlier hop."""
         for id, hit in hits.items():
             if id not in self._texts:
-                self._texts[id], self._titles[id] = _padded(hit.chunk.text), bare(hit.title)
+                self._texts[id], self._titles[id] = padded(hit.chunk.text), bare(hit.title)
         mine, my_title = self._texts[chunk], self._titles[chunk]
         found: dict[str, Link] = {}
         for id in sorted(hits, key=lambda id: (-likelihood.get(id, 0.0), id)):
@@ -120,12 +117,3 @@ class Bridges:
     def _is_rare(self, title: str) -> bool:
         held = sum(f" {title} " in text for text in self._texts.values())
         return held <= max(2.0, COMMON * len(self._texts))
-
-
-def bare(title: str) -> str:
-    """A title as texts call it: "Wale (rapper)" is "wale"."""
-    return " ".join(_WORD.findall(_BRACKETED.sub("", title).lower()))
-
-
-def _padded(text: str) -> str:
-    return f" {' '.join(_WORD.findall(text.lower()))} "
