@@ -378,7 +378,7 @@ def test_a_remote_embedding_model_is_sent_no_local_only_text(
 
 class TestRefused:
     def test_fewer_than_ten_queries(self) -> None:
-        with pytest.raises(DatasetError, match="9 distinct queries; training needs 500 and more"):
+        with pytest.raises(DatasetError, match="9 distinct queries; training needs 10 at least, and 500"):
             make(None, [rows_of_things(9)], form="pairs")
 
     def test_all_duplicates(self, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LEAST, FEW = 10, 500
 """Distinct queries: with fewer nothing is learned but these; with few, an adapter at most."""
 
+_NEEDED = f"training needs {LEAST} at least, and 500 to 10,000 are advised"
+
 MANY = 20
 """A positive below so many passages that answer nothing is a doubtful one: the label is wrong, or the search is."""
 
@@ -50,7 +52,7 @@ def require_enough(data: Rows, read: int) -> None:
     queries = len(data.examples)
     if queries < LEAST:
         same = f", in {read} rows" if read >= LEAST else ""
-        do = "training needs 500 and more: ask people, write more (--from-documents), or do not train"
+        do = f"{_NEEDED}: ask people, write more (--from-documents), or do not train"
         raise DatasetError(f"{queries} distinct queries{same}", do=do)
     if len({passage.text for example in data.examples for passage in example.positives}) == 1:
         do = "give each query the passage that answers it"
@@ -60,8 +62,7 @@ def require_enough(data: Rows, read: int) -> None:
 def _require_scores(data: Rows, read: int) -> None:
     if len(data.scored) < LEAST:
         same = f", in {read} rows" if read >= LEAST else ""
-        do = "training needs 500 and more"
-        raise DatasetError(f"{len(data.scored)} distinct pairs{same}", do=do)
+        raise DatasetError(f"{len(data.scored)} distinct pairs{same}", do=_NEEDED)
     if len({one.score for one in data.scored}) == 1:
         what = "label" if data.scored[0].is_label else "score"
         do = "add pairs that are not alike (--negatives): without them everything is"
