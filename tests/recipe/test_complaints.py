@@ -31,6 +31,10 @@ from openbook.recipe import Recipe
         ("[query.generate]\nkind = 'openai'", "query.generate.model is not said; write a text in quotes"),
         ("[query]\ncandidates = 'many'", "query.candidates = 'many' .*; write a whole number from 1 to 10000"),
         ("[query.fusion]\nfamiliarity = 'perhaps'", "query.fusion.familiarity = 'perhaps' .*; write true or false"),
+        (
+            "[query.spelling]\nkind = 'corpus'\nwords = 1",
+            "query.spelling.words = 1 is not allowed; write true or false",
+        ),
         ("[index.chunk]\nmax_tokens = 3", "index.chunk.max_tokens = 3 .*; write a whole number of at least 16"),
         ("query = 3", "query = 3 is not allowed; write a table"),
         (

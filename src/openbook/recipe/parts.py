@@ -10,7 +10,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    model_serializer,
+    model_validator,
+)
 
 from openbook.errors import RecipeError
 
@@ -66,7 +74,7 @@ class Served(Part):
     """
 
     younger = frozenset({"local"})
-    local: bool = False
+    local: StrictBool = False
 
     @property
     def is_local(self) -> bool:
@@ -210,7 +218,7 @@ class Context(Part):
     stands, written by a language model.
     """
 
-    tables: bool = False
+    tables: StrictBool = False
     situate: Annotated[Off | LanguageModel, Field(discriminator="kind")] = Off()
 
 
@@ -288,7 +296,7 @@ class EvidenceFusion(Part):
     chunk: float = Field(default=0.2, ge=0.0)
     document: float = Field(default=0.4, ge=0.0)
     neighbours: float = Field(default=0.1, ge=0.0, le=1.0)
-    familiarity: bool = True
+    familiarity: StrictBool = True
 
 
 class WeightedFusion(Part):
@@ -482,8 +490,8 @@ class ModelTransform(Part):
     kind: Literal["model"] = "model"
     model: LanguageModel
     multi_query: int = Field(default=3, ge=0, le=5)
-    hyde: bool = False
-    decompose: bool = False
+    hyde: StrictBool = False
+    decompose: StrictBool = False
     seconds: float = Field(default=10.0, gt=0.0, le=60.0)
 
 
@@ -505,8 +513,8 @@ class CorpusSpelling(Part):
     has; ``identifiers`` (flags, versions, codes) in the form in which they stand there."""
 
     kind: Literal["corpus"] = "corpus"
-    words: bool = True
-    identifiers: bool = True
+    words: StrictBool = True
+    identifiers: StrictBool = True
 
 
 class Glossary(Part):
@@ -528,7 +536,7 @@ class Glossary(Part):
     kind: Literal["synonyms"] = "synonyms"
     rules: tuple[str, ...] = ()
     weight: float = Field(default=0.5, ge=0.0, le=1.0)
-    dense: bool = True
+    dense: StrictBool = True
 
     @model_validator(mode="before")
     @classmethod
