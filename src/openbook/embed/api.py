@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from openbook.addresses import host_of, is_loopback
 from openbook.embed.local import LocalModel
 from openbook.embed.vectors import distinct, unit
-from openbook.errors import ModelError, ModelUnavailable, RecipeError
+from openbook.errors import ModelError, ModelUnavailable
 from openbook.recipe import LocalEmbedder, OpenAIEmbedder
 from openbook.types import storable
 
@@ -57,8 +57,8 @@ class APIModel:
         self._limits = {"timeout": seconds, "max_retries": attempts - 1}
         self._estimate = LocalModel(LocalEmbedder(), cache=cache)
         self.max_tokens = part.max_tokens
-        _require_address(self._url)
-        if not os.environ.get(part.key_env) and not _is_loopback(self._url):
+        host = host_of(self._url, where="index.embed")
+        if not os.environ.get(part.key_env) and not is_loopback(host):
             raise ModelError(f"{part.model} needs a key", where=self._where, do=f"set {part.key_env}")
 
     @cached_property
@@ -166,22 +166,3 @@ class APIModel:
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             do = "check that base_url is an OpenAI-compatible server's and model an embedding model"
             raise ModelError(f"no embeddings response ({error})", where=self._where, do=do) from None
-
-
-def _require_address(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
-        # Not repeated in the message: an address may hold a password.
-        raise RecipeError("base_url is no address", where="index.embed", do="write it like http://localhost:11434/v1")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

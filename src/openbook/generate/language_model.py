@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import ipaddress
 import json
 import os
 import random
@@ -14,10 +13,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from queue import Empty, SimpleQueue
-from urllib.parse import urlsplit
 
 from openbook import recipe
-from openbook.errors import ModelError, ModelUnavailable, RecipeError
+from openbook.addresses import host_of, is_loopback
+from openbook.errors import ModelError, ModelUnavailable
 from openbook.generate.citations import check, does_not_know, spoken
 from openbook.generate.clients import Client, Dialect, Ending, Fault, Form, Piece, open_client
 from openbook.generate.context import room_for, shown_of
@@ -141,8 +140,8 @@ class LanguageModel:
         # The SDKs' own variables, so that a proxy set for them holds here too.
         self._base_url = part.base_url or os.environ.get(f"{part.kind.upper()}_BASE_URL") or _ADDRESS[part.kind]
         self._name = f"{part.kind}:{part.model}"
-        self._host = host = _host(self._base_url, where=self._name)
-        self._loopback = _is_loopback(host)
+        self._host = host = host_of(self._base_url, where=self._name)
+        self._loopback = is_loopback(host)
         self.remote: bool = not self._loopback
         self._place = f"{self._name} at {host}" if part.base_url else self._name
         self._client: Client | None = None
@@ -407,28 +406,6 @@ def _dated(hit: Hit, fields: Sequence[str]) -> Hit:
 
 def _any(words: Sequence[str], fault: Fault) -> bool:
     return any(word in fault.code or word.lower() in fault.message.lower() for word in words)
-
-
-def _host(base_url: str, *, where: str) -> str:
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
-        # Not repeated in the message: an address may hold a password.
-        raise RecipeError("base_url is no address", where=where, do="write it like http://localhost:11434/v1")
-    return host
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
 
 
 def _in_time(

@@ -17,7 +17,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from openbook.errors import ModelError, ModelUnavailable, RecipeError
+from openbook.addresses import host_of, is_loopback
+from openbook.errors import ModelError, ModelUnavailable
 from openbook.recipe import RerankAPI
 from openbook.types import storable
 
@@ -52,17 +53,9 @@ class RerankServer:
     def __init__(self, part: RerankAPI) -> None:
         self._part = part
         self._seconds = SECONDS if part.budget_ms is None else part.budget_ms / 1000
-        try:
-            url = urlsplit(part.base_url)
-            host, port = url.hostname, url.port
-        except ValueError:
-            host = None
-        if not host or url.scheme not in ("http", "https"):
-            # Not repeated in the message: an address may hold a password.
-            do = "write it like https://api.jina.ai/v1"
-            raise RecipeError("base_url is no address", where="query.rerank", do=do)
+        host, port = host_of(part.base_url, where="query.rerank"), urlsplit(part.base_url).port
         self._where = f"{part.model} at {host}{f':{port}' if port else ''}"
-        self._loopback = _is_loopback(host)
+        self._loopback = is_loopback(host)
         self._key = os.environ.get(part.key_env, "").strip()
         if not self._key and not self._loopback:
             raise ModelError("no key", where=self._where, do=f"set {part.key_env}")
@@ -182,15 +175,6 @@ class RerankServer:
         client = httpx2.Client(trust_env=not self._loopback)
         weakref.finalize(self, client.close)
         return client
-
-
-def _is_loopback(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _number(text: str, otherwise: float) -> float:
