@@ -23,7 +23,9 @@ OPEN: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("kind", OPEN)
 class TestEveryServer:
-    @pytest.mark.parametrize("address", ["localhost:8000", "http://:80/", "ftp://a/b", "http://[::1", "http://a:pw@:x/"])
+    @pytest.mark.parametrize(
+        "address", ["localhost:8000", "http://:80/", "ftp://a/b", "http://[::1", "http://a:pw@:x/"]
+    )
     def test_what_is_no_address_is_told_in_the_same_words_and_not_repeated(self, kind: str, address: str) -> None:
         with pytest.raises(RecipeError, match="base_url is no address; write it like http://localhost:11434") as told:
             OPEN[kind](address)
