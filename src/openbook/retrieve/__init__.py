@@ -29,7 +29,7 @@ from openbook.retrieve.calls import Calls, side_by_side
 from openbook.retrieve.familiar import familiarity
 from openbook.retrieve.fusion import Ranking, evidence, reciprocal_rank, weighted
 from openbook.retrieve.passage import Passage, Said
-from openbook.retrieve.query import Query
+from openbook.retrieve.query import NEXT, Query
 from openbook.retrieve.stages import Candidate
 from openbook.retrieve.transform import Asked, Transforms
 from openbook.store.database import Pruned
@@ -50,12 +50,6 @@ QUESTION_CHARACTERS = 10_000
 
 MODEL_STAGES = ("multi-query", "decompose", "hyde")
 """What a language model makes queries of."""
-
-NEXT = "hop 2"
-"""The stage of queries for what the first hits lack."""
-
-APART = ("decompose", NEXT)
-"""Stages whose queries ask for something else than the whole question."""
 
 _ATTEMPTS = 3
 
@@ -323,8 +317,8 @@ class Retriever:
         stages |= {
             f"{name} {names[:at].count(name) + 1}": ranked[at][1] for at, name in enumerate(names) if name != NEXT
         }
-        whole = [(query, ranking) for query, ranking in ranked if query.stage not in APART]
-        parts = [ranking for query, ranking in ranked if query.stage in APART]
+        whole = [(query, ranking) for query, ranking in ranked if not query.is_part]
+        parts = [ranking for query, ranking in ranked if query.is_part]
         with _Timer(ms, "fuse"):
             if len(whole) > 1:
                 fused = reciprocal_rank([each for _, each in whole], weights=[query.weight for query, _ in whole])

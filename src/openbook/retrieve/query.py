@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from openbook.store.keyword import Question, Term
 
 
+NEXT = "hop 2"
+"""The stage of queries for what the first hits lack."""
+
+APART = ("part", "decompose", NEXT)
+"""Stages whose queries ask for something else than the whole question."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A text that is looked for, and the stage that made it.
@@ -25,3 +32,8 @@ class Query:
     words: Question | None = None
     also: tuple[tuple[Term, float], ...] = ()
     weight: float = 1.0
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it asks for a part of the question; else it asks the whole in other words."""
+        return self.stage in APART

@@ -18,7 +18,7 @@ from tests.retrieve.transform.stages import Reply, answering, asked, model_of, q
 from openbook.errors import RecipeError
 from openbook.evaluate import read
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import BridgeHops, Budget, ModelFilters, Off, QueryHalf, Recipe, WeightedFusion
+from openbook.recipe import BridgeHops, Budget, EvidenceFusion, ModelFilters, Off, QueryHalf, Recipe, WeightedFusion
 from openbook.retrieve.transform import model
 from openbook.retrieve.transform.model import FORMS, LONGEST, MOST_QUERIES
 from openbook.types import Document, Trace
@@ -78,6 +78,25 @@ def test_beside_hops_no_word_of_it_is_looked_for_either(filled: KnowledgeBase, s
         scores.append(hit.stages["hyde 1"].score)
     assert scores[0] == scores[1]
     assert trace.details["hops"]["parts"] == []
+
+
+def test_beside_hops_other_words_for_the_question_leave_its_parts_what_they_count(
+    filled: KnowledgeBase, server: ModelServer
+) -> None:
+    """Each of them counted as much as a part, and three of them twice as much as the question's own two."""
+    question = "Do employees get paid sick days, and who makes honey on the roof in July?"
+    words = question.strip("?").split()
+    turned = [" ".join(words[at:] + words[:at]) for at in (3, 6, 9)]  # which finds what the question finds, by words
+    server.will(answering({"multi-query": {"queries": turned}}))
+    scores = []
+    for multi_query in (0, 3):
+        fusion = EvidenceFusion(cosine=0.0)
+        filled.answer_by(query(server, multi_query=multi_query, hops=BridgeHops(keep=0), fusion=fusion))
+        trace = filled.search(question, 10)
+        assert len(trace.details["hops"]["parts"]) == 2
+        assert len(made(trace)) == (multi_query and 1 + multi_query)
+        scores.append({hit.source: hit.score for hit in trace.hits})
+    assert scores[1] == pytest.approx(scores[0])
 
 
 def test_a_question_of_parts_is_searched_part_by_part(filled: KnowledgeBase, server: ModelServer) -> None:

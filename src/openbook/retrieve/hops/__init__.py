@@ -90,7 +90,8 @@ class Bridge:
         return parts(question)
 
     def search(self, view: View, queries: Sequence[Query], rank: Rank) -> Hopped:
-        """``queries``: the question, then its parts and whatever else is looked for beside it, which counts as they do.
+        """``queries``: the question, then its parts and whatever else is looked for beside it. What asks the whole in
+        other words shares what the question counts: it says no more than that, however many of them there are.
 
         What another stage made of the words is asked for as that has it: a glossary, relevance feedback, a passage
         that is for the dense side alone.
@@ -108,7 +109,8 @@ class Bridge:
         if not fused:
             return Hopped(fused, stages, {**told, "named": [], "hops": [], "stopped": "nothing was found"})
         spread = _spread(fused, self._in_nats)
-        weights = [QUESTION, *(1.0 for _ in queries[1:])]
+        whole = sum(query.weight for query in queries if not query.is_part)
+        weights = [1.0 if query.is_part else QUESTION * query.weight / whole for query in queries]
         first = mixed([likely(ranking, spread) for ranking, _ in rankings], weights)
         hits = self._fetch(view, _best(first, POOL))
         named, likelihood = self._named(view, question.text, names, first, hits)
@@ -147,8 +149,8 @@ class Bridge:
             stages |= {f"{stage} {of[:at].count(stage) + 1}": rankings[at][0] for at, stage in enumerate(of) if at}
         if not gained and not named and len(queries) == 1:
             return Hopped(rankings[0][0], stages, told)
-        whole = {id: likelihood[id] + gained.get(id, 0.0) for id in likelihood}
-        return Hopped(self._kept(rankings[0][0], scored(whole, rankings[0][0][0][1], spread)), stages, told)
+        all_in_all = {id: likelihood[id] + gained.get(id, 0.0) for id in likelihood}
+        return Hopped(self._kept(rankings[0][0], scored(all_in_all, rankings[0][0][0][1], spread)), stages, told)
 
     def _kept(self, once: Ranking, fused: list[tuple[int, float]]) -> list[tuple[int, float]]:
         """The first hits of the single search stay the first, none scored below what follows it."""
