@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,3 +131,23 @@ def test_settings_that_came_later_are_not_told_where_a_recipe_does_not_use_them(
 
 def test_the_index_half_does_not_know_the_query_half() -> None:
     assert Recipe(query=QueryHalf(candidates=7)).index.hash == Recipe().index.hash
+
+
+def test_whoever_reads_a_recipe_elsewhere_finds_the_tokenizer_of_every_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that of the model that writes the answer was named by its whole path."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.json").write_text("{}")
+    model = 'model = { kind = "openai", model = "m", tokenizer = "own.json" }'
+    stages = "\n".join(f'[query.{stage}]\nkind = "model"\n{model}' for stage in ("filters", "transform", "hops"))
+    inline = '{ kind = "openai", model = "m", tokenizer = "own.json" }'
+    recipe = Recipe.from_toml(
+        f'[index.chunk]\nkind = "semantic"\nchoose = {inline}\n[index.context]\nsituate = {inline}\n{stages}\n'
+        f'[query.generate]\nkind = "openai"\nmodel = "m"\ntokenizer = "own.json"'
+    )
+    told = recipe.anchored().to_toml()
+    assert recipe.to_toml().count('tokenizer = "own.json"') == 6
+    assert told.count(f'tokenizer = "{tmp_path / "own.json"}"') == 6
+    assert Recipe.from_toml(told).anchored() == recipe.anchored()
+    assert Recipe().anchored() == Recipe()

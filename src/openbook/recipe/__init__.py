@@ -14,7 +14,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -113,6 +113,8 @@ __all__ = [
     "read_examples",
 ]
 
+P = TypeVar("P", bound=Part)
+
 
 class Recipe(Part):
     """How documents become answers.
@@ -157,30 +159,13 @@ class Recipe(Part):
         return cls.from_toml(text, where=str(path))
 
     def anchored(self) -> Recipe:
-        """The same recipe, with the place of a local model or tokenizer named by its whole path, and with the examples
-        of a file in its place: whoever reads it from the database stands elsewhere.
+        """The same recipe, with the place of every local model and tokenizer named by its whole path, and with the
+        examples of a file in its place: whoever reads it from the database stands elsewhere.
 
         Raises:
             RecipeError: as ``read_examples``.
         """
-        recipe = self
-        embed, rerank, generate = self.index.embed, self.query.rerank, self.query.generate
-        if embed.kind == "local" and (place := _whole_path(embed.model)):
-            embed = embed.model_copy(update={"model": place})
-            recipe = recipe.model_copy(update={"index": self.index.model_copy(update={"embed": embed})})
-        if rerank.kind == "cross-encoder" and (place := _whole_path(rerank.model)):
-            rerank = rerank.model_copy(update={"model": place})
-            recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"rerank": rerank})})
-        if isinstance(generate, LanguageModel):
-            told: dict[str, Any] = {}
-            if generate.tokenizer and Path(generate.tokenizer).exists():
-                told["tokenizer"] = str(Path(generate.tokenizer).absolute())
-            if isinstance(generate.examples, FixedExamples) and generate.examples.file:
-                shown = (*generate.examples.shown, *read_examples(generate.examples.file))
-                told["examples"] = generate.examples.model_copy(update={"shown": shown, "file": None})
-            generate = generate.model_copy(update=told)
-            recipe = recipe.model_copy(update={"query": recipe.query.model_copy(update={"generate": generate})})
-        return recipe
+        return _anchored(self)
 
     def to_toml(self) -> str:
         """Every setting, defaults included, as TOML that ``from_toml`` reads back to an equal recipe."""
@@ -208,6 +193,22 @@ def read_examples(file: str) -> tuple[tuple[str, str], ...]:
                 raise RecipeError("no example", where=f"{file}, line {number}", do=do)
             found.append((question, answer))
     return tuple(found)
+
+
+def _anchored(part: P) -> P:
+    """The same part, and the parts in it: a language model may stand in any stage."""
+    told: dict[str, Any] = {
+        name: anchored
+        for name, inner in part
+        if isinstance(inner, Part) and (anchored := _anchored(inner)) is not inner
+    }
+    if isinstance(part, LocalEmbedder | CrossEncoder) and (place := _whole_path(part.model)):
+        told["model"] = place
+    if isinstance(part, LanguageModel) and part.tokenizer and Path(part.tokenizer).exists():
+        told["tokenizer"] = str(Path(part.tokenizer).absolute())
+    if isinstance(part, FixedExamples) and part.file:
+        told |= {"shown": (*part.shown, *read_examples(part.file)), "file": None}
+    return part.model_copy(update=told) if told else part
 
 
 def _whole_path(model: str) -> str | None:
