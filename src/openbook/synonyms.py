@@ -40,25 +40,24 @@ def read_file(path: Path) -> list[str]:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
         raise RecipeError("not UTF-8", where=str(path), do="save it as UTF-8 text") from None
-    found = rules(text.splitlines(), where=str(path))
-    if not found:
-        raise RecipeError("no synonyms in it", where=str(path), do="write a line such as: pto, paid time off")
-    return found
+    return rules(text.splitlines(), where=str(path))
 
 
 def rules(lines: Iterable[str], where: str) -> list[str]:
-    """The lines that say something, each once and in one form. Raises: RecipeError."""
+    """The lines that say something, each once and in one form. Raises: RecipeError: a line is none, or none does."""
     found: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
         if not (line := line.replace("\x00", " ").strip(" \r\n\ufeff")) or line.startswith("#"):
             continue
         place = f"{where}, line {number}"
         left, right = sides(line, place)
-        if len(left) < 2 and not right:
-            continue  # a word alone means itself
+        if len({phrase.casefold() for phrase in (*left, *right)}) < 2:
+            continue  # a word means itself anyway, in capitals or not
         if len(found) == MOST_RULES:
             raise RecipeError(f"more than {MOST_RULES:,} rules", where=place, do="leave out what nobody asks for")
         found[_line(left) + (f" {ARROW} {_line(right)}" if right else "")] = None
+    if not found:
+        raise RecipeError("no synonyms in it", where=where, do="write a line such as: pto, paid time off")
     return list(found)
 
 

@@ -140,7 +140,7 @@ class Recipe(Part):
         """
         try:
             told = tomllib.loads(text)
-            return cls.model_validate(_with_earlier(told) if stored else told)
+            return cls.model_validate(_with_earlier(told) if stored else told, context={"stored": stored})
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"not TOML: {error}", where=where, do="mend that line") from None
         except ValidationError as error:

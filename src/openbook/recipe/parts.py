@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     StrictBool,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -530,7 +531,8 @@ class Glossary(Part):
     whenever somebody saves the file.
 
     Raises:
-        RecipeError: the file cannot be read, or a line says nothing that could be meant.
+        RecipeError: the file cannot be read, a line says nothing that could be meant, or no line says
+            anything.
     """
 
     kind: Literal["synonyms"] = "synonyms"
@@ -540,11 +542,11 @@ class Glossary(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _rules_of_file(cls, data: Any) -> Any:
+    def _rules_of_file(cls, data: Any, info: ValidationInfo) -> Any:
         from openbook.synonyms import read_file, rules
 
-        if not isinstance(data, dict):
-            return data
+        if not isinstance(data, dict) or (info.context or {}).get("stored"):
+            return data  # what was read once is not held against what would be asked of it today
         told = {name: value for name, value in data.items() if name != "path"}
         lines: list[str] = []
         if "path" in data:
@@ -552,7 +554,7 @@ class Glossary(Part):
                 raise RecipeError("query.glossary.path is no text", where="recipe", do="name a file, in quotes")
             lines += read_file(Path(path))
         if isinstance(own := told.get("rules"), list | tuple) and all(isinstance(line, str) for line in own):
-            lines += rules(own, where="query.glossary.rules")
+            lines += rules(own, where="query.glossary.rules") if own else []
         elif "rules" in told:
             return told
         return {**told, "rules": tuple(dict.fromkeys(lines))}
