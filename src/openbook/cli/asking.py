@@ -15,6 +15,7 @@ from openbook.cli.printing import (
     counted,
     file_name,
     making,
+    missing,
     narrowing,
     one_line,
     print_json,
@@ -270,8 +271,10 @@ def _say_transformed(trace: Trace) -> None:
 
 
 def _narrowed(trace: Trace) -> dict[str, Any]:
-    """What the question was narrowed by, where its recipe has it read for filters."""
-    return {"filter": trace.filter, "filters": trace.details["filters"]} if "filters" in trace.details else {}
+    """What the question was narrowed by, where its recipe has it read for filters; and what a filter names that no
+    document has."""
+    told = {name: trace.details[name] for name in ("filters", "unknown_fields") if name in trace.details}
+    return {"filter": trace.filter, **told} if told else {}
 
 
 def _made(trace: Trace) -> dict[str, Any]:
@@ -293,6 +296,8 @@ def _turns(history: Path | None) -> list[tuple[str, str]]:
 
 
 def _say_narrowed(trace: Trace) -> None:
+    for line in missing(trace.details):
+        say(line)
     for line in narrowing(trace.details["filters"], whole=False) if "filters" in trace.details else ():
         say(line)
 

@@ -14,6 +14,7 @@ from openbook.cli.printing import (
     file_name,
     hopping,
     making,
+    missing,
     narrowing,
     one_line,
     print_json,
@@ -205,6 +206,8 @@ def _print_trace(trace: dict[str, Any]) -> None:
     print("ms        " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in trace["ms"].items()))
     if trace["filter"]:
         print(f"filter    {one_line(trace['filter'])}")
+    for line in missing(trace["details"]):
+        print(line)
     for line in making(trace["question"], trace["details"]):
         print(f"made      {line}")
     for call in trace["details"].get("calls", ()):

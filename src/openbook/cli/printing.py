@@ -78,6 +78,15 @@ def narrowing(filters: dict[str, Any], *, whole: bool = True) -> list[str]:
     return [one_line(line) for line in lines]
 
 
+def missing(details: Mapping[str, Any]) -> list[str]:
+    """The fields of the caller's filter that no document has, a line each, from a trace."""
+    if not (unknown := details.get("unknown_fields")):
+        return []
+    from openbook.store.vocabulary import unknown_field  # not needed for an answer
+
+    return [one_line(unknown_field(name, near)) for name, near in unknown.items()]
+
+
 def hopping(hops: dict[str, Any]) -> list[str]:
     """What was looked for besides the question, and what led there, a line each, from its trace."""
     lines = [f"looked for: {query}" for query in (*hops.get("parts", ()), *hops.get("queries", ()))]

@@ -191,6 +191,8 @@ class Retriever:
                 view = self.index.view(connection, principals, filter)
                 if self.release not in (None, view.live):
                     raise Superseded
+                if filter is not None and (unknown := self.index.unknown_fields(view, filter)):
+                    details["unknown_fields"] = {name: list(near) for name, near in unknown.items()}
                 narrowed = view
                 if proposing is not None:
                     with _Timer(ms, "filters"):

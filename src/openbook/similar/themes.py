@@ -25,6 +25,7 @@ from openbook.sentences import sentences
 from openbook.similar.cluster import MOST_COMPARED, areas, groups
 from openbook.similar.terms import CHARACTERS, Terms, label_of
 from openbook.store.documents import headings_of
+from openbook.store.vocabulary import unknown_field
 from openbook.types import Citation, Hit, Usage, heading_path
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ def _notes(index: Index, view: View, placed: int, apart: int, number: int | None
     if placed > MOST_COMPARED:
         notes.append(f"{MOST_COMPARED} of {placed} documents were compared with each other, the others put beside them")
     if view.filter is not None:
+        notes += [unknown_field(name, near) for name, near in index.unknown_fields(view, view.filter).items()]
         return tuple(notes)
     rows = view.connection.execute(
         "SELECT u.script, count(*) FROM openbook.unfamiliar u JOIN openbook.document d ON d.id = u.document"

@@ -138,6 +138,17 @@ Filter = Compare | In | Exists | And | Or | Not
 """``str(filter)`` is text that ``parse`` reads back to an equal tree."""
 
 
+def fields_of(filter: Filter) -> tuple[str, ...]:
+    """The fields that a filter names, each once, in its order.
+
+    >>> fields_of(parse("year >= 2020 and (lang = 'en' or exists(year))"))
+    ('year', 'lang')
+    """
+    if isinstance(filter, And | Or):
+        return tuple(dict.fromkeys(field for part in filter.parts for field in fields_of(part)))
+    return fields_of(filter.part) if isinstance(filter, Not) else (filter.field,)
+
+
 def _check(field: str, *values: Scalar) -> None:
     for text in (field, *(value for value in values if isinstance(value, str))):
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):

@@ -23,9 +23,9 @@ from openbook.store import vectors
 from openbook.store.change_feed import ChangeFeed
 from openbook.store.database import Connection, Database
 from openbook.store.dense import MOST_DIMENSIONS, Dense, array
-from openbook.store.filter import And, Filter, to_sql, tuples
+from openbook.store.filter import And, Filter, fields_of, to_sql, tuples
 from openbook.store.keyword import Held, KeywordView, Position, Question, Term, Weigh, Weighed, Words
-from openbook.store.vocabulary import Values, read_values
+from openbook.store.vocabulary import Values, read_values, unknown_fields
 from openbook.types import Chunk, Hit
 
 if TYPE_CHECKING:
@@ -271,11 +271,17 @@ class Index:
     def values(self, view: View, *, without: Collection[str] = (), local_only: bool = True) -> list[Values]:
         """The metadata that this snapshot may see, but for the fields ``without``; if not ``local_only``, not that of
         documents which are."""
-        access = view.access
-        if access is None:
-            rows = view.connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
-            access = tuple(row[0] for row in rows)
-        return read_values(view.connection, access, without=without, local_only=local_only)
+        return read_values(view.connection, self._access(view), without=without, local_only=local_only)
+
+    def unknown_fields(self, view: View, filter: Filter) -> dict[str, tuple[str, ...]]:
+        """The fields of a filter that no document has which this snapshot may see, each with those nearly called so."""
+        return unknown_fields(view.connection, self._access(view), fields_of(filter))
+
+    def _access(self, view: View) -> tuple[int, ...]:
+        if view.access is not None:
+            return view.access
+        rows = view.connection.execute("SELECT id FROM openbook.access_set WHERE kb = %s", [self.kb]).fetchall()
+        return tuple(row[0] for row in rows)
 
     def matching(self, view: View, filter: Filter | None) -> int:
         """How many chunks satisfy ``filter``, of those that this snapshot may see and its own filter lets through."""

@@ -159,7 +159,8 @@ class Traces:
                 # Words of documents that the asker saw then, of whichever: they may be closed to this caller, or now.
                 # What was read need not be among the hits, so that these do not tell.
                 mended = body["details"].get("spelling", {}).get("changed")
-                for name in ("spelling", "glossary", "expansion", "hops", *(["queries"] if mended else [])):
+                words = ("spelling", "glossary", "expansion", "hops", "unknown_fields")
+                for name in (*words, *(["queries"] if mended else [])):
                     body["details"].pop(name, None)
                 if apart := told.pop("disagreements", []):  # that something closed says otherwise is not told either
                     pairs = zip(apart[::2], apart[1::2], strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from psycopg import sql
@@ -20,6 +21,12 @@ of those that few documents have. Of the others each value is looked up from the
 with ten fields it takes 20 ms so; by looking up alone it took 1.7 times as long."""
 
 MOST_FIELDS = 200
+
+NEAR = 3
+"""Fields that are named in the place of one that no document has."""
+
+ALIKE = 0.7
+"""So much of two names is the same in the same order: of "yaer" and "year" .75, of "colour" and "country" .62."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,54 @@ def read_values(
             " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.id = a.document AND d.local_only)"
         )
     given: dict[str, Any] = {"access": list(access), "fields": MOST_FIELDS, "values": MOST_VALUES, "rows": ROWS}
-    names = connection.execute(
+    names = _fields(connection, mine, given)
+    found = {name: Values(name, (), ()) for name in names if name not in without}
+    for column in ("text", "number"):
+        for name, read in _read(connection, column, [*found], mine, given).items():
+            kept = tuple(value for value in read[:MOST_VALUES] if column == "text" or math.isfinite(value))
+            one = replace(found[name], all=found[name].all and len(read) <= MOST_VALUES)
+            found[name] = replace(one, texts=kept) if column == "text" else replace(one, numbers=kept)
+    return [*found.values()]
+
+
+def unknown_fields(connection: Connection, access: Sequence[int], fields: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Those of ``fields`` that no document with these access sets has, each with the fields that are nearly called so.
+    Row-level security holds here as everywhere."""
+    mine = sql.SQL("a.access = ANY(%(access)s::int[])")
+    given: dict[str, Any] = {"access": list(access), "asked": list(fields), "fields": MOST_FIELDS}
+    # In the order of the names, which an index has: for a name alone the planner may read the whole table.
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT f.name FROM unnest(%(asked)s::text[]) AS f (name) LEFT JOIN LATERAL ("
+            " SELECT a.field FROM openbook.attribute a WHERE a.field >= f.name AND {mine} ORDER BY a.field LIMIT 1"
+            ') next ON true WHERE next.field IS DISTINCT FROM f.name COLLATE "C"'
+        ).format(mine=mine),
+        given,
+    ).fetchall()
+    unknown = {name for (name,) in rows}
+    if not unknown:
+        return {}
+    known = {name.casefold(): name for name in _fields(connection, mine, given)}
+    return {
+        name: tuple(known[near] for near in get_close_matches(name.casefold(), known, NEAR, ALIKE))
+        for name in fields
+        if name in unknown
+    }
+
+
+def unknown_field(name: str, near: Sequence[str]) -> str:
+    """What is said of a filter's field that no document has.
+
+    >>> unknown_field("yaer", ["year"])
+    'no document here has the field “yaer” that the filter names: was “year” meant?'
+    """
+    meant = f": was {' or '.join(f'“{one}”' for one in near)} meant?" if near else ""
+    return f"no document here has the field “{name}” that the filter names{meant}"
+
+
+def _fields(connection: Connection, mine: sql.Composable, given: dict[str, Any]) -> list[str]:
+    """The names of the fields, in order."""
+    rows = connection.execute(
         sql.SQL(
             "WITH RECURSIVE field (name, n) AS ("
             " (SELECT a.field, 1 FROM openbook.attribute a WHERE {mine} ORDER BY a.field LIMIT 1)"
@@ -53,13 +107,7 @@ def read_values(
         ).format(mine=mine),
         given,
     ).fetchall()
-    found = {name: Values(name, (), ()) for (name,) in names if name not in without}
-    for column in ("text", "number"):
-        for name, read in _read(connection, column, [*found], mine, given).items():
-            kept = tuple(value for value in read[:MOST_VALUES] if column == "text" or math.isfinite(value))
-            one = replace(found[name], all=found[name].all and len(read) <= MOST_VALUES)
-            found[name] = replace(one, texts=kept) if column == "text" else replace(one, numbers=kept)
-    return [*found.values()]
+    return [name for (name,) in rows]
 
 
 def _read(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from openbook.errors import QueryError
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import EvidenceFusion, QueryHalf, Recipe, RuleFilters
+from openbook.recipe import EvidenceFusion, QueryHalf, Recipe, RuleFilters, WeightedFusion
 from openbook.retrieve import Retriever
 from openbook.retrieve.filters import Filters, Vocabulary
 from openbook.store.filter import parse
@@ -91,6 +91,49 @@ def test_where_nothing_would_be_left_the_question_is_asked_without(filled: Knowl
     assert trace.hits == ()
     with pytest.raises(QueryError):
         filled.search("holiday for Germany", filter="country =")
+
+
+def test_a_field_that_no_document_has_is_told(filled: KnowledgeBase) -> None:
+    """It found nothing, or let everything through, in silence."""
+    for query in (RULES, QueryHalf(), QueryHalf(fusion=WeightedFusion(dense=1.0))):
+        filled.answer_by(query)
+        trace = filled.search("holiday", filter='Contry = "France" or not exists(colour) and version = "v1.9"')
+        assert trace.details["unknown_fields"] == {"Contry": ["country"], "colour": []}
+        assert "unknown_fields" not in filled.search("holiday", filter='country = "Spain" or source = "x"').details
+        assert "unknown_fields" not in filled.search("holiday").details
+    [note] = filled.themes(filter="contry = 1").notes
+    assert note == "no document here has the field “contry” that the filter names: was “country” meant?"
+
+
+def test_of_fields_that_only_others_documents_have_nothing_is_told(filled: KnowledgeBase) -> None:
+    """Neither that there is such a field, nor one that is nearly called so."""
+    filled.add(Document("merger", LEAVE.format(days=1), "Leave", {"merger_partner": "Acme"}), access=["board"])
+    for field, near in (("merger_partner", []), ("merger_partners", ["merger_partner"])):
+        mine = filled.search("holiday", filter=f'{field} = "Acme"', as_=["user:ann"])
+        assert mine.hits == ()
+        assert mine.details["unknown_fields"] == {field: []}
+        theirs = filled.search("holiday", filter=f'{field} = "Acme"', as_=["board"])
+        assert theirs.details.get("unknown_fields", {}).get(field, []) == near
+    assert "unknown_fields" in filled.trace(theirs.id)["details"]
+    filled.edit("merger", access=["ceo"])
+    assert "merger_partner'" not in repr(filled.trace(theirs.id, as_=["board"])), "it may be closed by now"
+
+
+def test_fields_of_other_knowledge_bases_are_not_known_here(new_kb: Callable[..., KnowledgeBase]) -> None:
+    mine, other = new_kb(), new_kb()
+    mine.add(policy("Germany", 22, "v2"))
+    other.add(policy("Germany", 22, "v2", planet="Mars"))
+    assert mine.search("holiday", filter='planet = "Mars"').details["unknown_fields"] == {"planet": []}
+
+
+@pytest.mark.parametrize("question", ["holiday in version 2019", "holiday in v2019?", "holiday of release 2019"])
+def test_a_year_that_is_called_a_version_is_one(new_kb: Callable[..., KnowledgeBase], question: str) -> None:
+    """It was read as a date: what no document is of was told nowhere, and what one is of was not narrowed to."""
+    kb = new_kb()
+    kb.add(policy("Germany", 22, "v1.9"))
+    assert told(kb.search(question)) == ([], ["no document here is of that version"])
+    kb.add(policy("France", 22, "2019"))
+    assert told(kb.search(question)) == (['version = "2019"'], [])
 
 
 def test_what_matches_and_cannot_be_found_is_not_narrowed_to(new_kb: Callable[..., KnowledgeBase]) -> None:
@@ -239,6 +282,15 @@ def test_the_terminal_shows_it(openbook: Callable[..., subprocess.CompletedProce
     trace = mentioned.stderr.rpartition("trace ")[2].split(",")[0]
     assert "mentioned, but nothing says that it narrows" in openbook("show", "--trace", trace).stdout
     assert "no document here is of that version" in openbook("ask", "holiday in v9?", "--recipe", "rules.toml").stderr
+    assert "no document here is of that version" in openbook("search", "holiday in version 2019?").stderr
+    told = json.loads(openbook("search", "holiday in version 2019?", "--json").stdout)["filters"]["dropped"]
+    assert [one["why"] for one in told] == ["no document here is of that version"]
+    for verb in ("search", "ask"):
+        line = "no document here has the field “contry” that the filter names: was “country” meant?\n"
+        assert line in openbook(verb, "holiday?", "--filter", 'contry = "Germany"').stderr
+        found = json.loads(openbook(verb, "holiday?", "--filter", 'contry = "Germany"', "--json").stdout)
+        assert found["unknown_fields"] == {"contry": ["country"]}
+        assert line in openbook("show", "--trace", found["trace"]).stdout
     asked = openbook("search", "holiday for Germany since v2", "--recipe", "rules.toml", "--json")
     found = json.loads(asked.stdout)
     assert found["filter"] == 'country = "Germany"'

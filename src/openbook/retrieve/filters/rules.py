@@ -106,6 +106,9 @@ _VERSION = re.compile(
 )
 # What separates is never a part of a word: a text that could be read in many ways took minutes.
 _LISTED = re.compile(r"\bversions?\s+(?:[\w.]+(?:\s*[,-]\s*|\s+(?:and|or|to|through)\s+))*$", re.IGNORECASE)
+_YEAR = re.compile(r"\d{4}", re.ASCII)
+_AS_VERSION = re.compile(r"\bv\.?\s?$", re.IGNORECASE)
+_AS_RELEASE = re.compile(r"\breleases?\s$", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"((?=[^\W\d_])[^\Wa-z_]\w*)(?:\s+|\s*[|&]\s*)$")
 _WORD_AFTER = re.compile(r"(?:\s+|\s*[|&]\s*)((?=[^\W\d_])[^\Wa-z_]\w*)")
 _OPENING = frozenset(
@@ -211,7 +214,7 @@ class _Reading:
     # --- dates --------------------------------------------------------------------------------------------------------
 
     def _dates(self) -> None:
-        found = periods(self.text, self.today)
+        found = [one for one in periods(self.text, self.today) if not self._is_version(one)]
         self.taken += [(one.start, one.end) for one in found]
         if not found or not (self.vocabulary.dates or self.vocabulary.years):
             return
@@ -260,6 +263,17 @@ class _Reading:
                 either = parts[0] if len(parts) == 1 else Or(tuple(parts))
                 filter = Not(either) if negated else either
                 self._propose(those[0].start, those[0].end, filter, f"a date of {field}")
+
+    def _is_version(self, one: Period) -> bool:
+        """ "Version 2019" is no year, where documents have versions; nor is "release 2019", where one is of it or none
+        has a date."""
+        if not self.vocabulary.versions or not _YEAR.fullmatch(self.text, one.start, one.end):
+            return False
+        before = self._before(one.start)
+        if _LISTED.search(before) or _AS_VERSION.search(before):
+            return True
+        dated = self.vocabulary.dates or self.vocabulary.years
+        return bool(_AS_RELEASE.search(before)) and (not dated or self._is_known((one.first.year,), "="))
 
     def _is_one_period(self, found: Sequence[Period]) -> bool:
         """After one date and before another, or between them."""
