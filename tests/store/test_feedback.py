@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +167,54 @@ def test_removed_documents_leave_the_feedback_and_take_their_text(filled: Knowle
     filled.remove("leave.md")
     [reviewed] = filled.reviewed()
     assert (reviewed.hits, reviewed.feedback[0].hit) == ([None], 1)
+
+
+class TestApproved:
+    """Answers that are shown as examples: read for every question."""
+
+    def test_is_what_nobody_called_bad_the_newest_first(self, filled: KnowledgeBase, tmp_path: Path) -> None:
+        asked = ["How many days of sick leave?", "How much paid sick leave a year?", "Sick leave of employees?"]
+        traces = [filled.ask(question).trace for question in asked]
+        ids = [trace.id for trace in traces if trace]
+        filled.traces.close()
+        filled.feedback(ids[0], "up")
+        filled.feedback(ids[1], "up", hit=1)  # of a passage, not of the answer
+        for word in ("ten", "10 days"):
+            filled.feedback(ids[2], word, as_=None)
+        found = filled.feedbacks.approved(None, local_only=True)
+        assert [question for question, _ in found] == [asked[2], asked[0]]
+        assert found[0][1] == "10 days"
+        # Another process says something: the next question knows of it.
+        script = (
+            "import openbook, sys\nwith openbook.open(sys.argv[1], sys.argv[2]) as kb: kb.feedback(sys.argv[3], 'down')"
+        )
+        command = [sys.executable, "-c", script, str(filled.database.where), filled.name, ids[0]]
+        subprocess.run(command, check=True, timeout=300)
+        assert [question for question, _ in filled.feedbacks.approved(None, local_only=True)] == [asked[2]]
+
+    def test_of_others_nothing_is_read(self, filled: KnowledgeBase) -> None:
+        """The hits of every trace with feedback were read, and that before every answer."""
+        trace = filled.ask("How many days of sick leave?").trace
+        assert trace is not None
+        filled.traces.close()
+        filled.feedback(trace.id, "up")
+        with filled.database.transaction() as connection:
+            connection.execute(
+                "WITH long AS (INSERT INTO openbook.trace (id, kb, created, question, body)"
+                "  SELECT gen_random_uuid(), kb, created, question, body || jsonb_build_object('details', (SELECT"
+                "   jsonb_agg(gen_random_uuid()) FROM generate_series(1, 1000) WHERE n > 0))"
+                "  FROM openbook.trace, generate_series(1, 300) AS n WHERE id = %s RETURNING id)"
+                " INSERT INTO openbook.feedback (trace, verdict) SELECT id, 'down' FROM long",
+                [trace.id],
+            )
+        tracemalloc.start()
+        try:
+            found = filled.feedbacks.approved(None, local_only=True)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert [question for question, _ in found] == ["How many days of sick leave?"]
+        assert peak < 2 << 20, f"{peak:,} bytes"
 
 
 def test_a_database_from_before_there_was_feedback_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

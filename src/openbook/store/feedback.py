@@ -11,6 +11,14 @@ from openbook.store.database import Connection, Database
 APPROVED = 200
 """So many of the newest approved answers are looked at for examples."""
 
+_LAST = (
+    # A better answer and a verdict on the answer are one word on the same thing, wherever it stands.
+    "SELECT DISTINCT ON (trace, principals, CASE WHEN verdict <> 'better' THEN hit END) *"
+    " FROM openbook.feedback WHERE %(trace)s::uuid IS NULL OR trace = %(trace)s::uuid"
+    " ORDER BY trace, principals, CASE WHEN verdict <> 'better' THEN hit END, id DESC"
+)
+"""What counts of all that was said: the last word of each caller on the same thing."""
+
 Verdict = Literal["up", "down", "better"]
 
 
@@ -128,29 +136,22 @@ class Feedbacks:
         quotes: what a person wrote may come from one.
         """
         with self.database.snapshot(principals) as connection:
-            rows = self._read(connection, None)
-            said: dict[str, list[Feedback]] = {}
-            traces: dict[str, tuple[str, Mapping[str, Any]]] = {}
-            for question, body, feedback in rows:
-                if feedback.hit is None or feedback.verdict == "better":
-                    traces[feedback.trace] = question, body
-                    said.setdefault(feedback.trace, []).append(feedback)
-            good = [id for id in traces if not any(one.verdict == "down" for one in said[id])][::-1][:APPROVED]
-            spans = {id: _spans(traces[id][1]) for id in good}
+            traces = self._good(connection)
+            good = list(traces)
+            spans = {id: _spans(body) for id, (_, body, _) in traces.items()}
             known = self._documents(connection, {span["document"] for id in good for span in spans[id]})
             secret = not local_only and self._has_local_only(connection)
             cited = {id: (traces[id][1].get("answer") or {}).get("citations", []) for id in good}
             passages = self._passages(connection, [span for id in good for span in cited[id]])
         found = []
         for id in good:
-            question, body = traces[id]
+            question, body, better = traces[id]
             documents = [known.get(span["document"]) for span in spans[id]]
             if not documents or any(one is None or (one[1] and not local_only) for one in documents):
                 continue
-            better = [one.answer for one in said[id] if one.answer]
-            if better:
+            if better is not None:
                 if not secret:
-                    found.append((question, better[-1]))
+                    found.append((question, better))
                 continue
             answer = body.get("answer") or {}
             written = bool(answer.get("written", (answer.get("usage") or {}).get("output_tokens")))
@@ -159,6 +160,23 @@ class Feedbacks:
             if quotes and all(quotes) and current and not written and not answer.get("abstained"):
                 found.append((question, " ".join(f"{quote.text.strip()} [n]" for quote in quotes if quote)))
         return found
+
+    def _good(self, connection: Connection) -> dict[str, tuple[str, Mapping[str, Any], str | None]]:
+        """Trace → (question, what was found and answered, the last better answer), of the newest ``APPROVED`` traces
+        that somebody said good of and nobody bad, newest first. Every question waits for it: of all other traces
+        nothing is read but what was said of them."""
+        rows = connection.execute(
+            f"WITH said AS ({_LAST}), good AS ("
+            " SELECT t.id, t.created,"
+            "  (array_agg(f.answer ORDER BY f.id DESC) FILTER (WHERE f.answer <> ''))[1] AS better FROM said f"
+            "  JOIN openbook.trace t ON t.id = f.trace"
+            "  WHERE t.kb = %(kb)s AND (f.hit IS NULL OR f.verdict = 'better')"
+            "  GROUP BY t.id HAVING NOT bool_or(f.verdict = 'down') ORDER BY t.created DESC, t.id DESC LIMIT %(most)s)"
+            " SELECT g.id::text, t.question, t.body -> 'hits', t.body -> 'answer', g.better"
+            " FROM good g JOIN openbook.trace t ON t.id = g.id ORDER BY g.created DESC, g.id DESC",
+            {"trace": None, "kb": self.kb, "most": APPROVED},
+        ).fetchall()
+        return {id: (question, {"hits": hits, "answer": answer}, better) for id, question, hits, answer, better in rows}
 
     def _documents(self, connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, bool]]:
         """id → (version, whether it is local-only), of the documents that are there and that the caller may see."""
@@ -184,12 +202,9 @@ class Feedbacks:
     def _read(self, connection: Connection, trace: str | None) -> list[tuple[str, Mapping[str, Any], Feedback]]:
         """(question, body of the trace, feedback) that counts, in the order of the traces."""
         rows = connection.execute(
-            # A better answer and a verdict on the answer are one word on the same thing, wherever it stands.
-            "SELECT t.question, t.body, t.id::text, f.verdict, f.answer, f.hit, f.principals, f.created FROM ("
-            "  SELECT DISTINCT ON (trace, principals, CASE WHEN verdict <> 'better' THEN hit END) *"
-            "  FROM openbook.feedback WHERE %(trace)s::uuid IS NULL OR trace = %(trace)s::uuid"
-            "  ORDER BY trace, principals, CASE WHEN verdict <> 'better' THEN hit END, id DESC) f"
-            " JOIN openbook.trace t ON t.id = f.trace WHERE t.kb = %(kb)s ORDER BY t.created, t.id, f.id",
+            "SELECT t.question, t.body, t.id::text, f.verdict, f.answer, f.hit, f.principals, f.created"
+            f" FROM ({_LAST}) f JOIN openbook.trace t ON t.id = f.trace"
+            " WHERE t.kb = %(kb)s ORDER BY t.created, t.id, f.id",
             {"trace": trace, "kb": self.kb},
         ).fetchall()
         return [
