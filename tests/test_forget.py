@@ -29,7 +29,15 @@ from openbook.evaluate.caches import open_copy
 from openbook.forgetting import Receipt
 from openbook.indexing import Added
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import IndexHalf, Recipe, RecursiveChunker
+from openbook.recipe import (
+    BridgeHops,
+    CorpusSpelling,
+    IndexHalf,
+    QueryHalf,
+    Recipe,
+    RecursiveChunker,
+    RelevanceFeedback,
+)
 from openbook.store.database import Database
 from openbook.store.writing import Writer
 from openbook.types import Document
@@ -234,6 +242,46 @@ def test_a_question_that_names_what_only_the_forgotten_knew_goes_and_others_stay
             return False
 
     assert [is_there(trace) for trace in traces] == [False, False, True, True, False]
+
+
+def test_what_a_search_made_of_what_it_read_goes_with_it(home: Path) -> None:
+    """Documents were read that were no hit: their words stayed, as stems, and so did names whose words others have."""
+    author = "Mara Ostrov"
+    harbour = Document("Winter Harbour", f"Winter Harbour is a novel about boats by {author}.", "Winter Harbour")
+    play = Document("ostrov", "She has written plays about the Zyxfordings, and novels.", author)
+    others = [
+        Document(f"n{n}", f"{name} wrote of winter, Mara of the harbour, Ostrov of a novel.", name, {"shelf": "b"})
+        for n, name in enumerate(("Alder", "Birk", "Corin", "Dorn"))
+    ]
+    halves = {
+        "expansion": QueryHalf(expansion=RelevanceFeedback(chunks=10, terms=50)),
+        "hops": QueryHalf(hops=BridgeHops()),
+        "spelling": QueryHalf(spelling=CorpusSpelling()),
+    }
+    with openbook.open(home / "db") as kb:
+        kb.add(*others, harbour, play)
+        told: dict[str, str] = {}
+        for name, half in halves.items():
+            kb.answer_by(half)
+            if name == "spelling":
+                trace = kb.search("A novel of zyxfordinga", 1, filter='shelf = "b"')
+            else:
+                trace = kb.search("Where was the author of Winter Harbour born?", 1)
+            assert trace.hits[0].source != "ostrov"
+            told[name] = trace.id
+            details = repr(kb.trace(trace.id)["details"][name])
+            assert {"expansion": "zyxford", "hops": author, "spelling": "zyxfording"}[name] in details
+        kb.answer_by(QueryHalf())
+        stays = kb.search("Alder on winter", 1).id
+        kb.trace(stays)
+        forgotten(kb, "ostrov")
+        for id in told.values():
+            with pytest.raises(NotFound):
+                kb.trace(id)
+        assert kb.trace(stays)["question"] == "Alder on winter"
+        with kb.database.snapshot(None) as connection:
+            rows = connection.execute("SELECT question || body::text FROM openbook.trace").fetchall()
+        assert not [row for (row,) in rows if "yxford" in row or author in row]
 
 
 def test_a_document_is_forgotten_by_a_name_that_it_had(kb: KnowledgeBase) -> None:

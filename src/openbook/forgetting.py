@@ -26,6 +26,7 @@ from openbook.types import storable
 
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
+    from openbook.store.index import Index
 
 QUOTED = 8
 """So many words in a row that a forgotten document has are a quote of it."""
@@ -121,23 +122,25 @@ def _one(kb: KnowledgeBase, name: str) -> str:
 def _quoting(erasures: Erasures, doomed: Sequence[Doomed]) -> tuple[list[str], dict[int, Any]]:
     """The traces whose question, or a better answer to it, quotes the documents; and the reports that do, without it.
 
-    A quote is a run of their words, or one telling word that no other document has. So is a name of one by itself.
+    A quote is a run of their words, or one telling word, or its stem, that no other document has. So is a name of one
+    by itself.
     """
     ids = [one.document for one in doomed]
     names = {name for one in doomed for name in (one.document, one.source, one.file, *one.former)}
+    stems = _Stems(erasures.indexes())
     words: set[str] = set()
     runs: set[int] = set()
     for text in erasures.said(ids):
         read = _words(text)
-        words.update(word for word in read if len(word) >= TELLING)
+        words.update(stems.of(word for word in read if len(word) >= TELLING))
         runs.update(_runs(read))
     reports = erasures.reports()
     asked = list(erasures.asked())
     spoken = [text for one in asked for text in one.texts] + [text for one in reports.values() for text in _texts(one)]
-    telling = words & {word for text in spoken for word in _words(text)}
+    telling = words & {word for text in spoken for word in stems.of(_words(text))}
     if telling:
         for text in erasures.said(ids, others=True):
-            telling.difference_update(_words(text))
+            telling.difference_update(stems.of(_words(text)))
             if not telling:
                 break
 
@@ -145,11 +148,29 @@ def _quoting(erasures: Erasures, doomed: Sequence[Doomed]) -> tuple[list[str], d
         if text in names:
             return True
         read = _words(text)
-        return not telling.isdisjoint(read) or not runs.isdisjoint(_runs(read))
+        return not telling.isdisjoint(stems.of(read)) or not runs.isdisjoint(_runs(read))
 
     traces = [one.trace for one in asked if any(map(quotes, one.texts))]
     without = {release: _without(report, quotes) for release, report in reports.items()}
     return traces, {release: report for release, report in without.items() if report != reports[release]}
+
+
+class _Stems:
+    """Words as the indexes know them, too: what a search tells of a text are its stems, or another word of the same."""
+
+    def __init__(self, indexes: Iterable[Index]) -> None:
+        self._indexes = {index.language: index.words for index in indexes}
+        self._known: dict[str, frozenset[str]] = {}
+
+    def of(self, words: Iterable[str]) -> set[str]:
+        """The words, and their stems."""
+        return set().union(*(self._forms(word) for word in set(words)))
+
+    def _forms(self, word: str) -> frozenset[str]:
+        if word not in self._known:
+            stems = (stem for those in self._indexes.values() for stem in those.of(word))
+            self._known[word] = frozenset((word, *stems))
+        return self._known[word]
 
 
 def _words(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -180,6 +180,7 @@ class Retriever:
             with _Timer(ms, "hops"):
                 said = self._reader.ask(asked.told(self._reader.reads_local), first, calls)
             details["hops"] = said.told
+            _tell_read(details, (hit.document for hit in first))
             embedded = self._embed(said.queries, ms)
             queries += [Query(text, NEXT, vector) for text, vector in zip(said.queries, embedded, strict=True)]
         if calls.told:
@@ -304,11 +305,13 @@ class Retriever:
             with _Timer(ms, "expand"):
                 first = [chunk for chunk, _ in once]
                 read = self._read(view, queries[0])
-                query, details["expansion"] = again(self.part.expansion, self.index, view, queries[0], read, first)
+                query, details["expansion"], of = again(self.part.expansion, self.index, view, queries[0], read, first)
+                _tell_read(details, of)
             queries = [query, *queries[1:]]
         if self._bridge is not None:
             hopped = self._bridge.search(view, queries, lambda query, also: self._rank(view, query, k, ms, also))
             details["hops"] = hopped.told
+            _tell_read(details, hopped.documents)
             return hopped.fused, hopped.stages
         found = [self._rank(view, query, k, ms) for query in queries]
         fused, stages = found[0]
@@ -463,6 +466,13 @@ class Retriever:
             if said is not None:
                 said.add(whole, hit)
         return passages
+
+
+def _tell_read(details: dict[str, Any], documents: Iterable[str]) -> None:
+    """Keeps with a trace the documents whose words it has: it goes when one of them is forgotten, hit or not."""
+    read = {one["document"] for one in details.get("read", ())}.union(documents)
+    if read:
+        details["read"] = [{"document": document} for document in sorted(read)]
 
 
 def _reranking(part: QueryHalf, embedder: Embedder) -> Reranking:

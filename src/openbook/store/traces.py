@@ -159,7 +159,7 @@ class Traces:
                 # Words of documents that the asker saw then, of whichever: they may be closed to this caller, or now.
                 # What was read need not be among the hits, so that these do not tell.
                 mended = body["details"].get("spelling", {}).get("changed")
-                words = ("spelling", "glossary", "expansion", "hops", "unknown_fields")
+                words = ("spelling", "glossary", "expansion", "hops", "unknown_fields", "read")
                 for name in (*words, *(["queries"] if mended else [])):
                     body["details"].pop(name, None)
                 if apart := told.pop("disagreements", []):  # that something closed says otherwise is not told either
@@ -204,7 +204,8 @@ class Traces:
                         "   %s::jsonb)) AS t (id, kb, created, principals, question, body)"
                         " WHERE NOT EXISTS (SELECT FROM jsonb_array_elements("
                         "   t.body -> 'hits' || coalesce(t.body #> '{answer,citations}', '[]')"
-                        "   || coalesce(t.body #> '{answer,disagreements}', '[]')) AS span"
+                        "   || coalesce(t.body #> '{answer,disagreements}', '[]')"
+                        "   || coalesce(t.body #> '{details,read}', '[]')) AS span"
                         "   WHERE NOT EXISTS ("
                         "     SELECT FROM openbook.document d WHERE d.id = (span ->> 'document')::uuid))"
                         " ON CONFLICT DO NOTHING",

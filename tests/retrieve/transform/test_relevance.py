@@ -53,14 +53,14 @@ def test_all_words_together_count_what_they_did(lib: KnowledgeBase) -> None:
         view = serving.index.view(connection, None, None)
         read = serving.index.read(view, "glaze in the shed")
         found = [chunk for chunk, _ in serving.index.keyword(view, read, 2)]
-        query, _ = again(RelevanceFeedback(weight=0.4), serving.index, view, Query("q", vector=vector), read, found)
+        query, *_ = again(RelevanceFeedback(weight=0.4), serving.index, view, Query("q", vector=vector), read, found)
         assert query.words is not None
         assert sum(weight for _, weight in query.words.terms) == pytest.approx(sum(weight for _, weight in read.terms))
         assert query.vector is not None
         assert float(np.linalg.norm(query.vector)) == pytest.approx(1.0, abs=1e-5)
         near = serving.index.vectors(view, found)
         assert all(float(query.vector @ one) > float(vector @ one) for one in near.values())
-        same, _ = again(RelevanceFeedback(weight=0.0, dense=0.0), serving.index, view, query, read, found)
+        same, *_ = again(RelevanceFeedback(weight=0.0, dense=0.0), serving.index, view, query, read, found)
         assert (same.words, same.vector) == (read, query.vector)
 
 

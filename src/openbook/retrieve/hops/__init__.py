@@ -71,11 +71,12 @@ FOUND = 50
 
 @dataclass(frozen=True, slots=True)
 class Hopped:
-    """The ranking after all hops, what every stage says, and what is told of them."""
+    """The ranking after all hops, what every stage says, what is told of them, and the documents that this names."""
 
     fused: list[tuple[int, float]]
     stages: dict[str, Ranking]
     told: dict[str, Any]
+    documents: frozenset[str] = frozenset()
 
 
 class Bridge:
@@ -117,6 +118,7 @@ class Bridge:
         bridges = Bridges(question.text)
         hops: list[dict[str, Any]] = []
         read: set[str] = set()
+        named_too: set[str] = set()
         gained: Likely = {}
         stopped = f"that was hop {self.part.most + 1}, the last"
         for number in range(2, 2 + self.part.most):
@@ -135,6 +137,7 @@ class Bridge:
             earlier = frozenset(read)
             read |= {hits[id].document for id in top}
             links = {id: bridges.links(id, hits, likelihood, earlier) for id in top}
+            named_too |= {hits[link.chunk].document for those in links.values() for link in those}
             gain = handed_on({id: now[id] for id in top}, links, likelihood, LINKED)
             led = list(dict.fromkeys(link.name for those in links.values() for link in those))
             hops.append({"hop": number, "read": [hits[id].source for id in top], "bridges": led, "new": len(new)})
@@ -148,9 +151,14 @@ class Bridge:
             of = [query.stage for query in queries]
             stages |= {f"{stage} {of[:at].count(stage) + 1}": rankings[at][0] for at, stage in enumerate(of) if at}
         if not gained and not named and len(queries) == 1:
-            return Hopped(rankings[0][0], stages, told)
+            return Hopped(rankings[0][0], stages, told, frozenset(read))
         all_in_all = {id: likelihood[id] + gained.get(id, 0.0) for id in likelihood}
-        return Hopped(self._kept(rankings[0][0], scored(all_in_all, rankings[0][0][0][1], spread)), stages, told)
+        return Hopped(
+            self._kept(rankings[0][0], scored(all_in_all, rankings[0][0][0][1], spread)),
+            stages,
+            told,
+            frozenset(read | named_too),
+        )
 
     def _kept(self, once: Ranking, fused: list[tuple[int, float]]) -> list[tuple[int, float]]:
         """The first hits of the single search stay the first, none scored below what follows it."""

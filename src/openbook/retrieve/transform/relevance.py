@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from openbook.recipe import RelevanceFeedback
     from openbook.retrieve.query import Query
     from openbook.store.index import Index, View
+    from openbook.types import Hit
 
 _LOOKED_UP = 3
 """So many times as many words as are wanted are looked up for how common they are, the most frequent first."""
@@ -27,27 +28,29 @@ _LOOKED_UP = 3
 
 def again(
     part: RelevanceFeedback, index: Index, view: View, query: Query, read: Question, found: Sequence[int]
-) -> tuple[Query, dict[str, Any]]:
-    """The query that is asked after ``query``, which was ``read`` so and ``found`` these chunks, best first; and what
-    is told of it."""
+) -> tuple[Query, dict[str, Any], frozenset[str]]:
+    """The query that is asked after ``query``, which was ``read`` so and ``found`` these chunks, best first; what is
+    told of it; and the documents whose words that has."""
     first = list(found[: part.chunks])
-    terms = _telling(part, index, view, first) if part.weight else {}
+    hits = [hit for hit, _ in index.fetch(view, first).values()] if part.weight else []
+    terms = _telling(part, index, view, hits) if hits else {}
     words = _mixed(read, terms, part.weight)
     vector = query.vector
     if vector is not None and part.dense and (vectors := index.vectors(view, first)):
         vector = _moved(vector, list(vectors.values()), part.dense)
     told = {"chunks": len(first), "terms": {word: round(share, 4) for word, share in terms.items()}}
-    return replace(query, words=words, also=(), vector=vector), told
+    documents = frozenset(hit.document for hit in hits)
+    return replace(query, words=words, also=(), vector=vector), told, documents
 
 
-def _telling(part: RelevanceFeedback, index: Index, view: View, chunks: Sequence[int]) -> dict[str, float]:
+def _telling(part: RelevanceFeedback, index: Index, view: View, hits: Sequence[Hit]) -> dict[str, float]:
     """Word → its share of the model of these chunks, the most telling ones; the shares sum to 1.
 
     How common a word is counts in what the caller may see.
     """
     words = index.words
     shares: Counter[str] = Counter()
-    for hit, _ in index.fetch(view, chunks).values():
+    for hit in hits:
         counts = Counter(word for word in words.of(hit.chunk.text) if word not in words.stopwords)
         for word, count in counts.items():
             shares[word] += count / counts.total()  # type: ignore[assignment]  # a Counter of floats
