@@ -272,6 +272,7 @@ def test_what_a_search_made_of_what_it_read_goes_with_it(home: Path) -> None:
             details = repr(kb.trace(trace.id)["details"][name])
             assert {"expansion": "zyxford", "hops": author, "spelling": "zyxfording"}[name] in details
         kb.answer_by(QueryHalf())
+        told["another form of a word"] = kb.search("Who is a Zyxfording?", 1, filter='shelf = "b"').id
         stays = kb.search("Alder on winter", 1).id
         kb.trace(stays)
         forgotten(kb, "ostrov")
