@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from openbook.similar.terms import Terms, label_of
 
 BREAD = [("", f"Knead the rye bread dough and bake the bread in oven {n}.") for n in "abcdef"]
@@ -43,3 +45,19 @@ def test_scripts_without_blanks_and_scripts_of_their_own_have_terms() -> None:
 def test_texts_without_words_have_no_terms() -> None:
     assert Terms([("", ""), ("", "123 456 ---")], "english").of([0, 1], []) == ()
     assert label_of(()) == ""
+
+
+@pytest.mark.parametrize(
+    ("terms", "label"),
+    [
+        (("October", "harbour", "Tuesday", "pier"), "Harbour, pier"),
+        (("adds", "creating", "showed", "playlist"), "Playlist"),
+        (("October report", "added", "revenue"), "October report, revenue"),
+        (("May", "adding"), "May, adding"),
+        (("sun", "moon", "march"), "Sun, moon"),
+    ],
+)
+def test_days_months_and_verbs_of_everything_name_a_group_only_where_nothing_else_does(
+    terms: tuple[str, ...], label: str
+) -> None:
+    assert label_of(terms) == label

@@ -48,6 +48,22 @@ def test_every_citation_is_the_exact_text_of_a_document_of_its_theme(filled: Kno
             assert f"[{number}]" in theme.summary
 
 
+def test_a_theme_of_the_same_documents_has_the_same_id(
+    filled: KnowledgeBase, new_kb: Callable[..., KnowledgeBase]
+) -> None:
+    """Scripts had its label to go by, and its place."""
+    ids = {theme.id: sorted(theme.sources) for theme in every(filled.themes().themes)}
+    assert len(set(map(tuple, ids.values()))) == len(ids), "other documents, another id"
+    again = new_kb()
+    again.add(*reversed(documents()))
+    assert {theme.id: sorted(theme.sources) for theme in every(again.themes().themes)} == ids
+    [one, *others] = filled.themes().themes
+    filled.remove(one.sources[0])
+    now = [theme.id for theme in filled.themes().themes]
+    assert one.id not in now
+    assert {other.id for other in others} <= set(now)
+
+
 def test_children_hold_what_their_theme_holds(filled: KnowledgeBase) -> None:
     for theme in filled.themes(number=2, depth=3).themes:
         for parent in every((theme,)):

@@ -96,6 +96,7 @@ def _json(found: Themes) -> dict[str, Any]:
 
 def _theme(theme: Theme) -> dict[str, Any]:
     return {
+        "id": theme.id,
         "label": theme.label,
         "terms": list(theme.terms),
         "documents": theme.documents,

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from openbook.store.keyword.words import STOPWORDS, Words
@@ -62,6 +63,24 @@ wants was wasn way ways well went were what's whatever whenever where's wherever
 whole whose why with within without won't would wouldn yes yet you you'd you'll you're your yours yourself
 """
 """Words that stand in every text, and tell nothing of any, beside those that a question is made with."""
+
+
+_CALENDAR = """
+january february march april may june july august september october november december
+jan feb apr jun jul aug sep sept oct nov dec
+monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri
+"""
+"""When a text was written tells little of what it is about; "mar", "sat" and "sun" are words of their own."""
+
+_VERBS = """
+accept achieve add agree allow announce appear apply arrive ask assume attempt avoid begin believe bring carry cause
+choose click come consider contain continue create decide define depend describe determine discuss enable ensure enter
+exist expect explain feel find follow happen hear hold hope improve include indicate involve join keep leave listen live
+look lose mean meet move occur perform play prefer prevent provide put reach receive recommend reduce refer remain
+remember remove require seek send set show sit speak spend stand start stay stop suggest tell think try turn understand
+wait want wish write
+"""
+"""Verbs that stand in texts about anything; they tell groups apart, and name none."""
 
 
 class Terms:
@@ -172,13 +191,37 @@ def _add(sums: Counter[str], weights: dict[str, float]) -> None:
 
 
 def label_of(terms: Sequence[str]) -> str:
-    """What a group is called by its terms: the first three.
+    """What a group is called by its terms: the first three that name something, else the first three.
 
     >>> label_of(("exchange rate", "currency", "transfers", "fee"))
     'Exchange rate, currency, transfers'
+    >>> label_of(("October", "adding", "song", "playlist")), label_of(("October", "adding"))
+    ('Song, playlist', 'October, adding')
     """
-    text = ", ".join(terms[:3])
+    telling = [term for term in terms if not all(map(_says_little, term.split(" ")))]
+    text = ", ".join((telling or terms)[:3])
     return text[:1].upper() + text[1:]
+
+
+def _says_little(word: str) -> bool:
+    """Whether it is a day or a month, or a verb of every subject, in whatever form."""
+    return word.lower() in _days_and_months() or not _verbs().isdisjoint(_words_of_english().of(word))
+
+
+@cache
+def _days_and_months() -> frozenset[str]:
+    return frozenset(_CALENDAR.split())
+
+
+@cache
+def _words_of_english() -> Words:
+    return Words("english")
+
+
+@cache
+def _verbs() -> frozenset[str]:
+    """As stems."""
+    return frozenset(stem for verb in _VERBS.split() for stem in _words_of_english().of(verb))
 
 
 class _Stop:

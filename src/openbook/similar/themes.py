@@ -11,6 +11,8 @@ another's, and none outlives the texts that it was made of.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
 import time
@@ -76,6 +78,11 @@ class Theme:
     children: tuple[Theme, ...] = ()
     written: bool = False
     hits: tuple[Hit, ...] = ()  # the passages that are quoted, or a model was shown
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that name its documents: the same ones, the same theme, whenever it is made."""
+        return hashlib.sha256(json.dumps(sorted(self.sources)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
