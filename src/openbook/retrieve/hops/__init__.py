@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -23,7 +23,7 @@ from openbook.recipe import BridgeHops, EvidenceFusion, ModelHops, QueryHalf
 from openbook.retrieve.filters.dates import periods
 from openbook.retrieve.fusion import Ranking, best_first
 from openbook.retrieve.hops.bridges import Bridges, Likely, handed_on, likely, mixed, scored
-from openbook.retrieve.hops.parts import parts
+from openbook.retrieve.hops.parts import LEAST, own_words, parts
 from openbook.retrieve.query import Query
 from openbook.store.index import Index, View
 from openbook.store.keyword import Mention, Question
@@ -102,7 +102,7 @@ class Bridge:
         names = words.mentions
         if self._in_nats:  # which asks by these words; it need not read them again
             question = replace(question, words=words)
-        queries = [question, *(self._with_names(view, query, names) for query in queries[1:])]
+        queries = [question, *self._asked(view, queries[1:], names)]
         rankings = [rank(query, ()) for query in queries]
         fused, stages = rankings[0]
         parts = [query.text for query in queries[1:] if query.stage == "part"]
@@ -171,14 +171,21 @@ class Bridge:
             kept.insert(0, (id, least))
         return [*kept, *(one for one in fused if one[0] not in first)]
 
-    def _with_names(self, view: View, part: Query, names: Sequence[Mention]) -> Query:
-        """A part that names nothing is said of what the whole question names."""
-        if part.words is not None:
-            return part
-        words = self.index.read(view, part.text)
-        if words.mentions:
-            return replace(part, words=words) if self._in_nats else part
-        return replace(part, words=Question(words.terms, tuple(names)))
+    def _asked(self, view: View, others: Sequence[Query], names: Sequence[Mention]) -> Iterator[Query]:
+        """What is looked for beside the question. A part of which nothing is left without names asks for nothing: it is
+        the head of a contract, or says who reported it. One that names nothing is said of what the question names.
+        """
+        for query in others:
+            if query.words is not None:
+                yield query
+                continue
+            words = self.index.read(view, query.text)
+            if query.stage == "part" and own_words(words, names) < LEAST:
+                continue
+            if not words.mentions:
+                yield replace(query, words=Question(words.terms, tuple(names)))
+            else:
+                yield replace(query, words=words) if self._in_nats else query
 
     def _named(
         self, view: View, question: str, names: Sequence[Mention], likelihood: Likely, hits: Mapping[int, Hit]

@@ -92,6 +92,7 @@ class Bridges:
         self._question = padded(question)
         self._texts: dict[int, str] = {}
         self._titles: dict[int, str] = {}
+        self._bearers: dict[str, set[str]] = {}
 
     def links(self, chunk: int, hits: Mapping[int, Hit], likelihood: Likely, read: Collection[str] = ()) -> list[Link]:
         """From ``chunk`` to one chunk, the likeliest, of each document that it names or that names it, but for those
@@ -99,21 +100,26 @@ class Bridges:
         for id, hit in hits.items():
             if id not in self._texts:
                 self._texts[id], self._titles[id] = padded(hit.chunk.text), bare(hit.title)
+                self._bearers.setdefault(self._titles[id], set()).add(hit.document)
         mine, my_title = self._texts[chunk], self._titles[chunk]
         found: dict[str, Link] = {}
         for id in sorted(hits, key=lambda id: (-likelihood.get(id, 0.0), id)):
             hit, title = hits[id], self._titles[id]
             if hit.document in found or hit.document in {*read, hits[chunk].document} or title == my_title:
                 continue
-            if self._stands(title, mine) and not self._stands(title, self._question) and self._is_rare(title):
+            if self._stands(title, mine) and not self._stands(title, self._question) and self._leads(title):
                 found[hit.document] = Link(id, hit.title, 1.0)
-            elif self._stands(my_title, self._texts[id]) and self._is_rare(my_title):
+            elif self._stands(my_title, self._texts[id]) and self._leads(my_title):
                 found[hit.document] = Link(id, hits[chunk].title, BACKWARDS)
         return list(found.values())
 
     def _stands(self, title: str, text: str) -> bool:
         return len(title) > 2 and f" {title} " in text
 
-    def _is_rare(self, title: str) -> bool:
+    def _leads(self, title: str) -> bool:
+        """Whether it names one document, and is rare: a title that several bear, as the pages of one article do,
+        says what they are about and names none of them."""
+        if len(self._bearers[title]) > 1:
+            return False
         held = sum(f" {title} " in text for text in self._texts.values())
         return held <= max(2.0, COMMON * len(self._texts))
