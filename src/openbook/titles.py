@@ -17,6 +17,15 @@ def bare(title: str) -> str:
     return " ".join(_WORD.findall(_BRACKETED.sub("", title).lower()))
 
 
+def in_pieces(title: str) -> str:
+    """``bare``, but for the commas: what follows one says which of that name is meant.
+
+    >>> in_pieces("Springfield, Illinois (film)")
+    'springfield, illinois'
+    """
+    return ", ".join(filter(None, (bare(piece) for piece in _BRACKETED.sub("", title).split(", "))))
+
+
 def padded(text: str) -> str:
     """The words of a text, in lower case, with a space on either side of each: a bare title is in it as whole words."""
     return f" {' '.join(_WORD.findall(text.lower()))} "

@@ -68,6 +68,9 @@ LINKED = 0.6
 FOUND = 50
 """Chunks that one more search adds at most."""
 
+NAMING = 50
+"""Chunks that are looked through for those that name what was read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hopped:
@@ -127,13 +130,15 @@ class Bridge:
             if not top:
                 stopped = "nothing new to read"
                 break
-            new = self._search_again(view, [hits[id] for id in top], named, likelihood)
+            bridges.add(hits)
+            new = self._search_again(view, top, hits, bridges, words, named)
             if new:
-                fused, _ = rank(question, new)
+                hits |= new
+                unknown = [id for id in new if id not in likelihood]
+                fused, _ = rank(question, unknown) if unknown else (fused, {})
                 own = likely(fused, spread)
                 least = min(likelihood.values())  # of a fusion that only ranks those it found itself
-                likelihood |= {id: QUESTION / sum(weights) * own.get(id, 0.0) or least for id in new}
-                hits |= self._fetch(view, new)
+                likelihood |= {id: QUESTION / sum(weights) * own.get(id, 0.0) or least for id in unknown}
             earlier = frozenset(read)
             read |= {hits[id].document for id in top}
             links = {id: bridges.links(id, hits, likelihood, earlier) for id in top}
@@ -223,15 +228,35 @@ class Bridge:
                 break
         return [id for document, id in chosen.items() if document not in read]
 
-    def _search_again(self, view: View, read: Sequence[Hit], named: Sequence[str], known: Likely) -> list[int]:
-        """Chunks that are not known yet, of documents whose title stands in what was read."""
+    def _search_again(
+        self,
+        view: View,
+        read: Sequence[int],
+        hits: Mapping[int, Hit],
+        bridges: Bridges,
+        words: Question,
+        named: Sequence[str],
+    ) -> dict[int, Hit]:
+        """Chunks beside the hits: of documents whose title stands in what was read, and those in whose text its title
+        stands, best by that and the question's ``words``."""
         found: dict[int, None] = {}
-        for hit in read:
-            mentions = tuple(one for one in self.index.read(view, hit.chunk.text).mentions if one.value not in named)
+        for id in read:
+            mentions = tuple(
+                one for one in self.index.read(view, hits[id].chunk.text).mentions if one.value not in named
+            )
             if mentions:
                 ranking = self.index.keyword(view, Question((), mentions), FOUND)
-                found |= dict.fromkeys(id for id, _ in ranking if id not in known)
-        return list(found)[:FOUND]
+                found |= dict.fromkeys(id for id, _ in ranking if id not in hits)
+        new = self._fetch(view, list(found)[:FOUND])
+        naming: dict[int, list[int]] = {}
+        for id in filter(bridges.may_be_named, read):
+            title = self.index.read(view, hits[id].title).terms
+            ranking = self.index.keyword(view, Question(tuple({**dict(words.terms), **dict(title)}.items())), NAMING)
+            naming[id] = [other for other, _ in ranking if other not in hits and other not in new]
+        texts = self._fetch(view, list({other: None for those in naming.values() for other in those}))
+        for id, those in naming.items():
+            new |= {one: texts[one] for one in those if one in texts and bridges.is_named(id, texts[one].chunk.text)}
+        return new
 
     def _fetch(self, view: View, ids: Sequence[int]) -> dict[int, Hit]:
         return {id: hit for id, (hit, _) in self.index.fetch(view, ids).items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from openbook.retrieve.fusion import Ranking, best_first
-from openbook.titles import bare, padded
+from openbook.titles import in_pieces, padded
 
 if TYPE_CHECKING:
     from openbook.types import Hit
@@ -94,32 +94,46 @@ class Bridges:
         self._titles: dict[int, str] = {}
         self._bearers: dict[str, set[str]] = {}
 
+    def add(self, hits: Mapping[int, Hit]) -> None:
+        for id, hit in hits.items():
+            if id not in self._texts:
+                self._texts[id], self._titles[id] = padded(hit.chunk.text), in_pieces(hit.title)
+                self._bearers.setdefault(self._titles[id], set()).add(hit.document)
+
     def links(self, chunk: int, hits: Mapping[int, Hit], likelihood: Likely, read: Collection[str] = ()) -> list[Link]:
         """From ``chunk`` to one chunk, the likeliest, of each document that it names or that names it, but for those
         that were ``read`` in an earlier hop."""
-        for id, hit in hits.items():
-            if id not in self._texts:
-                self._texts[id], self._titles[id] = padded(hit.chunk.text), bare(hit.title)
-                self._bearers.setdefault(self._titles[id], set()).add(hit.document)
+        self.add(hits)
         mine, my_title = self._texts[chunk], self._titles[chunk]
         found: dict[str, Link] = {}
         for id in sorted(hits, key=lambda id: (-likelihood.get(id, 0.0), id)):
             hit, title = hits[id], self._titles[id]
             if hit.document in found or hit.document in {*read, hits[chunk].document} or title == my_title:
                 continue
-            if self._stands(title, mine) and not self._stands(title, self._question) and self._leads(title):
+            if _stands(title, mine) and not _stands(title, self._question) and self._leads(title):
                 found[hit.document] = Link(id, hit.title, 1.0)
-            elif self._stands(my_title, self._texts[id]) and self._leads(my_title):
+            elif _stands(my_title, self._texts[id]) and self._leads(my_title):
                 found[hit.document] = Link(id, hits[chunk].title, BACKWARDS)
         return list(found.values())
 
-    def _stands(self, title: str, text: str) -> bool:
-        return len(title) > 2 and f" {title} " in text
+    def may_be_named(self, chunk: int) -> bool:
+        """Whether a text that has the title of ``chunk`` would be one that the question's own words do not find."""
+        title = self._titles[chunk]
+        return len(title) > 2 and not _stands(title, self._question) and self._leads(title)
+
+    def is_named(self, chunk: int, text: str) -> bool:
+        return _stands(self._titles[chunk], padded(text))
 
     def _leads(self, title: str) -> bool:
         """Whether it names one document, and is rare: a title that several bear, as the pages of one article do,
         says what they are about and names none of them."""
         if len(self._bearers[title]) > 1:
             return False
-        held = sum(f" {title} " in text for text in self._texts.values())
+        held = sum(_stands(title, text) for text in self._texts.values())
         return held <= max(2.0, COMMON * len(self._texts))
+
+
+def _stands(title: str, text: str) -> bool:
+    """Whether a text has a title, or all pieces of one that has commas: who writes of "Springfield, a city in the west
+    of Illinois" means "Springfield, Illinois"."""
+    return len(title) > 2 and all(f" {piece} " in text for piece in title.split(", "))
