@@ -20,9 +20,9 @@ from openbook.recipe import (
     RelevanceFeedback,
     WeightedFusion,
 )
-from openbook.retrieve.hops.bridges import likely, mixed, scored
+from openbook.retrieve.hops.bridges import Bridges, likely, mixed, scored
 from openbook.retrieve.hops.parts import MOST, parts
-from openbook.types import Document
+from openbook.types import Chunk, Document, Hit
 
 HOPS = Recipe(query=QueryHalf(hops=BridgeHops()))
 QUESTION = "Where was the author of Winter Harbour born?"
@@ -224,6 +224,78 @@ def test_parts_are_pieces_of_the_question(question: str) -> None:
 
 def test_dates_and_short_lists_are_not_cut() -> None:
     assert parts("Did the report of October 7, 2023 name red, green and blue?") == []
+
+
+def test_what_stands_in_brackets_or_quotation_marks_is_not_cut() -> None:
+    """The names of both parties of a contract, in brackets in its title, were looked for as if each were a question."""
+    title = 'Hosting Agreement (Arbor Green Data Ltd. ("Arbor"); Pine Valley Systems, Inc.)'
+    head, asked = parts(f"{title}: does a fee rise with use or time?")
+    assert head == title
+    assert asked == "does a fee rise with use or time"
+
+
+@pytest.mark.parametrize("question", ["(" * 3000 + "”" * 3000, "([" * 2000 + "])" * 2000, '"' * 5001, ")" * 5000 + "("])
+def test_brackets_that_do_not_match_are_read(question: str) -> None:
+    assert parts(question) == []
+
+
+def test_a_bracket_that_is_never_closed_holds_nothing_together() -> None:
+    assert len(parts("the deep lake (that feeds the great Angara river, and the old town on its southern shore")) == 2
+
+
+def test_a_part_of_names_alone_is_not_looked_for(new_kb: Callable[..., KnowledgeBase]) -> None:
+    """What a question names has its share as it is; searched for, it raised whatever the named document has."""
+    kb = new_kb(HOPS)
+    for at, paper in enumerate(("Northern Evening Daily Courier", "Harbour Street Morning Gazette")):
+        kb.add(Document(f"p{at}", "The ferry was late again in the storm.", f"Storm {at}", {"paper": paper}))
+    kb.add(*NOISE)
+    question = (
+        "Which ferry was late in the winter storm of that year,"
+        " as told by the Northern Evening Daily Courier and the Harbour Street Morning Gazette?"
+    )
+    assert len(parts(question)) > 1
+    told = kb.search(question, 5).details["hops"]
+    assert told["parts"] == ["Which ferry was late in the winter storm of that year"]
+    assert len(told["named"]) == 2
+
+
+def test_a_text_that_names_what_was_read_is_found_without_a_word_of_the_question(
+    new_kb: Callable[..., KnowledgeBase],
+) -> None:
+    """The second page names the first, and not the other way round; among hundreds no search had it."""
+    kb = new_kb(HOPS)
+    kb.add(Document("ostrov", "Mara Ostrov wrote Frost Bay, a play on Saint Lucia day.", "Mara Ostrov"))
+    kb.add(Document("daughter", "Kirstin is an actress, the daughter of Mara Ostrov.", "Kirstin"))
+    kb.add(
+        *(Document(f"x{at}", f"Who wrote a play on day {at}? A writer of plays.", f"Play {at}") for at in range(300))
+    )
+    found = [hit.source for hit in kb.search("Who wrote the play on Saint Lucia day?", 10).hits]
+    assert "daughter" in found
+    kb.answer_by(QueryHalf())
+    assert "daughter" not in [hit.source for hit in kb.search("Who wrote the play on Saint Lucia day?", 10).hits]
+
+
+def _hit(document: str, title: str, text: str) -> Hit:
+    return Hit(document, 1, document, title, Chunk(0, len(text), text), 0.0)
+
+
+def test_a_title_that_several_documents_bear_names_none_of_them() -> None:
+    """Paragraphs of one article, each a document by its title, gained by every text that had the title's words."""
+    hits = {1: _hit("a", "Reeds", "Reeds and rushes of the Rhine."), 2: _hit("b", "Rhine", "It rises in the Alps.")}
+    even = dict.fromkeys(range(1, 4), 0.3)
+    assert [link.name for link in Bridges("What grows there?").links(1, hits, even)] == ["Rhine"]
+    hits[3] = _hit("c", "Rhine", "It ends in the sea.")
+    assert Bridges("What grows there?").links(1, hits, even) == []
+
+
+def test_a_title_with_commas_stands_where_all_its_pieces_do() -> None:
+    hits = {
+        1: _hit("creek", "Miller Creek", "It rises near Arden, in the north of West Orland."),
+        2: _hit("arden", "Arden, West Orland", "A village of nine houses."),
+        3: _hit("other", "Arden, Maine", "A town by the sea."),
+    }
+    links = Bridges("Where does the creek begin?").links(1, hits, dict.fromkeys(hits, 0.3))
+    assert [link.chunk for link in links] == [2]
 
 
 @given(st.dictionaries(st.integers(0, 50), st.floats(-50, 50), min_size=1))
