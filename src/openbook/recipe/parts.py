@@ -592,7 +592,7 @@ class BridgeHops(Part):
     kind: Literal["bridge"] = "bridge"
     most: int = Field(default=2, ge=1, le=5)
     read: int = Field(default=5, ge=1, le=20)
-    keep: int = Field(default=2, ge=0, le=100)
+    keep: int = Field(default=0, ge=0, le=100)
 
 
 class ModelHops(Part):
