@@ -112,6 +112,7 @@ DEEP = 90
 out at most, no more than the ``candidates`` that were fused for the first ones."""
 
 SAMPLE = 150_000
+DEALT = 20_000
 SAVED_EVERY = 20
 
 HERE = Path(__file__).resolve().parent
@@ -326,14 +327,14 @@ def tables(results: Results) -> str:
         return "Nothing is measured yet."
     names = [part.name for part in PARTS if any(part.name in known[name] for name in sets)]
     lines = [
-        f"| | {' | '.join(sets)} | mean | ms | × |",
-        f"|---|{'---|' * (len(sets) + 3)}",
-        f"| questions | {' | '.join(str(len(known[name]['plain'].ndcg)) for name in sets)} | | | |",
+        f"| | {' | '.join(sets)} | mean | p | ms | × |",
+        f"|---|{'---|' * (len(sets) + 4)}",
+        f"| questions | {' | '.join(str(len(known[name]['plain'].ndcg)) for name in sets)} | | | | |",
     ]
     means = [float(np.mean(known[name]["plain"].ndcg)) for name in sets]
     spent = [ms for name in sets for ms, _ in known[name]["plain"].ms]
     lines.append(
-        f"| **plain** | {' | '.join(map(plain, means))} | {plain(np.mean(means))} | {np.median(spent):.0f} | 1 |"
+        f"| **plain** | {' | '.join(map(plain, means))} | {plain(np.mean(means))} | | {np.median(spent):.0f} | 1 |"
     )
     best = {name: max(SYSTEMS, key=lambda system: mean_of(known[name].get(system))) for name in sets}
     beside: list[tuple[str, Callable[[str], Asked | None]]] = [
@@ -347,7 +348,8 @@ def tables(results: Results) -> str:
         if found:
             times = [pair for asked in found.values() for pair in asked.ms]
             cells, mean = differences(known, found, sets, "ndcg")
-            lines.append(f"| {label}{few(label)} | {' | '.join(cells)} | {mean} | {cost(times)} |")
+            p = chance(known, found) if len(found) == len(sets) else ""
+            lines.append(f"| {label}{few(label)} | {' | '.join(cells)} | {mean} | {p} | {cost(times)} |")
     parts = ["\n".join(lines)]
     if hops := [name for name in MULTI_HOP if name in sets]:
         lines = [f"| | {' | '.join(hops)} |", f"|---|{'---|' * len(hops)}"]
@@ -390,6 +392,18 @@ def differences(
             cells.append(f"**{text}**" if corrected[name] < 0.05 else text)
     mean = signed(float(np.mean([test.difference for test in tests.values()])))
     return cells, mean if len(tests) == len(sets) else f"({mean})"
+
+
+def chance(known: Mapping[str, Mapping[str, Asked]], found: Mapping[str, Asked]) -> str:
+    """How often a mean over sets, each of the same weight, lies as far from 0 where every question's sign is dealt."""
+    draw = np.random.default_rng(0)
+    dealt, mean = np.zeros(DEALT), 0.0
+    for name, asked in found.items():
+        apart = np.array(asked.ndcg) - np.array(known[name]["plain"].ndcg[: len(asked.ndcg)])
+        dealt += draw.choice((-1.0, 1.0), (DEALT, len(apart))) @ apart / len(apart)
+        mean += float(apart.mean())
+    p = float(np.mean(np.abs(dealt) >= abs(mean) - 1e-12))
+    return "" if not mean else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def few(label: str) -> str:
