@@ -257,6 +257,13 @@ def test_a_row_that_wins_brings_its_columns_names(embedder: Embedder) -> None:
     assert [c.quote for c in answer.citations] == ["Team | Desk budget", "Design | $2,650"]
 
 
+def test_the_row_beside_the_one_that_was_asked_for_is_no_answer(embedder: Embedder) -> None:
+    generator = Extractive(recipe.Extractive(threshold=0.0), embedder)
+    rows = "| City | Courier rate | Days |\n|---|---|---|\n| Porto | 14.50 | 3 |\n| Graz | 11.20 | 2 |\n"
+    answer = generator.generate("What does the courier to Graz cost?", [hit(rows, "Couriers")])
+    assert [c.quote for c in answer.citations] == ["City | Courier rate | Days", "Graz | 11.20 | 2"]
+
+
 def test_a_code_finds_its_row_and_an_unknown_one_nothing(generator: Extractive) -> None:
     text = (
         "If the tunnel refuses the connection, it shows a code: look it up here before you write a ticket.\n\n"

@@ -56,6 +56,7 @@ class Unit:
     heading: str
     lead: tuple[int, int] | None = None
     lead_text: str = ""
+    is_row: bool = False  # of a table
     terms: list[str] = field(default_factory=list)
 
 
@@ -109,7 +110,7 @@ def units(hit: int, text: str) -> list[Unit]:
         if not in_list:
             lead, lead_text = None, ""
         if (len(words) > 1 or any(c in "0123456789#@/_-" for c in bare)) and not _only_links(text[start:end]):
-            found.append(Unit(hit, len(found), start, end, bare, heading, lead, lead_text))
+            found.append(Unit(hit, len(found), start, end, bare, heading, lead, lead_text, is_row or " | " in bare))
         if bare.endswith((":", "：")) and not is_row:
             lead, lead_text = (start, end), bare
     return found
@@ -241,6 +242,8 @@ RANKING: Mapping[str, float] = {
     "new_words": 1.130,  # log of content words that the question does not have: there must be room for an answer
     "density": 3.616,  # share of the unit's words that are the question's: said of this, not in passing
 }
+
+_SHARE = list(RANKING).index("share")
 
 # One weight for each feature of the evidence as a whole, for the logit of the question being answered.
 CONFIDENCE: Mapping[str, float] = {
@@ -433,14 +436,17 @@ def _led_to(question: str, evidence: Evidence, hits: Sequence[Hit]) -> Unit | No
 
 def _quotes(evidence: Evidence, limit: int, led_to: Unit | None = None) -> list[tuple[int, int, int]]:
     """``(hit, start, end)`` in the chunk, best hit first and in reading order within one. ``led_to`` comes before all
-    others but the best."""
-    best = evidence.units[0]
+    others but the best. Of a table the row that was asked for is quoted, with its columns' names: another row only
+    where it has as many of the question's words."""
+    best, share = evidence.units[0], evidence.rows[0][_SHARE]
     chosen = [(best.hit, best.start, best.end)]
     if led_to is not None and limit > 1:
         chosen.append((led_to.hit, led_to.start, led_to.end))
-    for unit, score in zip(evidence.units[1:limit], evidence.scores[1:limit], strict=True):
+    others = zip(evidence.units[1:limit], evidence.scores[1:limit], evidence.rows[1:limit], strict=True)
+    for unit, score, row in others:
         span = (unit.hit, unit.start, unit.end)
-        if len(chosen) < limit and score >= evidence.scores[0] - FURTHER and unit.bare != best.bare:
+        beside = best.is_row and unit.is_row and unit.hit == best.hit and row[_SHARE] < share
+        if len(chosen) < limit and score >= evidence.scores[0] - FURTHER and unit.bare != best.bare and not beside:
             chosen += [span] if span not in chosen else []
     if len(chosen) < limit and best.lead is not None:  # the columns' names, the line before the list
         chosen.append((best.hit, *best.lead))
