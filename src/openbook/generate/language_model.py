@@ -45,6 +45,10 @@ _FILTERED = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyV
 _NO_MONEY = ("insufficient_quota", "billing_error", "credit balance is too low")
 
 
+GRACE = 0.5
+"""Seconds."""
+
+
 class _OutOfTime(Exception):
     pass
 
@@ -426,7 +430,9 @@ def _in_time(
 
     def read() -> None:
         try:
-            stream = client.open(system, user, dialect, max(0.001, deadline - time.monotonic()), form)
+            # The socket waits a little longer than the caller, who would else be told of it now and then and not of
+            # the time that was set.
+            stream = client.open(system, user, dialect, max(0.001, deadline - time.monotonic()) + GRACE, form)
             closers.append(stream.close)
             if gone.is_set():
                 stream.close()
