@@ -107,6 +107,7 @@ def _write(
     writer.rows("roots.jsonl", rows.roots(connection, kb) if owner else ())
     writer.rows("files.jsonl", rows.files(connection, kb) if owner else ())
     writer.rows("forgotten.jsonl", rows.forgotten(connection, kb) if owner else ())
+    writer.rows("models.jsonl", rows.models(connection, kb) if owner else ())
     writer.rows("indexes.jsonl", indexes)
     writer.rows("releases.jsonl", releases)
     chunks = vectors = 0

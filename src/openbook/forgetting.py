@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -36,9 +37,9 @@ TELLING = 4
 
 PLACES = (
     *("documents", "versions", "chunks", "vectors", "cached vectors", "attributes", "files", "roots", "traces"),
-    *("feedback", "reports", "keyword views", "copies for evaluation", "stray files"),
+    *("feedback", "reports", "keyword views", "copies for evaluation", "model files", "stray files"),
 )
-"""What a receipt counts: rows, then folders on this host, then files that PostgreSQL had lost."""
+"""What a receipt counts: rows, then folders and files on this host, then files that PostgreSQL had lost."""
 
 FORGOTTEN = "(forgotten)"
 """What stands in a report in the place of a text that quotes."""
@@ -65,17 +66,27 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawnModel:
+    """A model that was trained on what was forgotten, by its hash. ``releases`` answer without it from now on, if it is
+    a query adapter; if it is an embedder they are to be replaced, and ``pending`` says so."""
+
+    model: str
+    kind: str
+    releases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What was erased, in numbers by place, and what lies out of reach.
 
     ``complete``: in openbook's own reach nothing is left. ``pending`` is beyond it. ``models`` are those that were
-    trained on the documents.
+    trained on the documents, and answer nobody any more.
     """
 
     receipt: str = ""
     documents: tuple[Forgotten, ...] = ()
     erased: Mapping[str, int] | None = None
-    models: tuple[str, ...] = ()
+    models: tuple[WithdrawnModel, ...] = ()
     pending: tuple[Pending, ...] = ()
     complete: bool = True
 
@@ -226,6 +237,11 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
     copies, used = _copies(kb)
     erased["copies for evaluation"] = copies
     left += used
+    hashes = {hash for one in begun for hash in one.models}
+    withdrawn = [one for one in erasures.withdrawn() if one.hash in hashes]
+    models = {one.hash: WithdrawnModel(one.hash, one.kind, one.releases) for one in withdrawn}
+    erased["model files"], kept_models = _models(erasures)
+    left += kept_models
     left += erasures.rewrite(begun[-1].transaction, say)
     erased["stray files"], strays = erasures.sweep()
     left += strays
@@ -248,6 +264,7 @@ def _finish(kb: KnowledgeBase, erasures: Erasures, doomed: Mapping[str, Doomed],
         receipt=begun[-1].receipt,
         documents=tuple(documents),
         erased={place: erased[place] for place in PLACES if erased[place]},
+        models=tuple(models.values()),
         pending=(
             *(Pending(one.place, one.why) for one in left),
             *_of_sources(documents, doomed),
@@ -287,6 +304,35 @@ def _copies(kb: KnowledgeBase) -> tuple[int, list[Left]]:
     gone, used = discard_copies(kb)
     why = "an evaluation is using it: run openbook forget again when it is done"
     return gone, [Left(f"copy {folder}", why, again=True) for folder in used]
+
+
+def _models(erasures: Erasures) -> tuple[int, list[Left]]:
+    """The files of withdrawn models, deleted where they lie on this host and no index needs them."""
+    from openbook.tuned import NAMES, erase_files, host, lies_in
+
+    gone, left = 0, []
+    for model in erasures.withdrawn():
+        name = f"{NAMES[model.kind]} {model.hash}"
+        if model.is_needed:
+            why = (
+                f"the index of {', '.join(model.releases)} has its vectors, and who asks there is answered by it: build"
+                " and promote a release by another model, prune that one, and run openbook forget again"
+            )
+            left.append(Left(name, why, again=True))
+            continue
+        for at, path in model.places:
+            if lies_in(model.kind, model.weights, Path(path)):
+                try:
+                    gone += erase_files(model.kind, model.weights, Path(path))
+                except OSError as error:
+                    why = f"cannot be deleted ({error.strerror}): mend that, and run openbook forget again"
+                    left.append(Left(f"{name} in {path}", why, again=True))
+                    continue
+            elif at != host():
+                left.append(Left(f"{name} in {path} on {at}", "its files are on another machine: delete them there"))
+                continue
+            erasures.lost(model, at, path)  # or something else lies there by now
+    return gone, left
 
 
 # --- what lies out of reach -------------------------------------------------------------------------------------------

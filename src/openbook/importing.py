@@ -104,6 +104,7 @@ def _read_in(database: Database, archive: Archive, name: str, progress: Progress
             entering.add_versions()
             rows.add_attributes(connection, kb)
             rows.add_forgotten(connection, kb, archive.rows("forgotten.jsonl"))
+            entering.add_models()
             releases = list(archive.rows("releases.jsonl"))
             recipes = {row["index"]: row["recipe"] for row in releases}
             live = next(row["index"] for row in releases if row["name"] == told["live"])
@@ -219,6 +220,10 @@ class _Entering:
                 kept.append({**row, "document": self._id(id)})
             rows.add_versions(self._connection, kept)
             self.versions += len(kept)
+
+    def add_models(self) -> None:
+        if self._archive.has("models.jsonl"):  # which archives lack that were written before there were any
+            rows.add_models(self._connection, self._kb, self._archive.rows("models.jsonl"), self._id, self._without)
 
     def add_index(self, row: Row, recipe: str, live: bool) -> int:
         """The index with what it holds; its number here. Where the file has no vectors, the live index is read by its

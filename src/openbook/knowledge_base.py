@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import NotFound, QueryError, RecipeError
 from openbook.live import Live
-from openbook.opening import create_in, open_database
+from openbook.opening import create_in, open_database, taken
 from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
 from openbook.serving import Serving
 from openbook.store.access import principals_of
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from openbook.similar.themes import Kept, Themes
     from openbook.similar.written import WritingPlan
     from openbook.store.erasure import Doomed
+    from openbook.tuned import Restricted
     from openbook.types import Scalar
     from openbook.verification import Verified
     from openbook.watch import Followed
@@ -118,7 +119,7 @@ class KnowledgeBase:
     ) -> None:
         self.database = database
         self.name = name = storable(name)
-        recipe = recipe and recipe.anchored()
+        recipe = recipe and taken(recipe)
         kb = number_of(database, name)
         if kb is None:
             if not create or release is not None:
@@ -455,6 +456,11 @@ class KnowledgeBase:
             ModelError: its model is missing, or stopped answering.
         """
         return self._releasing.build(recipe, progress=progress)
+
+    def restricted(self, release: str) -> Sequence[Restricted]:
+        """The models of a release that do not answer everybody, because they were trained on closed texts; none for
+        most. Raises: NotFound."""
+        return self._releasing.restricted(release)
 
     def promote(self, release: str, *, require_report: bool = False) -> Pointers:
         """Have a release answer from the next question of every process on.

@@ -1,4 +1,4 @@
-"""Which database is meant, and a new knowledge base in it."""
+"""Which database is meant, a new knowledge base in it, and the recipe that it takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from openbook.errors import NotFound, QueryError
-from openbook.recipe import Recipe
+from openbook.recipe import Off, Recipe
 from openbook.serving import probe_of
 from openbook.store.database import Database
 from openbook.store.releases import create_knowledge_base, making
@@ -38,10 +38,27 @@ def create_in(database: Database, name: str, recipe: Recipe) -> int:
     """Make a knowledge base, empty, that reads and answers by this recipe. Its number."""
     from openbook.chunk import require_read
     from openbook.embed import open_embedder
+    from openbook.embed.linear import open_adapter
 
     embedder = open_embedder(recipe.index.embed)
     require_read(recipe.index, embedder)
+    if not isinstance(recipe.query.adapter, Off):
+        open_adapter(recipe.query.adapter, embedder)
     probe = probe_of(embedder)
     return making(
         lambda: create_knowledge_base(database, name, recipe, embedder.hash, embedder.dimension, probe), database
     )
+
+
+def taken(recipe: Recipe) -> Recipe:
+    """A recipe as a knowledge base answers by it, wherever whoever reads it stands.
+
+    Raises:
+        RecipeError, ModelError: a file that it names cannot be read, or its query adapter.
+    """
+    recipe = recipe.anchored()
+    if isinstance(recipe.query.adapter, Off):
+        return recipe
+    from openbook.embed.linear import pinned
+
+    return pinned(recipe)

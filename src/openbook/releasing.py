@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from openbook.chunk import require_read
 from openbook.embed import open_embedder
+from openbook.embed.linear import pinned
 from openbook.errors import ModelError, QueryError
 from openbook.prices import prices
 from openbook.reading import Reader
@@ -30,9 +31,11 @@ from openbook.recipe import (
 )
 from openbook.serving import open_model, probe_of
 from openbook.store.index import Index, keyword_folder
+from openbook.store.models import Models
 from openbook.store.releases import Pointers, Release, Releases
 from openbook.store.vectors import known_of
 from openbook.store.writing import FIRST, Writer
+from openbook.tuned import Restricted, require_lasting, restricted
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -51,7 +54,8 @@ class Plan:
 
     ``texts`` of ``chunks`` are new to the model, ``tokens`` long in all (a remote model's are estimated). ``seconds``
     is an estimate from a sample, of a remote model the least it can be; ``cost`` is in US dollars, ``None``: nobody has
-    told the price. ``host``: the server that is sent the texts; ``None``: they stay here.
+    told the price. ``host``: the server that is sent the texts; ``None``: they stay here. ``restricted`` are models of
+    it that do not answer everybody.
     """
 
     reindex: bool
@@ -63,6 +67,7 @@ class Plan:
     cost: float | None
     model: str
     host: str | None = None
+    restricted: tuple[Restricted, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,7 +120,7 @@ class Releasing:
         """``wanted``, and where it says nothing of a half, the live release's."""
         live = self.releases.opened()[0].recipe
         halves = {half: getattr(live, half) for half in ("index", "query") if half not in wanted.model_fields_set}
-        return wanted.model_copy(update=halves).anchored()
+        return pinned(wanted.model_copy(update=halves).anchored())
 
     def plan(self, wanted: Recipe) -> Plan:
         """What building a release by this recipe takes, before anything is built. Nothing is sent to a remote model but
@@ -123,11 +128,13 @@ class Releasing:
         cost is unknown.
 
         Raises:
-            ModelError: the model is missing or does not answer.
+            ModelError: the model is missing or does not answer; or it, or the query adapter, does not fit or was
+                trained on a text that is forgotten.
             RecipeError: chunks would be longer than the model reads.
         """
         recipe = self.recipe(wanted)
         embedder = open_embedder(recipe.index.embed)
+        closed = require_lasting(recipe, embedder, self.database, self.kb)
         self._require_read(recipe, embedder)
         asked = time.perf_counter()
         probe_of(embedder)
@@ -176,6 +183,7 @@ class Releasing:
             cost=cost,
             model=part.model,
             host=_host(part),
+            restricted=tuple(closed),
         )
 
     def build(self, wanted: Recipe, *, progress: Callable[[Building], None] | None = None) -> Built:
@@ -184,12 +192,13 @@ class Releasing:
 
         Raises:
             QueryError: a release with this recipe is there, whole.
-            ModelError: the model is missing, or stopped answering; what was read stays.
+            ModelError: as ``plan``; or the model stopped answering: what was read stays.
             RecipeError: as ``plan``.
         """
         start = time.perf_counter()
         recipe = self.recipe(wanted)
         embedder = open_embedder(recipe.index.embed)
+        require_lasting(recipe, embedder, self.database, self.kb)
         self._require_read(recipe, embedder)
         release = self.releases.begin(recipe, embedder.hash, embedder.dimension, probe_of(embedder))
         _, index, _ = self.releases.opened(release.name)
@@ -220,7 +229,8 @@ class Releasing:
             NotFound: there is no such release.
             QueryError: it is live, is still being built, or (``require_report``) no comparison with the release that is
                 live says "ship".
-            ModelError, StoreError: its model is missing, or another one than it was built with.
+            ModelError, StoreError: its model is missing, or another one than it was built with, or was trained on a
+                text that is forgotten; so of its query adapter.
         """
         release, index, probe = self.releases.opened(name)
         release.require_whole()
@@ -228,6 +238,7 @@ class Releasing:
         if require_report:
             _require_ship(release, live)
         embedder = open_model(release.recipe.index, index, probe)
+        require_lasting(release.recipe, embedder, self.database, self.kb)
         index.warm()
         reader = Reader(index, release.recipe.index, lambda: embedder)
         return self._turned(name, reader, live if require_report else None)
@@ -238,15 +249,25 @@ class Releasing:
 
         Raises:
             QueryError: there is none.
-            ModelError: documents are missing in its index, and its model does not answer; nothing was changed.
+            ModelError: documents are missing in its index, and its model does not answer; or that was trained on a
+                text which is forgotten. Nothing was changed.
         """
         now = self.releases.pointers()
         previous = now.previous
         if previous is None:
             raise QueryError("no release answered before this one", where="rollback", do="openbook release list")
         release, index, probe = self.releases.opened(previous)
+        # A query adapter that is withdrawn is left out; an index has no other vectors than its model's.
+        if Models(self.database, self.kb).is_withdrawn(index.embedder):
+            what = "has an index by a model that was trained on a text which is forgotten"
+            raise ModelError(what, where=previous, do="build and promote a release by another model")
         reader = Reader(index, release.recipe.index, lambda: open_model(release.recipe.index, index, probe))
         return self._turned(previous, reader, now.live)
+
+    def restricted(self, name: str) -> list[Restricted]:
+        """The models of a release that do not answer everybody. Raises: NotFound."""
+        release, index, _ = self.releases.opened(name)
+        return restricted(release.recipe, index.embedder, self.database, self.kb)
 
     def prune(self, *names: str) -> list[str]:
         """Delete releases with their indexes: those named, or all that neither answer, nor are what a rollback returns

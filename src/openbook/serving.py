@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from openbook.errors import OpenbookError, StoreError
 from openbook.recipe import ApprovedExamples, Disagreements, Extractive, IndexHalf, LanguageModel, Off, QueryHalf
 from openbook.store.index import Index
+from openbook.store.models import Models
 from openbook.store.releases import Release
 from openbook.types import Answer, Citation, Disagreement, Hit, Trace, Turn, Usage, heading_path
 
@@ -55,6 +56,19 @@ class Serving:
         self.pinned = pinned
         self.recipe = release.recipe if query is None else release.recipe.model_copy(update={"query": query})
         self._open_embedder = embedder or (lambda: open_model(self.recipe.index, index, probe))
+
+    def require_open(self, principals: Sequence[str] | None) -> None:
+        """Nothing where the model that the index was built with may answer this caller. Raises: ModelError."""
+        if self._is_tuned:
+            self._models.require_open(self.index.embedder, principals)
+
+    @cached_property
+    def _is_tuned(self) -> bool:
+        return self._models.is_known(self.index.embedder)
+
+    @property
+    def _models(self) -> Models:
+        return Models(self.index.database, self.index.kb)
 
     def answering_by(self, query: QueryHalf) -> Serving:
         """The same release with another query half; what is open stays open."""
@@ -157,9 +171,10 @@ class Serving:
         same, one that it may read is handed to it.
 
         Raises:
-            ModelError: the language model is missing, refused or did not answer.
+            ModelError: the language model is missing, refused or did not answer; or as ``require_open``.
         """
         start = time.perf_counter()
+        self.require_open(trace.principals)
         hits = trace.hits[: self.looked_at]
         reads_all = self.reads_local_only(llm)
         if not reads_all:
@@ -354,6 +369,10 @@ def open_model(part: IndexHalf, index: Index, probe: list[float], *, patient: bo
             where=f"index {index.id}",
             do="put the former model back, or build a release with this one: openbook release build",
         )
+    if part.embed.kind == "local" and part.embed.model != "default":
+        from openbook.tuned import make_known
+
+        make_known(part.embed, embedder, index.database, index.kb)
     return embedder
 
 

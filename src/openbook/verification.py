@@ -84,6 +84,7 @@ CHECKS: dict[str, str] = {
     "texts": f"a text is not what was written; {_RESTORE}",
     "metadata": f"metadata that no document can have; {_RESTORE}",
     "principals": f"a document whose rule of access cannot be relied upon; {_RESTORE}",
+    "models": f"a model could answer callers who may not see all that it was trained on; {_MEND}",
     "attributes": f"filters would find other documents than match; {_MEND}",
     "feed": f"keyword views would miss changes; {_MEND}",
     "orphans": f"rows that belong to nothing; {_MEND}",
@@ -210,6 +211,7 @@ def _look_at_base(
             tally.one("attributes", source)
             broken.attributes.append(id)
     tally.add("principals", soundness.mistaken_access(connection, kb))
+    tally.add("models", soundness.unruled_models(connection, kb))
     tally.add("feed", soundness.out_of_feed(connection, kb))
     tally.add("orphans", soundness.orphans(connection))
     tally.add("erasures", soundness.erasures(connection, kb))
@@ -503,6 +505,7 @@ def _mend(database: Database, kb: int, tally: _Tally, broken: _Broken) -> list[t
         "versions": soundness.mend_unversioned,
         "indexes": soundness.mend_invalid_indexes,
         "feed": soundness.mend_feed,
+        "models": soundness.mend_models,
     }
     for name, mend in mends.items():
         if is_broken(name):

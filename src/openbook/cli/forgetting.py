@@ -66,6 +66,10 @@ def _print(receipt: Receipt) -> None:
         print(f"forgotten  {name}\n           {one.document}, SHA-256 with {one.salt}: {one.hash}")
     if receipt.erased:
         print("erased     " + ", ".join(f"{place}: {count:,}" for place, count in receipt.erased.items()))
+    for model in receipt.models:
+        kind = "query adapter" if model.kind == "adapter" else "embedding model"
+        of = f", of {', '.join(map(one_line, model.releases))}" if model.releases else ""
+        print(f"withdrawn  {kind} {model.model}{of}: it was trained on it")
     for left in receipt.pending:
         print(f"pending    {one_line(left.place)}: {one_line(left.why)}")
     if receipt.receipt:

@@ -154,6 +154,8 @@ def promote(
 ) -> None:
     """Have a release answer, from the next question of every process on."""
     with opened(context, db, kb) as base:
+        for restricted in base.restricted(release):
+            say(one_line(str(restricted)))
         start = time.perf_counter()
         now = base.promote(release, require_report=require_report)
         _turned(now, time.perf_counter() - start, json)
@@ -192,6 +194,10 @@ def _turned(now: Any, seconds: float, json: bool) -> None:
 
 
 def _planned(plan: Plan) -> str:
+    return "\n".join([_reindex(plan), *(one_line(str(restricted)) for restricted in plan.restricted)])
+
+
+def _reindex(plan: Plan) -> str:
     model = "the packaged model" if plan.model == "default" else one_line(plan.model)
     if not plan.reindex:
         return "nothing to read: an index for this recipe is there"

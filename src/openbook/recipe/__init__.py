@@ -41,6 +41,7 @@ from openbook.recipe.parts import (
     Language,
     LanguageModel,
     LateInteraction,
+    LinearAdapter,
     LocalEmbedder,
     ModelFilters,
     ModelHops,
@@ -86,6 +87,7 @@ __all__ = [
     "Language",
     "LanguageModel",
     "LateInteraction",
+    "LinearAdapter",
     "LocalEmbedder",
     "ModelFilters",
     "ModelHops",
@@ -204,6 +206,8 @@ def _anchored(part: P) -> P:
     }
     if isinstance(part, LocalEmbedder | CrossEncoder) and (place := _whole_path(part.model)):
         told["model"] = place
+    if isinstance(part, LinearAdapter):
+        told["path"] = str(Path(part.path).expanduser().absolute())
     if isinstance(part, LanguageModel) and part.tokenizer and Path(part.tokenizer).exists():
         told["tokenizer"] = str(Path(part.tokenizer).absolute())
     if isinstance(part, FixedExamples) and part.file:
@@ -221,7 +225,7 @@ def _whole_path(model: str) -> str | None:
 
 def _with_earlier(told: dict[str, Any]) -> dict[str, Any]:
     index, query = told["index"], told["query"]
-    for name in ("spelling", "glossary", "expansion"):
+    for name in ("spelling", "glossary", "adapter", "expansion"):
         query.setdefault(name, {"kind": "none"})
     index.setdefault("neighbours", 0.0)
     if index["chunk"]["kind"] == "structure":

@@ -574,6 +574,19 @@ class RelevanceFeedback(Part):
     dense: float = Field(default=0.2, ge=0.0, le=1.0)
 
 
+class LinearAdapter(Part):
+    """Query vectors go through a linear map that was trained to bring them to the documents that answer them.
+
+    ``path``: its folder. ``content`` is the hash of what is in it, filled in when a knowledge base takes the recipe:
+    what is changed later is refused. The map fits one embedder, and answers only callers who may read all that it was
+    trained on; others' questions go without it.
+    """
+
+    kind: Literal["linear"] = "linear"
+    path: str
+    content: str | None = None
+
+
 class ThemeTree(Part):
     """Questions that ask what all the documents are about ("What are the main themes?") are answered from a tree of
     themes; ``number``: so many, ``None``: as many as the documents suggest."""
@@ -610,7 +623,8 @@ class ModelHops(Part):
 class QueryHalf(Part):
     """From the question to the answer.
 
-    Its ``spelling`` is mended, a ``glossary`` adds synonyms, and ``expansion`` searches again with what was found.
+    Its ``spelling`` is mended, a ``glossary`` adds synonyms, an ``adapter`` turns its vector to the documents', and
+    ``expansion`` searches again with what was found.
     ``transform`` is what a language model makes of it, and ``budget`` bounds what such models take for all of it.
     ``filters`` are proposed from the question. ``candidates`` of each stage are fused; ``hops`` read what was found and
     search again; the best are put in another order by ``rerank``, ``recency`` and ``diversity``, one after another. Two
@@ -622,10 +636,12 @@ class QueryHalf(Part):
 
     younger = frozenset(
         {"spelling", "glossary", "expansion", "transform", "budget", "hops", "assemble", "disagreements", "themes"}
+        | {"adapter"}
     )
 
     spelling: Annotated[Off | CorpusSpelling, Field(discriminator="kind")] = Off()
     glossary: Annotated[Off | Glossary, Field(discriminator="kind")] = Off()
+    adapter: Annotated[Off | LinearAdapter, Field(discriminator="kind")] = Off()
     expansion: Annotated[Off | RelevanceFeedback, Field(discriminator="kind")] = Off()
     filters: Annotated[Off | RuleFilters | ModelFilters, Field(discriminator="kind")] = RuleFilters(read=("versions",))
     transform: Annotated[Off | ModelTransform, Field(discriminator="kind")] = Off()

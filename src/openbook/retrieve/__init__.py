@@ -35,10 +35,13 @@ from openbook.retrieve.transform import Asked, Transforms
 from openbook.store.database import Pruned
 from openbook.store.filter import Filter
 from openbook.store.index import Index, View
+from openbook.store.models import Models
 from openbook.types import Hit, StageScore, Turn, Usage
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray, TextKind
+    from openbook.embed.linear import LinearMap
+    from openbook.retrieve.adapter import Adapted
     from openbook.retrieve.filters import Filters, Proposing
     from openbook.retrieve.hops import Bridge, Reader
     from openbook.retrieve.rerank.stage import Reranking
@@ -101,6 +104,13 @@ class Retriever:
         self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder)
         stages = (part.rerank, part.recency, part.diversity)
         self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
+        self._adapted: Adapted | None = None
+        if self._asked[0] and not isinstance(part.adapter, Off):
+            from openbook.retrieve.adapter import Adapted
+
+            self._adapted = Adapted(part.adapter, index, embedder)
+        self._models = Models(index.database, index.kb)
+        self._is_tuned = self._models.is_known(embedder.hash)
         self._transforms: Transforms | None = None
         if not (isinstance(part.spelling, Off) and isinstance(part.glossary, Off)):
             self._transforms = Transforms(part, index, embedder)
@@ -144,8 +154,11 @@ class Retriever:
 
         Raises:
             QueryError: the question is blank.
+            ModelError: the index's embedder was trained on texts that are not all open to this caller.
             Superseded: its release is no longer live, or was pruned.
         """
+        if self._is_tuned:
+            self._models.require_open(self.embedder.hash, principals)
         try:
             calls = Calls(self.part.budget, since=time.perf_counter() if since is None else since, held=held)
             return self._retrieve(question, k, principals, filter, history, calls)
@@ -172,7 +185,10 @@ class Retriever:
         # No snapshot is held open while a model thinks.
         asked = self._transformed(question, principals, ms)
         details |= asked.details
-        queries, proposing = self._queries(asked, principals, calls, ms)
+        adapter = None
+        if self._adapted is not None:
+            adapter, details["adapter"] = self._adapted.of(principals)
+        queries, proposing = self._queries(asked, principals, calls, ms, adapter)
         if told := [{"stage": query.stage, "text": query.text} for query in queries if query.stage in MODEL_STAGES]:
             details["queries"] = [{"stage": "question", "text": asked.text}, *told]
         if self._reader is not None:
@@ -181,7 +197,7 @@ class Retriever:
                 said = self._reader.ask(asked.told(self._reader.reads_local), first, calls)
             details["hops"] = said.told
             _tell_read(details, (hit.document for hit in first))
-            embedded = self._embed(said.queries, ms)
+            embedded = self._embed(said.queries, ms, adapter=adapter)
             queries += [Query(text, NEXT, vector) for text, vector in zip(said.queries, embedded, strict=True)]
         if calls.told:
             details["calls"] = calls.told
@@ -234,7 +250,12 @@ class Retriever:
         return found, {"question": found, "by": "model" if said else "rule", "turns": len(history)}
 
     def _queries(
-        self, asked: Asked, principals: Sequence[str] | None, calls: Calls, ms: dict[str, float]
+        self,
+        asked: Asked,
+        principals: Sequence[str] | None,
+        calls: Calls,
+        ms: dict[str, float],
+        adapter: LinearMap | None,
     ) -> tuple[list[Query], Proposing | None]:
         """What is looked for, and what filters are proposed. Language models are asked side by side, and meanwhile the
         question is embedded."""
@@ -251,7 +272,8 @@ class Retriever:
         if propose is not None and self._filters is not None and self._filters.asks:
             ask["filters"] = propose
         start = time.perf_counter()
-        said, vectors = side_by_side(ask, lambda: self._embed([asked.embedded(local), *parts], ms))
+        embed = partial(self._embed, ms=ms, adapter=adapter)
+        said, vectors = side_by_side(ask, lambda: embed([asked.embedded(local), *parts]))
         if ask:
             ms["models"] = round((time.perf_counter() - start) * 1000, 3)
         proposing = said.pop("filters", None)
@@ -260,7 +282,7 @@ class Retriever:
         queries = [Query(asked.text, vector=vectors[0], also=asked.also)]
         queries += [Query(text, "part", vector) for text, vector in zip(parts, vectors[1:], strict=True)]
         if self.by_model is not None:
-            queries += self.by_model.queries(said, partial(self._embed, ms=ms))
+            queries += self.by_model.queries(said, embed)
         return queries, proposing
 
     def _transformed(self, question: str, principals: Sequence[str] | None, ms: dict[str, float]) -> Asked:
@@ -269,12 +291,20 @@ class Retriever:
         with _Timer(ms, "transform"):
             return self._transforms.ask(question, principals)
 
-    def _embed(self, texts: Sequence[str], ms: dict[str, float], kind: TextKind = "query") -> list[FloatArray | None]:
-        """What is looked for together, embedded at once."""
+    def _embed(
+        self,
+        texts: Sequence[str],
+        ms: dict[str, float],
+        kind: TextKind = "query",
+        *,
+        adapter: LinearMap | None = None,
+    ) -> list[FloatArray | None]:
+        """What is looked for together, embedded at once. What stands for a document is not for the ``adapter``."""
         if not self._asked[0] or not texts:
             return [None] * len(texts)
         with _Timer(ms, "embed"):
-            return [*self.embedder.encode(list(texts), kind)]
+            vectors = self.embedder.encode(list(texts), kind)
+            return [*(adapter.apply(vectors) if adapter is not None and kind == "query" else vectors)]
 
     def _first(
         self,

@@ -166,6 +166,7 @@ def themes(
         raise QueryError(f"{depth} levels of themes", do=f"ask for 1 to {MOST_LEVELS}")
     start = time.perf_counter()
     serving = base.live.now()
+    serving.require_open(principals)
     index = serving.index
     ms: dict[str, float] = {}
     with index.database.snapshot(principals) as connection:

@@ -7,7 +7,7 @@ files, tombstones and the vector cache are the owner's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -16,6 +16,7 @@ from openbook.store.access import normal
 from openbook.store.database import Connection, Database
 from openbook.store.filter import tuples
 from openbook.store.index import Index
+from openbook.store.models import interned
 from openbook.store.tombstones import key_of
 from openbook.store.writing import insert_attributes
 
@@ -122,6 +123,23 @@ def forgotten(connection: Connection, kb: int) -> Iterator[Row]:
         connection,
         "forgotten",
         "SELECT encode(hash, 'hex') AS hash, since::text FROM openbook.forgotten WHERE kb = %s ORDER BY hash",
+        [kb],
+    )
+
+
+def models(connection: Connection, kb: int) -> list[Row]:
+    """The models that were trained on documents: whom they may answer, on what, and where their files lie."""
+    return _all(
+        connection,
+        "SELECT m.hash, m.kind, m.weights, m.withdrawn::text,"
+        " (SELECT coalesce(jsonb_agg(a.principals), '[]') FROM openbook.access_set a"
+        "  WHERE a.id = ANY(m.rules)) AS rules,"
+        " ARRAY(SELECT t.document::text FROM openbook.trained_on t"
+        "  WHERE t.model = m.id AND t.document IS NOT NULL ORDER BY t.document) AS documents,"
+        " ARRAY(SELECT encode(t.source, 'hex') FROM openbook.trained_on t"
+        "  WHERE t.model = m.id AND t.source IS NOT NULL ORDER BY t.source) AS sources,"
+        " (SELECT coalesce(jsonb_agg(jsonb_build_array(f.host, f.path)), '[]') FROM openbook.model_folder f"
+        "  WHERE f.model = m.id) AS places FROM openbook.model m WHERE m.kb = %s ORDER BY m.hash",
         [kb],
     )
 
@@ -312,6 +330,34 @@ def add_documents(connection: Connection, kb: int, rows: Sequence[Row], sets: di
         cursor.executemany(
             "INSERT INTO openbook.change (kb, document, position) VALUES (%s, %s, 1)", [(kb, row["id"]) for row in rows]
         )
+
+
+def add_models(
+    connection: Connection, kb: int, rows: Iterable[Row], id: Callable[[str], str], left_out: Collection[str]
+) -> None:
+    """Model rows; ``id``: what a document of the export is called here. One that was trained on a document which is
+    ``left_out``, because it is forgotten here, is withdrawn."""
+    for row in rows:
+        rules = [interned(connection, kb, normal(rule)) for rule in row["rules"]]
+        made = connection.execute(
+            "INSERT INTO openbook.model (kb, hash, kind, weights, rules, withdrawn) VALUES (%s, %s, %s, %s, %s,"
+            " coalesce(%s::timestamptz, CASE WHEN %s THEN now() END)) RETURNING id",
+            [
+                kb, row["hash"], row["kind"], row["weights"], rules, row["withdrawn"],
+                not set(left_out).isdisjoint(row["documents"]),
+            ],
+        ).fetchone()  # fmt: skip
+        assert made is not None
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO openbook.trained_on (model, document, source) VALUES (%s, %s, %s)",
+                [(made[0], id(document), None) for document in row["documents"]]
+                + [(made[0], None, bytes.fromhex(source)) for source in row["sources"]],
+            )
+            cursor.executemany(
+                "INSERT INTO openbook.model_folder (model, host, path) VALUES (%s, %s, %s)",
+                [(made[0], host, path) for host, path in row["places"]],
+            )
 
 
 def add_versions(connection: Connection, rows: Sequence[Row]) -> None:

@@ -34,7 +34,7 @@ Role = Literal["owner", "writer", "reader"]
 
 MIGRATIONS = (
     *("0001_initial", "0002_feedback", "0003_unfamiliar", "0004_live", "0005_edits", "0006_scale"),
-    *("0007_reports", "0008_traces", "0009_permitted", "0010_passages"),
+    *("0007_reports", "0008_traces", "0009_permitted", "0010_passages", "0011_models"),
 )
 _AS_PRINCIPALS = "SELECT openbook.act_as(%s::text[])"
 _WAIT = 30.0  # seconds for a connection

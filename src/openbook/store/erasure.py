@@ -25,6 +25,7 @@ from openbook.store.database import Connection, Database
 from openbook.store.files import Files
 from openbook.store.index import Index
 from openbook.store.locks import own_indexes
+from openbook.store.models import Withdrawn, lost, withdraw, withdrawn
 from openbook.store.writing import feed
 
 OLD_SNAPSHOT = 60.0
@@ -73,7 +74,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """An erasure whose rows are gone and whose bytes may not be. ``documents`` and ``erased`` as the receipt has them,
-    ``answered``: how many answers a language model wrote from what was erased."""
+    ``answered``: how many answers a language model wrote from what was erased; ``models``: hashes of those that it
+    withdrew."""
 
     id: int
     receipt: str
@@ -81,6 +83,7 @@ class Unfinished:
     erased: Mapping[str, int]
     answered: int
     transaction: str
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,16 @@ class Erasures:
         with self.database.snapshot(None) as connection:
             return Index.kept(connection, self.database, self.kb)
 
+    def withdrawn(self) -> list[Withdrawn]:
+        """The models that were trained on what is forgotten."""
+        with self.database.snapshot(None) as connection:
+            return withdrawn(connection, self.kb)
+
+    def lost(self, model: Withdrawn, host: str, path: str) -> None:
+        """The files of a model do not lie there any more."""
+        with self.database.transaction("owner") as connection:
+            lost(connection, model.id, host, path)
+
     # --- the rows -----------------------------------------------------------------------------------------------------
 
     def erase(
@@ -202,6 +215,7 @@ class Erasures:
             tombstones.bury(connection, self.kb, ids)
             answered, erased = self._traces(connection, ids, traces)
             files = self._files(connection, ids)
+            models = withdraw(connection, self.kb, ids)
             erased |= self._rows(connection, ids)
             erased |= self._names(connection, files, keep_file, keep_root)
             for release, report in reports.items():
@@ -211,7 +225,7 @@ class Erasures:
                 )
             erased["reports"] = len(reports)
             counts = {
-                "receipt": receipt, "documents": documents, "erased": erased, "answered": answered,
+                "receipt": receipt, "documents": documents, "erased": erased, "answered": answered, "models": models,
                 "transaction": _one(connection, "SELECT pg_current_xact_id()::text"),
             }  # fmt: skip
             connection.execute(
@@ -279,7 +293,8 @@ class Erasures:
         # Nobody writes now, so nobody is about to use one.
         connection.execute(
             "DELETE FROM openbook.access_set a WHERE a.kb = %s"
-            " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.access = a.id)",
+            " AND NOT EXISTS (SELECT FROM openbook.document d WHERE d.access = a.id)"
+            " AND NOT EXISTS (SELECT FROM openbook.model m WHERE a.id = ANY(m.rules))",
             [self.kb],
         )
         return erased
@@ -351,7 +366,13 @@ class Erasures:
             ).fetchall()
         return [
             Unfinished(
-                id, told["receipt"], tuple(told["documents"]), told["erased"], told["answered"], told["transaction"]
+                id,
+                told["receipt"],
+                tuple(told["documents"]),
+                told["erased"],
+                told["answered"],
+                told["transaction"],
+                tuple(told.get("models", ())),
             )
             for id, told in rows
         ]

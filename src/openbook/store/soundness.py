@@ -246,6 +246,30 @@ def mistaken_access(connection: Connection, kb: int) -> Found:
     )
 
 
+def unruled_models(connection: Connection, kb: int) -> Found:
+    """A model has the access set of every document that it was trained on, and each of its rules is there."""
+    return _found(
+        connection,
+        "SELECT m.kind || ' ' || m.hash || ' was trained on ' || d.source || ', and lacks its rule of access'"
+        " FROM openbook.model m JOIN openbook.trained_on t ON t.model = m.id"
+        " JOIN openbook.document d ON d.id = t.document WHERE m.kb = %(kb)s AND d.access <> ALL(m.rules)"
+        " UNION ALL SELECT m.kind || ' ' || m.hash || ' has a rule that is not there: nobody but the owner is answered'"
+        " FROM openbook.model m WHERE m.kb = %(kb)s AND EXISTS (SELECT FROM unnest(m.rules) AS rule"
+        "  WHERE NOT EXISTS (SELECT FROM openbook.access_set a WHERE a.id = rule))",
+        kb=kb,
+    )
+
+
+def mend_models(connection: Connection, kb: int) -> None:
+    """Rules that are lacking are added. Which one it was that is not there, nobody knows: it goes on keeping out."""
+    connection.execute(
+        "UPDATE openbook.model m SET rules = (SELECT array_agg(DISTINCT rule) FROM unnest(m.rules || n.rules) AS rule)"
+        " FROM (SELECT t.model, array_agg(DISTINCT d.access) AS rules FROM openbook.trained_on t"
+        "  JOIN openbook.document d ON d.id = t.document GROUP BY t.model) n WHERE m.id = n.model AND m.kb = %s",
+        [kb],
+    )
+
+
 def stored_versions(connection: Connection, kb: int) -> Iterator[tuple[str, int, bool, str, str, Any, Any, str]]:
     """(source, version, whether it is the current one, title, text, headings, pages, hash) of every version there is,
     streamed."""
@@ -366,9 +390,11 @@ _BELONGS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("vector_use", "EXISTS (SELECT FROM openbook.document d WHERE d.id = o.document)"),
     ("feedback", "EXISTS (SELECT FROM openbook.trace t WHERE t.id = o.trace)"),
     ("file", "EXISTS (SELECT FROM openbook.root r WHERE r.id = o.root)"),
+    ("model_folder", "EXISTS (SELECT FROM openbook.model m WHERE m.id = o.model)"),
+    ("trained_on", "EXISTS (SELECT FROM openbook.model m WHERE m.id = o.model)"),
     *(
         (table, "EXISTS (SELECT FROM openbook.knowledge_base k WHERE k.id = o.kb)")
-        for table in ("document", "access_set", "root", "change", "trace", "forgotten", "erasure")
+        for table in ("document", "access_set", "root", "change", "trace", "forgotten", "erasure", "model")
     ),
 )  # fmt: skip
 """Table → what a row of it belongs to. Foreign keys say so too; a restore with ``--disable-triggers`` does not ask."""

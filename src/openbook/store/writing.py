@@ -22,6 +22,7 @@ from openbook.store.files import Files, FileState
 from openbook.store.filter import attributes, filterable, tuples
 from openbook.store.index import Index, Reading
 from openbook.store.locks import own_indexes, share_indexes
+from openbook.store.models import follow_access
 from openbook.store.tombstones import key_of
 from openbook.types import Document, Metadata, Skipped
 
@@ -282,6 +283,7 @@ class Writer:
             self._write_rows(connection, plans, access)
             changed = [plan for plan in plans if plan.changed]
             self._write_attributes(connection, changed, access)
+            follow_access(connection, [(plan.id, access[plan.principals]) for plan in changed])
             rechunked = [plan for plan in changed if plan.rechunk]
             for index in kept:
                 index.delete(connection, [plan.id for plan in rechunked])
