@@ -79,9 +79,13 @@ def require_lasting(recipe: Recipe, embedder: Embedder, database: Database, kb: 
     models = Models(database, kb)
     make_known(recipe.index.embed, embedder, database, kb)
     adapter = recipe.query.adapter
-    # One that is withdrawn may be gone: that it was is what there is to tell.
-    if isinstance(adapter, LinearAdapter) and not (adapter.content and models.is_withdrawn(adapter.content)):
-        known_adapter(adapter, embedder, database, kb)
+    if isinstance(adapter, LinearAdapter):
+        try:
+            known_adapter(adapter, embedder, database, kb)
+        except ModelError:
+            # One that is withdrawn may be gone: that it was is what there is to tell.
+            if adapter.content is None or not models.is_withdrawn(adapter.content):
+                raise
     for kind, hash in _used(recipe, embedder.hash):
         if models.is_withdrawn(hash):
             what, do = "was trained on a text that is forgotten", "train it again without that text, or leave it out"

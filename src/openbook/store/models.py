@@ -185,15 +185,15 @@ def follow_access(connection: Connection, documents: Sequence[tuple[str, int]]) 
 
 
 def withdraw(connection: Connection, kb: int, documents: Sequence[str]) -> list[str]:
-    """Withdraw every model, of whichever knowledge base, that was trained on these documents; their hashes. The
-    documents are there still."""
+    """Withdraw every model that was trained on these documents, of whichever knowledge base, and others of the same
+    weights; their hashes. The documents are there still."""
     rows = connection.execute(
         "WITH gone AS (SELECT id, key FROM openbook.document WHERE kb = %(kb)s AND id = ANY(%(ids)s::uuid[])"
         "  UNION SELECT document, key FROM openbook.renamed WHERE kb = %(kb)s AND document = ANY(%(ids)s::uuid[])),"
         " trained AS (DELETE FROM openbook.trained_on t USING gone, openbook.model m WHERE m.id = t.model"
         "  AND (t.document = gone.id OR (t.source = gone.key AND m.kb = %(kb)s)) RETURNING t.model)"
-        " UPDATE openbook.model SET withdrawn = coalesce(withdrawn, now()) WHERE id IN (SELECT model FROM trained)"
-        " RETURNING hash",
+        " UPDATE openbook.model SET withdrawn = coalesce(withdrawn, now()) WHERE weights IN ("
+        "  SELECT m.weights FROM openbook.model m JOIN trained ON trained.model = m.id) RETURNING hash",
         {"kb": kb, "ids": list(documents)},
     ).fetchall()
     return sorted({hash for (hash,) in rows})
