@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.embed.small import tiny_pairs
 from tests.embed.tuned import linear, trained, turning
 
 import openbook
@@ -24,7 +25,7 @@ from openbook.evaluate.datasets.formats import read
 from openbook.evaluate.evaluation import evaluate
 from openbook.forgetting import Receipt
 from openbook.knowledge_base import KnowledgeBase
-from openbook.recipe import IndexHalf, LinearAdapter, LocalEmbedder, QueryHalf, Recipe, WeightedFusion
+from openbook.recipe import CrossEncoder, IndexHalf, LinearAdapter, LocalEmbedder, QueryHalf, Recipe, WeightedFusion
 from openbook.types import Document, Trace
 
 SICK = "Employees have ten paid sick days a year."
@@ -284,6 +285,31 @@ def test_a_model_of_public_texts_answers_everybody(filled: KnowledgeBase, own: P
     assert filled.plan(by_own(own)).restricted == ()
     filled.promote(built.release)
     assert first(filled.search(QUESTION, as_=[])) == "sick"
+
+
+# --- a reranker ---------------------------------------------------------------------------------------------------
+
+
+def test_a_reranker_of_closed_texts_reads_for_nobody_else_and_goes_when_one_is_forgotten(
+    filled: KnowledgeBase, tmp_path: Path
+) -> None:
+    folder = tiny_pairs(tmp_path / "pairs", "bert", seed=random.randrange(1 << 30))
+    trained(folder, documents=[[id_of(filled, "board"), 1]], principals=[["group:board"]])
+    part = CrossEncoder(model=str(folder))
+    built = filled.build(Recipe(query=QueryHalf(fusion=DENSE, rerank=part)))
+    assert [one.kind for one in filled.restricted(built.release)] == ["reranker"]
+    filled.promote(built.release)
+    assert filled.search(QUESTION).details["rerank"]["candidates"] > 0
+    assert filled.search(QUESTION, as_=["group:board"]).details["rerank"]["candidates"] > 0
+    told = filled.search(QUESTION, as_=["group:hr"])
+    assert told.details["rerank"] == {"candidates": 0, "skipped": tuned.CLOSED}
+    assert first(told) == "sick"
+    receipt = forgotten(filled, "board")
+    assert [model.kind for model in receipt.models] == ["reranker"]
+    assert not (folder / "model.safetensors").exists()
+    for kb in (filled, KnowledgeBase(filled.database, filled.name)):
+        assert kb.search(QUESTION).details["rerank"] == {"candidates": 0, "skipped": tuned.WITHDRAWN}
+        assert first(kb.search(QUESTION)) == "sick"
 
 
 # --- forgetting -----------------------------------------------------------------------------------------------------

@@ -323,7 +323,7 @@ def _models(erasures: Erasures) -> tuple[int, list[Left]]:
         for at, path in model.places:
             if lies_in(model.kind, model.weights, Path(path)):
                 try:
-                    gone += erase_files(model.kind, model.weights, Path(path))
+                    gone += erase_files(model.kind, Path(path))
                 except OSError as error:
                     why = f"cannot be deleted ({error.strerror}): mend that, and run openbook forget again"
                     left.append(Left(f"{name} in {path}", why, again=True))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import NotFound, QueryError, RecipeError
 from openbook.live import Live
-from openbook.opening import create_in, open_database, taken
+from openbook.opening import create_in, open_database
 from openbook.recipe import LanguageModel, QueryHalf, Recipe, differences
 from openbook.serving import Serving
 from openbook.store.access import principals_of
@@ -119,7 +119,10 @@ class KnowledgeBase:
     ) -> None:
         self.database = database
         self.name = name = storable(name)
-        recipe = recipe and taken(recipe)
+        if recipe is not None:
+            from openbook.tuned import taken
+
+            recipe = taken(recipe)
         kb = number_of(database, name)
         if kb is None:
             if not create or release is not None:

@@ -1,4 +1,4 @@
-"""Which database is meant, a new knowledge base in it, and the recipe that it takes."""
+"""Which database is meant, and a new knowledge base in it."""
 
 from __future__ import annotations
 
@@ -48,17 +48,3 @@ def create_in(database: Database, name: str, recipe: Recipe) -> int:
     return making(
         lambda: create_knowledge_base(database, name, recipe, embedder.hash, embedder.dimension, probe), database
     )
-
-
-def taken(recipe: Recipe) -> Recipe:
-    """A recipe as a knowledge base answers by it, wherever whoever reads it stands.
-
-    Raises:
-        RecipeError, ModelError: a file that it names cannot be read, or its query adapter.
-    """
-    recipe = recipe.anchored()
-    if isinstance(recipe.query.adapter, Off):
-        return recipe
-    from openbook.embed.linear import pinned
-
-    return pinned(recipe)

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from openbook.chunk import require_read
 from openbook.embed import open_embedder
-from openbook.embed.linear import pinned
 from openbook.errors import ModelError, QueryError
 from openbook.prices import prices
 from openbook.reading import Reader
@@ -35,7 +34,7 @@ from openbook.store.models import Models
 from openbook.store.releases import Pointers, Release, Releases
 from openbook.store.vectors import known_of
 from openbook.store.writing import FIRST, Writer
-from openbook.tuned import Restricted, require_lasting, restricted
+from openbook.tuned import Restricted, require_lasting, restricted, taken
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -120,7 +119,7 @@ class Releasing:
         """``wanted``, and where it says nothing of a half, the live release's."""
         live = self.releases.opened()[0].recipe
         halves = {half: getattr(live, half) for half in ("index", "query") if half not in wanted.model_fields_set}
-        return pinned(wanted.model_copy(update=halves).anchored())
+        return taken(wanted.model_copy(update=halves))
 
     def plan(self, wanted: Recipe) -> Plan:
         """What building a release by this recipe takes, before anything is built. Nothing is sent to a remote model but

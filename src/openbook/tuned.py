@@ -1,11 +1,12 @@
 """Models that were trained on documents, where a release uses them: made known to its knowledge base when they are
-opened, and their files erased when they are withdrawn."""
+opened, asked whom they may answer, and their files erased when they are withdrawn."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +14,25 @@ from openbook.embed import Embedder
 from openbook.embed.cache import cache_folder
 from openbook.embed.folder import read_folder
 from openbook.embed.linear import LinearMap, open_adapter, read_linear
-from openbook.embed.provenance import FILE, read_provenance
+from openbook.embed.provenance import FILE, content_of, read_provenance
 from openbook.errors import ModelError
-from openbook.recipe import LinearAdapter, LocalEmbedder, Recipe
+from openbook.recipe import CrossEncoder, LinearAdapter, LocalEmbedder, Recipe
 from openbook.store.database import Database
-from openbook.store.models import Kind, Model, Models
+from openbook.store.models import Kind, Model, Models, Standing
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".npz", ".npy"})
 """Files of a model's folder, those of its checkpoints included, that hold what was trained."""
 
-NAMES: dict[Kind, str] = {"adapter": "query adapter", "embedder": "embedding model"}
+NAMES: dict[Kind, str] = {"adapter": "query adapter", "embedder": "embedding model", "reranker": "reranker"}
+
+OTHERS: dict[Kind, str] = {
+    "adapter": "others' questions go without it",
+    "embedder": "the release answers nobody else",
+    "reranker": "what others find is not reranked",
+}
+
+CLOSED = "it was trained on texts that are not all open to this caller"
+WITHDRAWN = "it was withdrawn: a text that it was trained on is forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +45,48 @@ class Restricted:
 
     def __str__(self) -> str:
         whom = "; ".join(" or ".join(rule) for rule in self.rules)
-        others = "others' questions go without it" if self.kind == "adapter" else "the release answers nobody else"
-        return f"its {NAMES[self.kind]} was trained on closed texts: it answers callers who are {whom}; {others}"
+        return (
+            f"its {NAMES[self.kind]} was trained on closed texts: it answers callers who are {whom};"
+            f" {OTHERS[self.kind]}"
+        )
+
+
+class Gate:
+    """Asked for each question whether a trained model may answer its caller: a text may be forgotten, or closed to
+    somebody, between two of them."""
+
+    def __init__(self, hash: str, database: Database, kb: int) -> None:
+        self._models = Models(database, kb)
+        self._hash = hash
+
+    def closed(self, principals: Sequence[str] | None) -> str | None:
+        """Why it may not, in words that tell nothing of the texts."""
+        why: dict[Standing, str | None] = {"open": None, "closed": CLOSED, "withdrawn": WITHDRAWN}
+        return why[self._models.standing(self._hash, principals)]
+
+
+def taken(recipe: Recipe) -> Recipe:
+    """A recipe as a knowledge base takes it: whoever reads it stands elsewhere, and what is in the folders of its query
+    half's trained models is named, so that one that is changed later is refused.
+
+    Raises:
+        RecipeError: as ``Recipe.anchored``.
+        ModelError: the folder of one cannot be read.
+    """
+    recipe = recipe.anchored()
+    query = recipe.query
+    if isinstance(query.adapter, LinearAdapter) and query.adapter.content is None:
+        content = read_linear(query.adapter.path).hash
+        query = query.model_copy(update={"adapter": query.adapter.model_copy(update={"content": content})})
+    if isinstance(query.rerank, CrossEncoder) and query.rerank.content is None:
+        folder = Path(query.rerank.model).expanduser()
+        if folder.is_dir() and read_provenance(folder) is not None:
+            content = content_of(folder)
+            query = query.model_copy(update={"rerank": query.rerank.model_copy(update={"content": content})})
+    return recipe.model_copy(update={"query": query})
+
+
+# --- registered where they are opened ---------------------------------------------------------------------------------
 
 
 def known_adapter(part: LinearAdapter, embedder: Embedder, database: Database, kb: int) -> LinearMap:
@@ -52,6 +102,26 @@ def known_adapter(part: LinearAdapter, embedder: Embedder, database: Database, k
     return adapter
 
 
+def known_reranker(part: CrossEncoder, database: Database, kb: int) -> str | None:
+    """The hash of a reranker that was trained on documents, registered; ``None``: it was not, as far as is said.
+
+    Raises:
+        ModelError: it is not the one that the recipe was stored with, or was trained on a text that is forgotten.
+    """
+    folder = Path(part.model).expanduser()
+    told = read_provenance(folder) if folder.is_dir() else None
+    if told is None and part.content is None:
+        return None
+    found = content_of(folder) if folder.is_dir() else "gone"
+    if part.content is not None and found != part.content:
+        what = f"is another one than the recipe was stored with (then {part.content}, now {found})"
+        raise ModelError(what, where=str(folder), do="put the former one back, or build a release by it")
+    if told is not None:
+        model = Model(found, "reranker", found, told.documents, told.rules)
+        Models(database, kb).register(model, host(), str(folder.absolute()))
+    return found
+
+
 def make_known(part: object, embedder: Embedder, database: Database, kb: int) -> None:
     """Register the embedder of an index half, if it was trained on documents.
 
@@ -61,13 +131,12 @@ def make_known(part: object, embedder: Embedder, database: Database, kb: int) ->
     if not isinstance(part, LocalEmbedder) or part.model == "default":
         return
     found = read_folder(part.model)
-    folder = found.path
-    told = read_provenance(folder)
+    told = read_provenance(found.path)
     if told is None:
         return
     weights = found.digest(cache_folder(None))
     model = Model(embedder.hash, "embedder", weights, told.documents, told.rules)
-    Models(database, kb).register(model, host(), str(folder.absolute()))
+    Models(database, kb).register(model, host(), str(found.path.absolute()))
 
 
 def require_lasting(recipe: Recipe, embedder: Embedder, database: Database, kb: int) -> list[Restricted]:
@@ -77,19 +146,23 @@ def require_lasting(recipe: Recipe, embedder: Embedder, database: Database, kb: 
         ModelError: one of them is missing, does not fit, or was trained on a text that is forgotten.
     """
     models = Models(database, kb)
+    adapter, rerank = recipe.query.adapter, recipe.query.rerank
     make_known(recipe.index.embed, embedder, database, kb)
-    adapter = recipe.query.adapter
-    if isinstance(adapter, LinearAdapter):
-        try:
+    broken: ModelError | None = None
+    try:
+        if isinstance(adapter, LinearAdapter):
             known_adapter(adapter, embedder, database, kb)
-        except ModelError:
-            # One that is withdrawn may be gone: that it was is what there is to tell.
-            if adapter.content is None or not models.is_withdrawn(adapter.content):
-                raise
+        if isinstance(rerank, CrossEncoder):
+            known_reranker(rerank, database, kb)
+    except ModelError as error:
+        broken = error
     for kind, hash in _used(recipe, embedder.hash):
+        # One that is withdrawn may be gone: that it was is what there is to tell.
         if models.is_withdrawn(hash):
             what, do = "was trained on a text that is forgotten", "train it again without that text, or leave it out"
             raise ModelError(what, where=f"{NAMES[kind]} {hash}", do=do)
+    if broken is not None:
+        raise broken
     return restricted(recipe, embedder.hash, database, kb)
 
 
@@ -104,6 +177,8 @@ def _used(recipe: Recipe, embedder: str) -> list[tuple[Kind, str]]:
     used: list[tuple[Kind, str]] = [("embedder", embedder)]
     if isinstance(recipe.query.adapter, LinearAdapter) and recipe.query.adapter.content:
         used.append(("adapter", recipe.query.adapter.content))
+    if isinstance(recipe.query.rerank, CrossEncoder) and recipe.query.rerank.content:
+        used.append(("reranker", recipe.query.rerank.content))
     return used
 
 
@@ -112,32 +187,38 @@ def host() -> str:
     return socket.gethostname()
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def lies_in(kind: Kind, weights: str, folder: Path) -> bool:
     """Whether the files of that model are in a folder, unchanged."""
     try:
-        found = read_linear(folder).hash if kind == "adapter" else read_folder(str(folder)).digest(None)
-    except ModelError:
+        found = {
+            "adapter": lambda: read_linear(folder).hash,
+            "embedder": lambda: read_folder(str(folder)).digest(None),
+            "reranker": lambda: content_of(folder),
+        }[kind]()
+    except (ModelError, OSError):
         return False
     return found == weights
 
 
-def erase_files(kind: Kind, weights: str, folder: Path) -> int:
+def erase_files(kind: Kind, folder: Path) -> int:
     """Delete the weights below a folder, its checkpoints' as well, and what says what they were trained on; so many
-    files. What was converted from them goes, too.
+    files. What a training that was cut off left beside it goes, too, and what was converted from the weights.
 
     Raises:
         OSError: one cannot be deleted.
     """
-    gone = 0
-    for place, _, names in os.walk(folder):  # without following links
-        for name in names:
-            if Path(name).suffix in WEIGHTS or name == FILE:
-                Path(place, name).unlink()
-                gone += 1
-    if kind == "embedder" and (cache := cache_folder(None)) is not None:
-        for converted in (cache / "models").glob(f"{weights[:32]}-*"):
+    cache = cache_folder(None)
+    if kind != "adapter" and cache is not None and (folder / "model.safetensors").is_file():
+        for converted in (cache / "models").glob(f"{read_folder(str(folder)).digest(None)[:32]}-*"):
             shutil.rmtree(converted)
+    gone = 0
+    for root in (folder, folder.parent / f".{folder.name}.training"):
+        for place, _, names in os.walk(root):  # without following links
+            for name in names:
+                if Path(name).suffix in WEIGHTS or name == FILE:
+                    Path(place, name).unlink()
+                    gone += 1
     return gone

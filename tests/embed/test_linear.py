@@ -13,9 +13,10 @@ import pytest
 from tests.embed.tuned import linear
 
 from openbook.embed import Embedder
-from openbook.embed.linear import open_adapter, pinned, read_linear
+from openbook.embed.linear import open_adapter, read_linear
 from openbook.errors import ModelError
 from openbook.recipe import LinearAdapter, QueryHalf, Recipe
+from openbook.tuned import taken
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_one_of_fewer_dimensions_than_the_index_is_refused(tmp_path: Path, embed
 
 
 def test_a_recipe_that_names_its_content_refuses_another(folder: Path, embedder: Embedder) -> None:
-    recipe = pinned(Recipe(query=QueryHalf(adapter=LinearAdapter(path=str(folder)))))
+    recipe = taken(Recipe(query=QueryHalf(adapter=LinearAdapter(path=str(folder)))))
     assert isinstance(recipe.query.adapter, LinearAdapter)
     assert recipe.query.adapter.content == read_linear(folder).hash
     assert open_adapter(recipe.query.adapter, embedder).hash == recipe.query.adapter.content

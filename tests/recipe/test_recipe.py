@@ -23,6 +23,7 @@ from openbook.recipe import (
     Keyword,
     Language,
     LanguageModel,
+    LinearAdapter,
     LocalEmbedder,
     NearDuplicates,
     Off,
@@ -61,6 +62,7 @@ recipes = st.builds(
         spelling=st.builds(Off) | st.builds(CorpusSpelling, words=st.booleans(), identifiers=st.booleans()),
         glossary=st.builds(Off)
         | st.builds(Glossary, rules=st.sampled_from([(), ("pto, paid time off",), ('"a, b", c', "d => e, f")])),
+        adapter=st.builds(Off) | st.builds(LinearAdapter, path=text, content=st.none() | text),
         expansion=st.builds(Off) | st.builds(RelevanceFeedback, weight=st.floats(0, 1)),
         within=st.none() | st.floats(0, 9),
         assemble=st.builds(
@@ -122,7 +124,7 @@ def test_settings_that_came_later_are_not_told_where_a_recipe_does_not_use_them(
     """A recipe that was stored before there were any keeps its hash."""
     recipe = Recipe(query=QueryHalf(generate=LanguageModel(kind="openai", model="m")))
     told = recipe.to_toml()
-    for later in ("local =", "tokenizer", "order", "examples", "assemble", "disagreements", "context]"):
+    for later in ("local =", "tokenizer", "order", "examples", "assemble", "disagreements", "adapter", "context]"):
         assert later not in told
     assert Recipe.from_toml(told, stored=True).hash == recipe.hash
     assert Recipe(query=QueryHalf(assemble=Assembly(stitch=0))).hash != Recipe().hash

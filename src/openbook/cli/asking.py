@@ -51,7 +51,7 @@ def search(
     if json:
         hits = [_hit(hit) for hit in trace.hits]
         found = {"release": trace.release, "trace": trace.id, "ms": dict(trace.ms), "hits": hits}
-        print_json({**found, **_transformed(trace), **_narrowed(trace), **_made(trace)})
+        print_json({**found, **_transformed(trace), **_adapted(trace), **_narrowed(trace), **_made(trace)})
         return
     for rank, hit in enumerate(trace.hits, 1):
         stages = ", ".join(f"{name} {s.rank}" for name, s in hit.stages.items() if name != "fused")
@@ -63,7 +63,7 @@ def search(
     if not trace.hits:
         print("nothing found")
     _say_transformed(trace)
-    _say_of_reranking(trace)
+    _say_of_models(trace)
     _say_narrowed(trace)
     _say_made(trace)
     say(f"trace {trace.id}, {trace.ms['total']:.0f} ms")
@@ -128,7 +128,7 @@ def ask(
         for place, date in zip((one.older, one.newer), one.dates, strict=True):
             print(f"    {one_line(date) or 'current'}: “{shortened(place.quote, 300)}” ({_place(place)})")
     _say_transformed(answer.trace)
-    _say_of_reranking(answer.trace)
+    _say_of_models(answer.trace)
     if withheld := answer.trace.details.get("withheld", {}).get("generate"):
         say(f"not sent to the model, which is remote: {counted(len(withheld), 'local-only passage')}")
     _say_narrowed(answer.trace)
@@ -181,8 +181,10 @@ def traces(
         print(f"traces are kept {'for ever' if kept is None else f'for {kept} days'}{deleted}")
 
 
-def _say_of_reranking(trace: Trace) -> None:
+def _say_of_models(trace: Trace) -> None:
     """What a reader would not expect of the order of the hits."""
+    if why := trace.details.get("adapter", {}).get("why"):
+        say(f"note: without the query adapter: {one_line(why)}")
     told = trace.details.get("rerank", {})
     if skipped := told.get("skipped"):
         say(f"note: not reranked: {one_line(skipped)}")
@@ -234,8 +236,14 @@ def _answer(answer: Answer) -> dict[str, Any]:
         **_transformed(trace),
         **_made(trace),
         **_narrowed(trace),
+        **_adapted(trace),
         **({"themes": trace.details["themes"]} if "themes" in trace.details else {}),
     }
+
+
+def _adapted(trace: Trace) -> dict[str, Any]:
+    """Whether the question went through the query adapter, where there is one."""
+    return {"adapter": trace.details["adapter"]} if "adapter" in trace.details else {}
 
 
 def _asked_back(clarification: Clarification | None) -> dict[str, Any] | None:

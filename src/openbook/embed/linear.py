@@ -18,7 +18,7 @@ from openbook.embed.folder import read_json
 from openbook.embed.provenance import FILE, Provenance, read_provenance
 from openbook.embed.vectors import unit
 from openbook.errors import ModelError
-from openbook.recipe import LinearAdapter, Off, Recipe
+from openbook.recipe import LinearAdapter
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
@@ -114,19 +114,6 @@ def open_adapter(part: LinearAdapter, embedder: Embedder) -> LinearMap:
         what = f"maps {found.dimension} dimensions, and the index has {embedder.dimension}"
         raise ModelError(what, where=where, do=_AGAIN)
     return found
-
-
-def pinned(recipe: Recipe) -> Recipe:
-    """The same recipe, with the content of its query adapter named: a folder that is changed later is refused.
-
-    Raises:
-        ModelError: as ``read_linear``.
-    """
-    adapter = recipe.query.adapter
-    if isinstance(adapter, Off) or adapter.content is not None:
-        return recipe
-    adapter = adapter.model_copy(update={"content": read_linear(adapter.path).hash})
-    return recipe.model_copy(update={"query": recipe.query.model_copy(update={"adapter": adapter})})
 
 
 def _shape(folder: Path) -> tuple[int, bool]:

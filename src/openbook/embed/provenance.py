@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openbook.embed.cache import sha256
 from openbook.embed.folder import read_json
 from openbook.errors import ModelError
 
@@ -14,7 +17,7 @@ FILE = "trained.json"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """``documents`` by id or, where no id was known, by source. Of ``rules`` each names who may read some of the texts:
+    """``documents`` by id, by source, or by both. Of ``rules`` each names who may read some of the texts:
     a caller who is among each of them may read all. ``fits``: the hash of the embedder whose document vectors the model
     was trained to meet; empty where it makes those itself."""
 
@@ -34,7 +37,8 @@ def read_provenance(folder: Path) -> Provenance | None:
     if told is None:
         return None
     try:
-        documents = tuple(dict.fromkeys(map(_document, told.get("documents") or ())))
+        named = (*(told.get("documents") or ()), *(told.get("sources") or ()))
+        documents = tuple(dict.fromkeys(map(_document, named)))
         rules = tuple(sorted({_rule(one) for one in told.get("principals") or ()}))
         fits = told.get("fits") or ""
         if not isinstance(fits, str):
@@ -44,6 +48,12 @@ def read_provenance(folder: Path) -> Provenance | None:
     except (AttributeError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f"cannot be read ({error})", where=str(file), do="train the model again") from None
     return Provenance(documents, rules, fits)
+
+
+def content_of(folder: Path) -> str:
+    """The hash of all that decides what a model's folder does: its weights, its tokenizer, its configuration."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json") and file.name != FILE)
+    return hashlib.sha256(json.dumps([[file.name, sha256(file)] for file in files]).encode()).hexdigest()[:16]
 
 
 def _document(told: Any) -> str:

@@ -346,11 +346,12 @@ class CrossEncoder(Part):
 
     Its scores lie in [0, 1]; what it scores below ``threshold`` is left out, and so is what it was not shown. With a
     ``weight`` that much of their log-odds is added to the fused score, else they stand in its place. ``max_tokens`` of
-    question and chunk together are read.
+    question and chunk together are read. ``content``: of one that was trained on documents, as an adapter has it.
     """
 
     kind: Literal["cross-encoder"] = "cross-encoder"
     model: str
+    content: str | None = None
     weight: float | None = Field(default=None, gt=0.0)
     max_tokens: int | None = Field(default=None, ge=16)
     candidates: int = Field(default=50, ge=2, le=1_000)
@@ -364,9 +365,9 @@ class CrossEncoder(Part):
 
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes that say no weight keep the hash that they had before there was one.
+        # Recipes that say neither keep the hash that they had before there was one.
         told: dict[str, Any] = handler(self)
-        return {key: value for key, value in told.items() if key != "weight" or value is not None}
+        return {key: value for key, value in told.items() if key not in ("weight", "content") or value is not None}
 
 
 class RerankAPI(Served):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from openbook.errors import QueryError
 from openbook.recipe import (
     BridgeHops,
+    CrossEncoder,
     Diversity,
     EvidenceFusion,
     ModelHops,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from openbook.retrieve.rerank.stage import Reranking
     from openbook.retrieve.transform.model import ByModel
     from openbook.store.keyword import Question
+    from openbook.tuned import Gate
 
 QUESTION_CHARACTERS = 10_000
 """Longer questions are cut: the model reads some hundred tokens, and words beyond that only slow the keyword side."""
@@ -101,7 +103,7 @@ class Retriever:
         self.part = part
         self.sharing = sharing
         self._asked = sides_asked(part.fusion)
-        self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder)
+        self._reranking, self._rerank_gate = _reranking(part, index, embedder)
         stages = (part.rerank, part.recency, part.diversity)
         self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
         self._adapted: Adapted | None = None
@@ -230,7 +232,7 @@ class Retriever:
                 own = self._vectors(view, found)
                 break
         # Nor while they are put in order: models may be asked here, and servers.
-        found, ordered = self._order(asked, found, own, ms)
+        found, ordered = self._order(asked, found, own, ms, principals)
         details |= ordered
         hits = self._merged(found, k)
         if details.get("rerank", {}).get("withheld"):
@@ -444,11 +446,18 @@ class Retriever:
         return self.index.vectors(view, [candidate.chunk for candidate in found[: part.candidates]])
 
     def _order(
-        self, asked: Asked, found: list[Candidate], vectors: Mapping[int, FloatArray], ms: dict[str, float]
+        self,
+        asked: Asked,
+        found: list[Candidate],
+        vectors: Mapping[int, FloatArray],
+        ms: dict[str, float],
+        principals: Sequence[str] | None,
     ) -> tuple[list[Candidate], dict[str, Any]]:
         """What the stages after fusion make of the candidates, and what they tell."""
         details: dict[str, Any] = {}
-        if self._reranking is not None and not isinstance(self.part.rerank, Off):
+        if self._rerank_gate is not None and (why := self._rerank_gate.closed(principals)):
+            details["rerank"] = {"candidates": 0, "skipped": why}
+        elif self._reranking is not None and not isinstance(self.part.rerank, Off):
             with _Timer(ms, "rerank"):
                 question = asked.told(self.part.rerank.is_local)
                 found, details["rerank"] = self._reranking.apply(question, found)
@@ -505,12 +514,22 @@ def _tell_read(details: dict[str, Any], documents: Iterable[str]) -> None:
         details["read"] = [{"document": document} for document in sorted(read)]
 
 
-def _reranking(part: QueryHalf, embedder: Embedder) -> Reranking:
+def _reranking(part: QueryHalf, index: Index, embedder: Embedder) -> tuple[Reranking | None, Gate | None]:
+    """The stage, and who is asked whether it may answer a caller, where it was trained on documents."""
+    if isinstance(part.rerank, Off):
+        return None, None
     from openbook.retrieve.rerank import open_reranker
     from openbook.retrieve.rerank.stage import Reranking
 
-    assert not isinstance(part.rerank, Off)
-    return Reranking(part.rerank, open_reranker(part.rerank, embedder))
+    gate: Gate | None = None
+    if isinstance(part.rerank, CrossEncoder):
+        from openbook.tuned import Gate, known_reranker
+
+        if (content := part.rerank.content) and Models(index.database, index.kb).is_withdrawn(content):
+            return None, Gate(content, index.database, index.kb)  # its folder may be gone
+        if content := known_reranker(part.rerank, index.database, index.kb):
+            gate = Gate(content, index.database, index.kb)
+    return Reranking(part.rerank, open_reranker(part.rerank, embedder)), gate
 
 
 def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:

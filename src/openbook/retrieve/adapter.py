@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from openbook.recipe import LinearAdapter
-from openbook.store.models import Models, Standing
-from openbook.tuned import known_adapter
+from openbook.store.models import Models
+from openbook.tuned import Gate, known_adapter
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
     from openbook.embed.linear import LinearMap
     from openbook.store.index import Index
-
-CLOSED = "it was trained on texts that are not all open to this caller"
-WITHDRAWN = "it was withdrawn: a text that it was trained on is forgotten"
 
 
 class Adapted:
@@ -29,18 +26,16 @@ class Adapted:
     """
 
     def __init__(self, part: LinearAdapter, index: Index, embedder: Embedder) -> None:
-        self._models = Models(index.database, index.kb)
         self._map: LinearMap | None = None
+        content = part.content
         # What was withdrawn is left out, and its folder may be gone.
-        if part.content is None or self._models.standing(part.content, None) != "withdrawn":
+        if content is None or not Models(index.database, index.kb).is_withdrawn(content):
             self._map = known_adapter(part, embedder, index.database, index.kb)
+            content = self._map.hash
+        self._gate = Gate(content, index.database, index.kb)
 
     def of(self, principals: Sequence[str] | None) -> tuple[LinearMap | None, dict[str, Any]]:
         """The map for this caller's question, or none; and what the trace tells of it."""
-        standing: Standing = "withdrawn" if principals is None else "closed"
-        if self._map is not None:
-            # Asked for each question: a text may be forgotten, or closed to somebody, between two of them.
-            standing = self._models.standing(self._map.hash, principals)
-        if standing == "open":
-            return self._map, {"applied": True}
-        return None, {"applied": False, "why": WITHDRAWN if standing == "withdrawn" else CLOSED}
+        if why := self._gate.closed(principals):
+            return None, {"applied": False, "why": why}
+        return self._map, {"applied": self._map is not None}

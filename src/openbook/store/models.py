@@ -20,7 +20,7 @@ from openbook.store.locks import own_indexes
 from openbook.store.tombstones import key_of
 from openbook.types import PUBLIC
 
-Kind = Literal["adapter", "embedder"]
+Kind = Literal["adapter", "embedder", "reranker"]
 
 Standing = Literal["open", "closed", "withdrawn"]
 
@@ -51,7 +51,7 @@ class Withdrawn:
 
     @property
     def is_needed(self) -> bool:
-        """Whether an index would be lost without it. A query adapter is left out of an answer, and nothing is lost."""
+        """Whether an index would be lost without it. Others are left out of an answer, and nothing is lost."""
         return self.kind == "embedder" and bool(self.releases)
 
 

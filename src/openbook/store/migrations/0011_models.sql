@@ -2,8 +2,8 @@
 CREATE TABLE openbook.model (
     id        int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kb        int NOT NULL REFERENCES openbook.knowledge_base ON DELETE CASCADE,
-    hash      text COLLATE "C" NOT NULL,   -- of its content: a recipe names an adapter so, an index its embedder
-    kind      text COLLATE "C" NOT NULL,   -- adapter, embedder
+    hash      text COLLATE "C" NOT NULL,   -- of its content: an index names its embedder so, a recipe the others
+    kind      text COLLATE "C" NOT NULL,   -- adapter, embedder, reranker
     weights   text COLLATE "C" NOT NULL,   -- what its files are known again by, wherever they lie
     rules     int[] NOT NULL,              -- the access sets of the texts that it was trained on, those since included
     withdrawn timestamptz,                 -- since when one of these texts is forgotten
