@@ -164,11 +164,11 @@ def test_an_evaluation_in_somebodys_name_asks_in_that_name(filled: KnowledgeBase
     (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": QUESTION}) + "\n")
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tsick\t1\n")
 
-    def recall(as_: Sequence[str] | None) -> float:
-        return evaluate(filled, read(folder), measures=["recall@1"], as_=as_).measures["recall@1"].value
-
-    assert recall(None) == 0.0
-    assert recall(["user:ann"]) == 1.0
+    owner, ann = (evaluate(filled, read(folder), measures=["recall@1"], as_=as_) for as_ in (None, ["user:ann"]))
+    assert owner.measures["recall@1"].value == 0.0
+    assert "not_adapted" not in owner.details
+    assert ann.measures["recall@1"].value == 1.0
+    assert ann.details["not_adapted"] == {"q": tuned.CLOSED}
 
 
 # --- the release ------------------------------------------------------------------------------------------------------
@@ -382,6 +382,23 @@ def test_documents_that_training_knew_by_their_source_are_found(filled: Knowledg
     filled.add(Document("plan", "A plan."))
     assert [model.releases for model in forgotten(filled, "renamed").models] == [(parts["there"],)]
     assert [model.releases for model in forgotten(filled, "plan").models] == [(parts["later"],)]
+
+
+def test_models_that_no_release_names_are_found(filled: KnowledgeBase, own: Path, tmp_path: Path) -> None:
+    """Each kind of them, once its training has made it known."""
+    pairs = tiny_pairs(tmp_path / "pairs", "bert", seed=random.randrange(1 << 30))
+    for folder in (own, pairs):
+        trained(folder, documents=[[id_of(filled, "board"), None]], sources=["board"], principals=[["group:board"]])
+    folders = (Path(adapter(filled, tmp_path / "a", "board").path), own, pairs)
+    for folder in folders:
+        filled.register(folder)
+        filled.register(folder)
+    receipt = forgotten(filled, "board")
+    assert sorted(model.kind for model in receipt.models) == ["adapter", "embedder", "reranker"]
+    assert receipt.complete
+    assert not any((folder / "model.safetensors").exists() for folder in folders)
+    with pytest.raises(ModelError, match=r"trained\.json is missing"):
+        filled.register(tmp_path / "a")
 
 
 def test_files_on_another_machine_are_pending(

@@ -460,6 +460,14 @@ class KnowledgeBase:
         """
         return self._releasing.build(recipe, progress=progress)
 
+    def register(self, model: str | Path) -> None:
+        """Have a trained model's folder known here, by what its ``trained.json`` says: when a document that it was
+        trained on is forgotten it is withdrawn, wherever it lies. What a release names is known by that. Raises:
+        ModelError."""
+        from openbook.tuned import register
+
+        register(model, self.database, self.kb)
+
     def restricted(self, release: str) -> Sequence[Restricted]:
         """The models of a release that do not answer everybody, because they were trained on closed texts; none for
         most. Raises: NotFound."""

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from openbook.embed import Embedder
+from openbook.embed import Embedder, open_embedder
+from openbook.embed.adapter import has_adapter
 from openbook.embed.cache import cache_folder
-from openbook.embed.folder import read_folder
+from openbook.embed.folder import read_folder, read_json
 from openbook.embed.linear import LinearMap, open_adapter, read_linear
 from openbook.embed.provenance import FILE, content_of, read_provenance
 from openbook.errors import ModelError
@@ -137,6 +138,29 @@ def make_known(part: object, embedder: Embedder, database: Database, kb: int) ->
     weights = found.digest(cache_folder(None))
     model = Model(embedder.hash, "embedder", weights, told.documents, told.rules)
     Models(database, kb).register(model, host(), str(found.path.absolute()))
+
+
+def register(folder: str | Path, database: Database, kb: int) -> None:
+    """Have a knowledge base know a model of whatever kind that was trained on its documents, before any release names
+    it: so that forgetting one of them finds it.
+
+    Raises:
+        ModelError: it cannot be read, does not say what it was trained on, or that is forgotten.
+    """
+    path = Path(folder).expanduser()
+    told, config = read_provenance(path), read_json(path / "config.json", {})
+    if told is None:
+        raise ModelError(f"{FILE} is missing", where=str(path), do="name the folder that a training has written")
+    kinds = [str(name) for name in config.get("architectures") or ()]
+    if "in_features" in config:
+        found = read_linear(path)
+        model = Model(found.hash, "adapter", found.hash, told.documents, told.rules)
+        Models(database, kb).register(model, host(), str(path.absolute()))
+    elif has_adapter(str(path)) or any(name.endswith("ForSequenceClassification") for name in kinds):
+        known_reranker(CrossEncoder(model=str(path)), database, kb)
+    else:
+        part = LocalEmbedder(model=str(path))
+        make_known(part, open_embedder(part), database, kb)
 
 
 def require_lasting(recipe: Recipe, embedder: Embedder, database: Database, kb: int) -> list[Restricted]:

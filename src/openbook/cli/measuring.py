@@ -131,6 +131,8 @@ def evaluate(
     print_json(report.as_json()) if json else print(printable(report.text()))
     if skipped := report.details.get("not_reranked"):
         say(f"note: {len(skipped)} questions were not reranked: {one_line(next(iter(skipped.values())))}")
+    if plain := report.details.get("not_adapted"):
+        say(f"note: {len(plain)} questions went without the query adapter: {one_line(next(iter(plain.values())))}")
     if report.failed:
         raise typer.Exit(1)
 

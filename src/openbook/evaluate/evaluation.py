@@ -109,6 +109,8 @@ def evaluate(
     details = {name: detail for family in families for name, detail in family.details.items()}
     if skipped := {id: outcome.not_reranked for id, outcome in outcomes.items() if outcome.not_reranked}:
         details["not_reranked"] = skipped  # measured as they were answered, which is not what the recipe says
+    if plain := {id: outcome.not_adapted for id, outcome in outcomes.items() if outcome.not_adapted}:
+        details["not_adapted"] = plain
     return Report(
         dataset=chosen.name,
         data=chosen.hash,
@@ -183,8 +185,8 @@ def _ask(
         return Outcome(question.id, ms=ms, error=str(error))
     kept = {"dataset": dataset, "question": question.id}
     kb.traces.record(replace(trace, hits=trace.hits[:KEPT_HITS], details={**trace.details, **kept}), answer)
-    skipped = trace.details.get("rerank", {}).get("skipped")
-    return Outcome(question.id, hits, answer, trace.ms, trace.id, not_reranked=skipped)
+    skipped, plain = trace.details.get("rerank", {}).get("skipped"), trace.details.get("adapter", {}).get("why")
+    return Outcome(question.id, hits, answer, trace.ms, trace.id, not_reranked=skipped, not_adapted=plain)
 
 
 def _retrieval(

@@ -53,7 +53,8 @@ class Outcome:
     """What the pipeline did with one question: the hits, and the answer where one was asked for.
 
     ``error`` tells why there is neither; such a question counts as failed. ``ms`` holds milliseconds for each stage
-    and ``total``; ``not_reranked`` why reranking was left out where the recipe has it.
+    and ``total``; ``not_reranked`` why reranking was left out where the recipe has it, ``not_adapted`` why
+    the query adapter was.
     """
 
     question: str  # its id
@@ -63,6 +64,7 @@ class Outcome:
     trace: str | None = None
     error: str | None = None
     not_reranked: str | None = None
+    not_adapted: str | None = None
 
     @property
     def local_only(self) -> bool:

@@ -68,34 +68,31 @@ class Models:
         Raises:
             ModelError: it was trained on a text that is forgotten.
         """
-        if not self._lacks(model, host, path):
+        id, is_whole, is_placed = self._known(model, host, path)
+        if is_whole and is_placed:
             return
         with self.database.transaction("owner") as connection:
-            own_indexes(connection, self.kb)  # nobody changes a rule, and nobody forgets a document meanwhile
-            known = connection.execute(
-                "SELECT id FROM openbook.model WHERE kb = %s AND hash = %s AND withdrawn IS NOT NULL",
-                [self.kb, model.hash],
-            ).fetchone()
-            id = known[0] if known else self._enter(connection, model, path)
+            if not is_whole:
+                own_indexes(connection, self.kb)  # nobody changes a rule, and nobody forgets a document meanwhile
+                id = self._enter(connection, model, path)
             connection.execute(
                 "INSERT INTO openbook.model_folder (model, host, path) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
                 [id, host, path],
             )
 
-    def _lacks(self, model: Model, host: str, path: str) -> bool:
-        """Whether it, a rule of it or this place is not known yet."""
+    def _known(self, model: Model, host: str, path: str) -> tuple[int, bool, bool]:
+        """(its number, 0: it has none; whether all its rules are known, or it is withdrawn; whether this place is)."""
         rules = [list(rule) for rule in _rules(model)]
         with self.database.snapshot(None) as connection:
-            known = connection.execute(
-                "SELECT EXISTS (SELECT FROM openbook.model_folder f WHERE f.model = m.id AND f.host = %s"
-                "  AND f.path = %s)"
-                " AND (m.withdrawn IS NOT NULL OR NOT EXISTS ("
+            row = connection.execute(
+                "SELECT m.id, m.withdrawn IS NOT NULL OR NOT EXISTS ("
                 "  SELECT FROM jsonb_array_elements(%s::jsonb) AS rule WHERE NOT EXISTS ("
-                "   SELECT FROM openbook.access_set a WHERE a.id = ANY(m.rules) AND to_jsonb(a.principals) = rule)))"
+                "   SELECT FROM openbook.access_set a WHERE a.id = ANY(m.rules) AND to_jsonb(a.principals) = rule)),"
+                " EXISTS (SELECT FROM openbook.model_folder f WHERE f.model = m.id AND f.host = %s AND f.path = %s)"
                 " FROM openbook.model m WHERE m.kb = %s AND m.hash = %s",
-                [host, path, json.dumps(rules), self.kb, model.hash],
+                [json.dumps(rules), host, path, self.kb, model.hash],
             ).fetchone()
-        return known is None or not known[0]
+        return (0, False, False) if row is None else (row[0], row[1], row[2])
 
     def _enter(self, connection: Connection, model: Model, path: str) -> int:
         ids, sources = _split(connection, self.kb, model.documents)
