@@ -373,10 +373,10 @@ def test_a_withdrawn_adapter_is_not_promoted_and_a_rollback_goes_without(filled:
 
 def test_documents_that_training_knew_by_their_source_are_found(filled: KnowledgeBase, tmp_path: Path) -> None:
     """Before they are added, too; and by a name that they had before."""
-    question = np.eye(384)
     parts = {}
     for name, source in (("there", "board"), ("later", "plan")):
-        folder = linear(tmp_path / name, question + len(parts), filled.embedder.hash, documents=[source])
+        weight = random.uniform(1, 2) * np.eye(384)
+        folder = linear(tmp_path / name, weight, filled.embedder.hash, documents=[source])
         parts[name] = release(filled, LinearAdapter(path=str(folder)))
     filled.edit("board", source="renamed")
     filled.add(Document("plan", "A plan."))

@@ -103,11 +103,12 @@ class Models:
         ).fetchall()
         rules |= {access for (access,) in rows}
         row = connection.execute(
-            "INSERT INTO openbook.model (kb, hash, kind, weights, rules) VALUES (%s, %s, %s, %s, %s)"
+            "INSERT INTO openbook.model (kb, hash, kind, weights, rules, withdrawn) VALUES (%s, %s, %s, %s, %s,"
+            "  (SELECT min(same.withdrawn) FROM openbook.model same WHERE same.weights = %s))"  # of whichever base
             " ON CONFLICT (kb, hash) DO UPDATE SET rules = coalesce("
             "  (SELECT array_agg(DISTINCT rule) FROM unnest(model.rules || excluded.rules) AS rule), '{}')"
             " RETURNING id",
-            [self.kb, model.hash, model.kind, model.weights, sorted(rules)],
+            [self.kb, model.hash, model.kind, model.weights, sorted(rules), model.weights],
         ).fetchone()
         assert row is not None
         id = int(row[0])
@@ -151,7 +152,7 @@ class Models:
         if self.standing(hash, principals) == "closed":
             raise ModelError(
                 "answers by a model that was trained on texts which are not all open to this caller",
-                where="the live release",
+                where="this release",
                 do="ask as somebody who may read them, or have the owner promote a release by another model",
             )
 
