@@ -44,15 +44,18 @@ def decide(
     guards: Iterable[tuple[float, float]] = (),
     *,
     worth: float = 0.0,
+    allowed: Iterable[tuple[float, float, float]] = (),
 ) -> Verdict:
     """The verdict on a candidate.
 
     ``gain``, its 95 % ``interval`` and ``p`` are the primary measure's difference in the direction that is better, and
     its corrected p; ``guards`` the gain and corrected p of each guard; ``worth`` is the smallest gain worth having.
+    ``allowed`` are guards that may lose something: their gain, p, and the loss that is allowed.
 
-    - *don't ship*: the primary measure or any guard is significantly worse, or the interval ends below ``worth``;
-    - *ship*: else, where the primary measure is significantly better, its interval lies above 0, and the gain is no
-      less than ``worth``;
+    - *don't ship*: the primary measure or any guard is significantly worse (one that may lose something: worse by more
+      than that, too), or the interval ends below ``worth``;
+    - *ship*: else, where the primary measure is significantly better, its interval lies above 0, the gain is no less
+      than ``worth``, and no guard lost more than it may, for certain or not;
     - *insufficient evidence*: else.
 
     >>> decide(0.04, (0.01, 0.07), 0.003)
@@ -63,11 +66,16 @@ def decide(
     'insufficient evidence'
     >>> decide(0.01, (-0.01, 0.03), 0.4, worth=0.05)
     "don't ship"
+    >>> [decide(0.04, (0.01, 0.07), 0.003, allowed=[(loss, p, 0.01)]) for loss, p in ((-0.02, 0.03), (-0.02, 0.3))]
+    ["don't ship", 'insufficient evidence']
     """
     low, high = interval
-    if any(change < 0 and chance <= ALPHA for change, chance in [(gain, p), *guards]) or (worth > 0 and high < worth):
+    # 0.5 - 0.49 is a little more than 0.01.
+    beyond = [chance for change, chance, loss in allowed if -change > loss + 1e-9]
+    worse = any(change < 0 and chance <= ALPHA for change, chance in [(gain, p), *guards])
+    if worse or any(chance <= ALPHA for chance in beyond) or (worth > 0 and high < worth):
         return "don't ship"
-    return "ship" if p <= ALPHA and low > 0 and gain >= worth else "insufficient evidence"
+    return "ship" if p <= ALPHA and low > 0 and gain >= worth and not beyond else "insufficient evidence"
 
 
 def is_right(measure: str, value: float) -> bool:

@@ -39,7 +39,7 @@ class Paired:
     at least as large, either way. ``detectable``: the smallest true difference that this test on these questions finds
     in 80 % of trials; ``None`` where no difference could have been found. ``effect``: Cohen's d_z, the mean difference
     in standard deviations of the differences; ``None`` where they do not vary. On ``higher`` questions b has more, on
-    ``lower`` ones less.
+    ``lower`` ones less. ``runs``: how many of b there are, where it was made several times; its values are their means.
     """
 
     n: int
@@ -54,11 +54,12 @@ class Paired:
     effect: float | None
     higher: int
     lower: int
+    runs: int = 1
 
 
 def paired(
     a: Mapping[str, float],
-    b: Mapping[str, float],
+    b: Mapping[str, float] | Sequence[Mapping[str, float]],
     *,
     name: str = "",
     tests: int = 1,
@@ -70,35 +71,42 @@ def paired(
     Values that are all 0 or 1 are tested by McNemar's exact test, others by randomisation. The same values and seed
     give the same figures, in whatever order the questions come.
 
+    Where ``b`` was made several times (trained from several seeds) it is the values of each: what is tested is their
+    mean, question by question, and the interval is one over questions and runs (``interval_over_runs``). The test
+    itself takes the runs as they are; that another seed could do worse is what widens the interval.
+
     Raises:
         QueryError: the two do not hold the same questions, or a value is not a finite number.
     """
     import numpy as np
 
-    if a.keys() != b.keys():
-        odd = sorted(a.keys() ^ b.keys())
-        raise QueryError(
-            f"unpaired: {len(odd)} of {len(a.keys() | b.keys())} questions have a value on one side only, such as"
-            f" {odd[0]!r}",
-            where=name,
-            do="measure both on the same questions",
-        )
-    if not a:
+    runs = [b] if isinstance(b, Mapping) else list(b)
+    for run in runs:
+        if a.keys() != run.keys():
+            odd = sorted(a.keys() ^ run.keys())
+            raise QueryError(
+                f"unpaired: {len(odd)} of {len(a.keys() | run.keys())} questions have a value on one side only, such as"
+                f" {odd[0]!r}",
+                where=name,
+                do="measure both on the same questions",
+            )
+    if not a or not runs:
         raise QueryError("no question to compare", where=name, do="measure something on both sides")
     order = sorted(a)
-    rows = np.array([[a[question] for question in order], [b[question] for question in order]], dtype=np.float64)
+    rows = np.array([[side[question] for question in order] for side in (a, *runs)], dtype=np.float64)
     if not np.isfinite(rows).all():
         question = order[int(np.argmin(np.isfinite(rows).all(axis=0)))]
         raise QueryError(f"question {question!r} has no finite value", where=name, do="count a failure as 0")
-    differences = rows[1] - rows[0]
-    yes_no = bool(np.isin(rows, (0.0, 1.0)).all())
+    each = rows[1:] - rows[0]
+    differences = each.mean(axis=0)
+    yes_no = len(runs) == 1 and bool(np.isin(rows, (0.0, 1.0)).all())
     higher, lower = int((differences > 0).sum()), int((differences < 0).sum())
     deviation = _deviation(differences)
-    low, high = interval(differences, resamples=resamples, seed=seed)
+    low, high = interval_over_runs(each, resamples=resamples, seed=seed)
     return Paired(
         n=len(order),
         a=float(rows[0].mean()),
-        b=float(rows[1].mean()),
+        b=float(rows[1:].mean()),
         difference=float(differences.mean()),
         low=low,
         high=high,
@@ -106,10 +114,16 @@ def paired(
         if yes_no
         else float(randomisation(differences[None], resamples=resamples, seed=seed)[0]),
         test="mcnemar" if yes_no else "randomisation",
-        detectable=detectable(differences, tests=tests, full=float(np.abs(rows).max()) or 1.0),
+        detectable=detectable(
+            differences,
+            tests=tests,
+            full=float(np.abs(rows).max()) or 1.0,
+            runs=_of_runs(each) if len(runs) > 1 else 0.0,
+        ),
         effect=float(differences.mean()) / deviation if deviation else None,
         higher=higher,
         lower=lower,
+        runs=len(runs),
     )
 
 
@@ -208,13 +222,56 @@ def interval(
     return float(low), float(high)
 
 
-def detectable(differences: FloatArray, *, tests: int = 1, full: float = 1.0) -> float | None:
+def interval_over_runs(differences: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``differences`` (float64[k, n]: of k runs on n questions), for other questions
+    and other runs than these: both are drawn anew, each apart from the other. With one run it is ``interval``.
+
+    Of k runs k - 1 are drawn, and of their spread as much is seen as there is (with all k it were less by (k-1)/k, a
+    third at k = 3); wider percentiles mend what is left, by Student's t with the degrees of freedom that questions and
+    runs come to together (Satterthwaite, 1946). On simulated differences of 100 questions and 3 runs it holds the true
+    value in 95 to 99 % of trials where runs differ by less than the questions do, and in 93.5 % where they differ most;
+    the interval over questions alone in 95 to 68 %.
+    """
+    import numpy as np
+    from scipy import stats
+
+    k, n = differences.shape
+    mean = differences.mean(axis=0)
+    if k == 1 or (_deviation(mean) == 0.0 and _deviation(differences.mean(axis=1)) == 0.0):
+        return interval(mean, resamples=resamples, seed=seed)
+    of_questions, of_runs = _deviation(mean) ** 2 / n, _of_runs(differences)
+    freedom = _freedom(of_questions, n, of_runs, k)
+    rng, block = np.random.default_rng(seed), max(1, _CELLS // n)
+    found: list[FloatArray] = []
+    for first in range(0, resamples, block):
+        size = min(block, resamples - first)
+        draws, runs = rng.integers(0, n, size=(size, n)), rng.integers(0, k, size=(size, k - 1))
+        means = np.stack([run[draws].mean(axis=1) for run in differences], axis=1)
+        found.append(np.take_along_axis(means, runs, axis=1).mean(axis=1))
+    tail = stats.norm.sf(math.sqrt(n / max(1, n - 1)) * stats.t.isf(ALPHA / 2, freedom))
+    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _of_runs(differences: FloatArray) -> float:
+    """The part of the variance of the mean of ``differences`` (float64[k, n]) that comes from the runs."""
+    return _deviation(differences.mean(axis=1)) ** 2 / len(differences)
+
+
+def _freedom(of_questions: float, n: int, of_runs: float, k: int) -> float:
+    """Degrees of freedom of a variance that is the sum of two."""
+    both = of_questions**2 / max(1, n - 1) + of_runs**2 / max(1, k - 1)
+    return (of_questions + of_runs) ** 2 / both if both else float(max(1, n - 1))
+
+
+def detectable(differences: FloatArray, *, tests: int = 1, full: float = 1.0, runs: float = 0.0) -> float | None:
     """The smallest true mean difference found in 80 % of trials on ``n`` questions that vary as these do.
 
     (t(1 - α/2) + t(0.8)) · s / √n, with s the standard deviation of the differences and α = 0.05 / ``tests``: the level
     of Holm's first step, which finds it whatever the other tests show. Questions that do not change show nothing, so
     it is never less than the fewest changes that can reach α (6 at 0.05), each as large as those seen; where none was
-    seen, as large as ``full``. ``None`` where ``n`` questions cannot reach α at all.
+    seen, as large as ``full``. ``runs`` is what runs add to the variance of the mean. ``None`` where ``n`` questions
+    cannot reach α at all.
     """
     import numpy as np
     from scipy import stats
@@ -226,7 +283,7 @@ def detectable(differences: FloatArray, *, tests: int = 1, full: float = 1.0) ->
     changes = np.abs(differences[differences != 0])
     floor = fewest / n * (float(changes.mean()) if len(changes) else full)
     quantiles = stats.t.isf(alpha / 2, n - 1) + stats.t.isf(1 - POWER, n - 1)
-    return max(floor, float(quantiles) * _deviation(differences) / math.sqrt(n))
+    return max(floor, float(quantiles) * math.sqrt(_deviation(differences) ** 2 / n + runs))
 
 
 def fewest_questions(alpha: float = ALPHA) -> int:
