@@ -337,7 +337,7 @@ def compare_all(
     notes: list[str] = []
     named = [*(measures or ()), *([primary] if primary else ()), *(guards or ())]
     shared = comparable([live, *candidates.values()], named or None if measures else None, named, notes)
-    first = primary or _primary(shared, live, list(candidates.values()))
+    first = primary or primary_of(shared, live, list(candidates.values()))
     if guards is None:
         guards = [measure for measure in shared if measure != first and not measure.startswith(TOLD)]
     others = [measure for measure in shared if measure != first]
@@ -418,15 +418,23 @@ def _choice(reports: Sequence[Report]) -> str:
 
 
 def compared(
-    a: Report, b: Report, roles: Mapping[str, Role], *, candidates: int = 1, resamples: int = RESAMPLES, seed: int = 0
+    a: Report,
+    b: Report | Sequence[Report],
+    roles: Mapping[str, Role],
+    *,
+    candidates: int = 1,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Row]:
-    """Each measure of ``roles`` with its p Holm-corrected over those of its role; the primary one not yet."""
+    """Each measure of ``roles`` with its p Holm-corrected over those of its role; the primary one not yet. ``b`` are
+    several reports where it was made several times (``significance.paired``)."""
+    runs = [b] if isinstance(b, Report) else b
     tests = Counter(roles.values())
     tests["primary"] = candidates
     found = {
         measure: paired(
             a.per_question[measure],
-            b.per_question[measure],
+            [run.per_question[measure] for run in runs],
             name=measure,
             tests=tests[role],
             resamples=resamples,
@@ -443,7 +451,8 @@ def compared(
     return {measure: rows[measure] for measure in roles}
 
 
-def _primary(shared: Sequence[str], live: Report, candidates: Sequence[Report]) -> str:
+def primary_of(shared: Sequence[str], live: Report, candidates: Sequence[Report]) -> str:
+    """The measure that decides where nobody names one."""
     usual = [measure for measure in PRIMARY if measure in shared]
     usual += [measure for measure in shared if measure.startswith("ndcg@") and "ndcg@10" not in shared]
     for measure in usual:
@@ -486,13 +495,13 @@ def _comparison(
         losses=[question for question in order if gains[question] < 0],
         wins=[question for question in order[::-1] if gains[question] > 0],
         verdict=verdict,
-        reasons=_reasons(primary, guards, worth),
+        reasons=reasons(primary, guards, worth),
         notes=[*_failures(a, b), *notes, *small],
         settings=settings,
     )
 
 
-def _reasons(primary: Row, guards: Sequence[Row], worth: float) -> list[str]:
+def reasons(primary: Row, guards: Sequence[Row], worth: float) -> list[str]:
     """Why ``decide`` said what it said."""
     found, (low, high), measure = primary.paired, primary.interval, primary.measure
     worse = [row for row in (primary, *guards) if row.is_worse]

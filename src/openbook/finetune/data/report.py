@@ -82,8 +82,9 @@ def asked_in(rows: Sequence[Sequence[str]], test: Sequence[Question]) -> dict[in
             found.setdefault(int(leak.a), leak)
 
 
-def overlap(data: Rows, test: Sequence[Question]) -> dict[str, int]:
-    """What training shares with a test set: how many test questions by the worst of what they share."""
+def shared(data: Rows, test: Sequence[Question]) -> list[Leak]:
+    """What training shares with a test set: its questions that something in the rows gives away, each with the worst
+    that it is."""
     trained = [
         Question(
             str(number),
@@ -93,7 +94,12 @@ def overlap(data: Rows, test: Sequence[Question]) -> dict[str, int]:
         for number, example in enumerate(data.examples)
     ]
     trained += [Question("", passage.text) for one in data.scored for passage in (one.first, one.second)]
-    counted = Counter(leak.kind for leak in leakage.find(trained, test))
+    return leakage.find(trained, test)
+
+
+def overlap(data: Rows, test: Sequence[Question]) -> dict[str, int]:
+    """How many test questions by the worst of what they share with training."""
+    counted = Counter(leak.kind for leak in shared(data, test))
     told = {"tested": len(test)}
     for kind in KINDS:
         told[kind] = counted[kind]
