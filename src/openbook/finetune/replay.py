@@ -1,0 +1,201 @@
+"""Against forgetting: general pairs among the rows, a pull towards the base, and what lies between base and tuned.
+
+``mixed`` and ``pull`` act while a model is trained, ``interpolated`` afterwards: (1 - α) · base + α · tuned, weight by
+weight (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Which α, is chosen on dev questions and
+general ones (``traded``, ``chosen``).
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openbook.errors import DatasetError, ModelError, QueryError
+from openbook.finetune.data.rows import Example, grouped
+
+if TYPE_CHECKING:
+    import torch
+
+RATIO = 0.25
+"""General pairs to each row: a fifth of what is read in training."""
+
+STEPS = (0.25, 0.5, 0.75, 1.0)
+"""What is tried of α; 0 is the base."""
+
+_OWN_WORDS = ("trained.json", "settings.toml", "README.md")
+"""Files of a model's folder that tell of its weights, and would tell wrong of others."""
+
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+# --- while it is trained ----------------------------------------------------------------------------------------------
+
+
+def mixed(rows: Sequence[Example], general: Sequence[Example], *, ratio: float = RATIO, seed: int = 0) -> list[Example]:
+    """The rows with ``ratio`` general ones to each, in an order drawn by ``seed``. Of the general ones each is taken
+    once before any is taken twice; their kind is ``replay``, and what is taken twice is of one group, which must not
+    share a batch.
+
+    Raises:
+        DatasetError: there is no general row to take.
+        QueryError: the ratio is below 0.
+    """
+    if ratio < 0:
+        raise QueryError(f"a ratio of {ratio:g}", where="replay", do="name one from 0, such as 0.25")
+    wanted = round(ratio * len(rows))
+    if wanted and not general:
+        raise DatasetError("no pair to replay", do="name a file of pairs, or default")
+    known = general if all(one.group for one in general) else grouped(general)
+    draw = random.Random(seed)
+    taken: list[Example] = []
+    while len(taken) < wanted:
+        taken += draw.sample(list(known), min(len(known), wanted - len(taken)))
+    every = [*rows, *(replace(one, kind="replay") for one in taken)]
+    draw.shuffle(every)
+    return every
+
+
+def pull(change: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """What holds an adapter x ↦ x (1 + D) to its base: the mean of ‖z D‖² over ``vectors`` (float[n, d]) in whose
+    directions nothing is to change, those of documents and of general texts. ``change`` is D (float[d, d])."""
+    return (vectors @ change).square().sum(dim=1).mean()
+
+
+# --- afterwards -------------------------------------------------------------------------------------------------------
+
+
+def interpolated(base: Path | None, tuned: Path, out: Path, share: float) -> Path:
+    """Write the model that lies ``share`` (α) of the way from ``base`` to ``tuned``: two folders of one architecture,
+    weights as safetensors. ``base`` is ``None`` for an adapter, which begins at the identity.
+
+    What the tuned folder tells of itself (trained.json, settings.toml, README.md) is not copied.
+
+    Raises:
+        QueryError: ``share`` is not within 0 and 1.
+        ModelError: ``out`` is there, the two do not have the same weights, one holds a number that is none, there are
+            no weights or only a pickle of them, or ``out`` cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    if not 0.0 <= share <= 1.0:
+        raise QueryError(f"an interpolation of {share:g}", do="name one from 0 (the base) to 1 (what was trained)")
+    if out.exists():
+        raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
+    pickled = [file for file in tuned.rglob("*") if file.suffix in _PICKLED]
+    if pickled:
+        do = "save the model as safetensors only (safe_serialization=True)"
+        raise ModelError("pickled weights are not opened", where=str(pickled[0]), do=do)
+    files = sorted(file.relative_to(tuned) for file in tuned.rglob("*.safetensors"))
+    if not files:
+        raise ModelError("no weights (*.safetensors)", where=str(tuned), do="name a model's folder")
+    beside = out.with_name(f".{out.name}.interpolated")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(tuned, beside, ignore=lambda folder, names: [
+            name for name in names if name in _OWN_WORDS or name.endswith(".safetensors")
+        ])  # fmt: skip
+        for file in files:
+            after = _tensors(tuned / file)
+            before = _identity(after, tuned / file) if base is None else _tensors(base / file)
+            save_file(_between(before, after, share, tuned / file), beside / file, {"format": "pt"})
+        beside.replace(out)
+    except (OSError, SafetensorError) as error:
+        do = "look for room on the disk, and for the right to write there"
+        raise ModelError(f"cannot be written ({error})", where=str(out), do=do) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return out
+
+
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"weights cannot be read ({error})", where=str(file), do="save the model again") from None
+
+
+def _identity(of: Mapping[str, torch.Tensor], file: Path) -> dict[str, torch.Tensor]:
+    """The weights with which a linear map changes nothing."""
+    import torch
+
+    weight = of.get("linear.weight")
+    if (
+        weight is None
+        or weight.ndim != 2
+        or weight.shape[0] != weight.shape[1]
+        or set(of) - {"linear.weight", "linear.bias"}
+    ):
+        do = "name the base that it was trained from"
+        raise ModelError("no linear map from a space to itself", where=str(file), do=do)
+    return {name: torch.eye(len(weight)) if name == "linear.weight" else torch.zeros_like(one)
+            for name, one in of.items()}  # fmt: skip
+
+
+def _between(
+    before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor], share: float, file: Path
+) -> dict[str, torch.Tensor]:
+    """Computed in f32 and kept in the type of what was trained; what is no fraction is that of the trained one."""
+    import torch
+
+    found = {}
+    for name, tuned in after.items():
+        if not tuned.is_floating_point():
+            found[name] = tuned
+            continue
+        base = before.get(name)
+        if base is None or base.shape != tuned.shape:
+            what = f"the base has no weight {name!r}" if base is None else f"{name!r} is of another shape in the base"
+            raise ModelError(what, where=str(file), do="name the base that it was trained from")
+        if not (torch.isfinite(base).all() and torch.isfinite(tuned).all()):
+            raise ModelError(f"{name!r} holds what is no number", where=str(file), do="train it again, at a lower rate")
+        found[name] = torch.lerp(base.float(), tuned.float(), share).to(tuned.dtype).contiguous()
+    return found
+
+
+# --- the trade --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """What ``share`` of the way from the base comes to: means of the measure on dev questions and on general sets."""
+
+    share: float
+    dev: float
+    general: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def traded(measure: Callable[[float], tuple[float, float]], steps: Sequence[float] = STEPS) -> list[Traded]:
+    """What is gained and what is forgotten at each step, the base first. ``measure`` takes a share (0: the base) and
+    gives the means on dev questions and on general sets."""
+    return [Traded(share, *measure(share)) for share in dict.fromkeys((0.0, *steps))]
+
+
+def chosen(found: Sequence[Traded], *, allowed: float) -> Traded:
+    """The step with the best dev mean of those whose general mean loses no more than ``allowed``; of equals the one
+    nearest to the base. Where none gains anything it is the base itself.
+
+    >>> steps = [Traded(0.0, 0.60, 0.80), Traded(0.5, 0.68, 0.795), Traded(1.0, 0.70, 0.76)]
+    >>> chosen(steps, allowed=0.01).share, chosen(steps, allowed=0.05).share
+    (0.5, 1.0)
+    """
+    base = next(one for one in found if one.share == 0.0)
+    kept = [one for one in found if base.general - one.general <= allowed + 1e-9]
+    return max(kept, key=lambda one: (one.dev, -one.share))
+
+
+def trade_lines(found: Sequence[Traded]) -> Iterator[str]:
+    """As a person reads it: the gain on dev questions against the change on general sets."""
+    base = next(one for one in found if one.share == 0.0)
+    for one in found:
+        gain, change = one.dev - base.dev, one.general - base.general
+        yield f"{one.share:g} of the way: dev {one.dev:.4f} ({gain:+.4f}), general {one.general:.4f} ({change:+.4f})"

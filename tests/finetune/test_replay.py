@@ -1,0 +1,129 @@
+"""Against forgetting: what is mixed in, and what lies between a base and what was trained from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from openbook.embed.folder import read_folder
+from openbook.errors import DatasetError, ModelError, QueryError
+from openbook.finetune.data import Example, Passage, read
+from openbook.finetune.general import REPLAY
+from openbook.finetune.replay import STEPS, Traded, chosen, interpolated, mixed, pull, trade_lines, traded
+
+OWN = [Example(f"what is number {n}", (Passage(f"Number {n} is {n * n}."),), kind="file") for n in range(100)]
+
+
+def test_general_rows_are_mixed_in_by_their_ratio_each_before_any_comes_twice() -> None:
+    general = read(REPLAY).examples
+    found = mixed(OWN, general, ratio=2.0, seed=3)
+    replayed = Counter(one.query for one in found if one.kind == "replay")
+    assert len(found) == 300
+    assert sum(replayed.values()) == 200
+    assert {*replayed.values()} == {2, 3}
+    assert [one for one in found if one.kind == "file"] != OWN
+    assert {one.query for one in found} >= {one.query for one in OWN}
+    assert found == mixed(OWN, general, ratio=2.0, seed=3) != mixed(OWN, general, ratio=2.0, seed=4)
+    assert all(one.group for one in found if one.kind == "replay")
+
+
+def test_no_ratio_mixes_nothing_in_and_nothing_cannot_be_mixed_in() -> None:
+    assert Counter(one.query for one in mixed(OWN, [], ratio=0.0)) == Counter(one.query for one in OWN)
+    with pytest.raises(DatasetError, match="no pair to replay"):
+        mixed(OWN, [])
+    with pytest.raises(QueryError, match="a ratio of -1"):
+        mixed(OWN, [], ratio=-1)
+
+
+def test_the_pull_is_the_mean_square_of_what_changes() -> None:
+    change = torch.tensor([[0.0, 0.5], [0.0, 0.0]])
+    assert pull(change, torch.eye(2)) == pytest.approx(0.125)
+    assert pull(torch.zeros(2, 2), torch.eye(2)) == 0
+
+
+# --- between base and tuned -------------------------------------------------------------------------------------------
+
+
+def model(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"in_features": 2, "out_features": 2}))
+    (folder / "trained.json").write_text("{}")
+    return folder
+
+
+def test_an_adapter_is_brought_back_towards_the_identity(tmp_path: Path) -> None:
+    tuned = model(tmp_path / "tuned", {"linear.weight": torch.tensor([[2.0, 1.0], [0.0, 1.0]])})
+    half = interpolated(None, tuned, tmp_path / "half", 0.5)
+    assert load_file(half / "model.safetensors")["linear.weight"].tolist() == [[1.5, 0.5], [0.0, 1.0]]
+    assert sorted(file.name for file in half.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["half", "tuned"]
+
+
+def test_the_packaged_model_interpolated_with_another_opens_and_0_and_1_are_the_two(tmp_path: Path) -> None:
+    base = read_folder("default").path
+    weights = {name: one * 1.5 if one.is_floating_point() else one
+               for name, one in load_file(base / "model.safetensors").items()}  # fmt: skip
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+    for file in base.iterdir():
+        if file.is_file() and file.suffix == ".json":
+            (tuned / file.name).write_bytes(file.read_bytes())
+    (tuned / "1_Pooling").mkdir()
+    (tuned / "1_Pooling" / "config.json").write_bytes((base / "1_Pooling" / "config.json").read_bytes())
+    save_file(weights, tuned / "model.safetensors", {"format": "pt"})
+    found = {share: interpolated(base, tuned, tmp_path / f"at{share}", share) for share in (0.0, 0.5, 1.0)}
+    assert read_folder(str(found[0.5])).pooling == "mean"
+    before, after = load_file(base / "model.safetensors"), load_file(tuned / "model.safetensors")
+    first, middle, last = (load_file(folder / "model.safetensors") for folder in found.values())
+    for name, tensor in middle.items():
+        assert torch.equal(first[name], before[name])
+        assert torch.equal(last[name], after[name])
+        assert not tensor.is_floating_point() or torch.allclose(tensor, before[name] * 1.25)
+
+
+def test_what_is_not_one_architecture_or_no_safe_weights_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    tuned = model(tmp_path / "tuned", {"linear.weight": torch.ones(2, 2), "more": torch.ones(3)})
+    other = model(tmp_path / "other", {"linear.weight": torch.ones(2, 2)})
+    wide = model(tmp_path / "wide", {"linear.weight": torch.ones(2, 3)})
+    nan = model(tmp_path / "nan", {"linear.weight": torch.full((2, 2), torch.nan)})
+    pickled = model(tmp_path / "pickled", {"linear.weight": torch.ones(2, 2)})
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    there = {file.name for file in tmp_path.iterdir()}
+    for base, trained, said in (
+        (other, tuned, "the base has no weight 'more'"),
+        (other, wide, "'linear.weight' is of another shape"),
+        (other, nan, "holds what is no number"),
+        (other, pickled, "pickled weights are not opened"),
+        (other, empty, "no weights"),
+        (empty, other, "weights cannot be read"),
+        (None, tuned, "no linear map"),
+        (None, wide, "no linear map"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            interpolated(base, trained, tmp_path / "out", 0.5)
+    with pytest.raises(ModelError, match="is there already"):
+        interpolated(None, other, tuned, 0.5)
+    with pytest.raises(QueryError, match="an interpolation of"):
+        interpolated(None, other, tmp_path / "out", 1.5)
+    assert {file.name for file in tmp_path.iterdir()} == there
+
+
+# --- the trade --------------------------------------------------------------------------------------------------------
+
+
+def test_of_the_steps_that_forget_little_the_best_on_dev_is_chosen() -> None:
+    found = traded(lambda share: (0.6 + 0.1 * share, 0.8 - 0.04 * share**2))
+    assert [one.share for one in found] == [0.0, *STEPS]
+    assert chosen(found, allowed=0.01).share == 0.5
+    assert chosen(found, allowed=0.0).share == 0.0
+    assert list(trade_lines(found))[2] == "0.5 of the way: dev 0.6500 (+0.0500), general 0.7900 (-0.0100)"
+    useless = [Traded(0.0, 0.6, 0.8), Traded(0.5, 0.6, 0.8), Traded(1.0, 0.5, 0.8)]
+    assert chosen(useless, allowed=0.01).share == 0.0
