@@ -108,6 +108,16 @@ class Traces:
             gone += (some := self._expire())
         return gone
 
+    def are_of_evaluation(self) -> bool:
+        """Whether an evaluation asked any of the questions that are kept."""
+        with self.database.snapshot(None) as connection:
+            row = connection.execute(
+                "SELECT EXISTS (SELECT FROM openbook.trace t"
+                "  WHERE t.kb = %s AND t.body #> '{details,dataset}' IS NOT NULL)",
+                [self.kb],
+            ).fetchone()
+        return bool(row and row[0])
+
     def _expire(self) -> int:
         """Delete some of the traces that are older than they are kept; how many."""
         without_feedback = "NOT EXISTS (SELECT FROM openbook.feedback f WHERE f.trace = t.id)"
