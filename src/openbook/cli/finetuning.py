@@ -21,6 +21,7 @@ from openbook.cli.opening import (
     opened,
     questions_of,
     refuse_idle,
+    require_replaceable,
     require_there,
     typed,
 )
@@ -139,6 +140,82 @@ def data(
     for line in made.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
     print(out)
+
+
+@app.command("compare")
+def compare(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(help="Data set to test with; its test questions are asked.")],
+    models: Annotated[list[Path], typer.Argument(help="Folders of models, each of one or several seeds.")],
+    general: Annotated[
+        list[str] | None,
+        typer.Option(help="What else it must not forget: data sets with documents, or default (repeatable)."),
+    ] = None,
+    trained_on: Annotated[
+        list[Path] | None, typer.Option(help="Rows that were trained on, where the models do not tell (repeatable).")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file: the base; else what answers now.")] = None,
+    split: Annotated[str, typer.Option(help="dev, test or all.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Ask the first N judged questions only.", min=1)] = None,
+    primary: Annotated[str | None, typer.Option(help="The measure that decides; ndcg@10 if not said.")] = None,
+    worth: Annotated[float, typer.Option(help="The smallest gain worth having.", min=0)] = 0.0,
+    allow: Annotated[
+        float, typer.Option(help="What general sets, and questions not trained on, may lose.", min=0)
+    ] = 0.01,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which resamples are drawn.", min=0)] = 0,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Compare models that were trained with their base: ship, don't ship, or insufficient evidence.
+
+    The gain is told apart for questions whose evidence was trained on, and what was forgotten is always measured.
+    """
+    from openbook.evaluate.datasets.dataset import SPLITS
+    from openbook.evaluate.pages import html as pages
+    from openbook.finetune import trial
+    from openbook.finetune.data import formats
+    from openbook.finetune.general import DEFAULT, general_sets
+    from openbook.finetune.page import trial_page
+    from openbook.recipe import Recipe
+
+    if split not in SPLITS:
+        raise QueryError(f"unknown split {split!r}", do="choose dev, test or all")
+    require_replaceable(html=html)
+    named = general or [DEFAULT]
+    require_there(data, *models, recipe, *(trained_on or ()), *(one for one in named if one != DEFAULT))
+    found = trial.read_models(models)
+    rows = trial.joined([formats.read(path) for path in trained_on]) if trained_on else None
+    with bar("comparing") as advance:
+        tried = trial.try_models(
+            questions_of(data),
+            found,
+            general=general_sets(named),
+            recipe=Recipe.load(recipe) if recipe else None,
+            rows=rows,
+            asking=trial.Asking(
+                db=db or context.obj["db"],
+                kb=kb or context.obj["kb"] or "default",
+                as_=as_,
+                split=split,
+                limit=limit,
+                say=say,
+                progress=advance,
+            ),
+            primary=primary,
+            worth=worth,
+            allowed=allow,
+            seed=seed,
+        )
+    if html is not None:
+        pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
+    if json:
+        print_json(tried.trial.as_json())
+        return
+    for line in tried.trial.lines():
+        print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
 
 
 def _embedder(model: str) -> Any:

@@ -41,12 +41,11 @@ who ask."""
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What was trained, once for each seed: ``reports`` of the test questions, and of each general set, a seed each in
-    the same order. ``trained`` is what training wrote of each (``trained.json``), for the page."""
+    the same order."""
 
     name: str
     reports: Sequence[Report]
     general: Mapping[str, Sequence[Report]] = field(default_factory=dict)
-    trained: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

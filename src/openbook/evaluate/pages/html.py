@@ -63,20 +63,18 @@ def report_page(report: Report) -> str:
     if shares:
         rows = [_interval(name, report.measures[name]) for name in shares]
         title = "Measures with 95 % intervals"
-        figures.append(_figure(title, plots.dots(rows, id="measures", title=title)))
+        figures.append(figure(title, plots.dots(rows, id="measures", title=title)))
     spread = report.per_question.get(primary or "", {})
     if primary and _is_share(primary) and len(spread) > 1:
         title = f"How the questions spread: {primary}"
-        figures.append(
-            _figure(title, plots.histogram(list(spread.values()), id="spread", title=title, measure=primary))
-        )
+        figures.append(figure(title, plots.histogram(list(spread.values()), id="spread", title=title, measure=primary)))
     if points := report.details.get("coverage_risk"):
         title = "Risk against coverage"
         note = "Answering only the questions that the pipeline is surest of: the lower the line, the better it knows."
         chosen = report.details.get("threshold", {}).get("value")
         if chosen is not None:
             note += f" The dev questions suggest a threshold of {chosen:.3f}; what was measured is the recipe's own."
-        figures.append(_figure(title, plots.coverage_risk(points, id="risk", title=title), note))
+        figures.append(figure(title, plots.coverage_risk(points, id="risk", title=title), note))
     stages = operations.get("latency", {}).get("stages", {})
     if stages:
         title = "Time by stage"
@@ -84,12 +82,12 @@ def report_page(report: Report) -> str:
             name: {quantile: found[quantile]["value"] for quantile in ("p50", "p95")} for name, found in stages.items()
         }
         note = "Stages may run side by side, so they need not add up to the total."
-        figures.append(_figure(title, plots.latencies(middle, id="time", title=title), note))
-    return _page(
+        figures.append(figure(title, plots.latencies(middle, id="time", title=title), note))
+    return page(
         "report.html.jinja",
         title=f"{report.dataset}: evaluation",
         report=report,
-        facts=[*_asked(report), *_facts(report)],
+        facts=[*asked_of(report), *facts_of(report)],
         primary=primary,
         cards=_cards(report, primary),
         groups={
@@ -105,7 +103,7 @@ def report_page(report: Report) -> str:
         of_questions=len(report.questions),
         most_lost=MOST_LOST,
         dollars=lambda amount: shown("cost", amount),
-        definitions=_definitions(groups),
+        definitions=definitions_of(groups),
     )
 
 
@@ -123,11 +121,11 @@ def comparison_page(comparison: Comparison) -> str:
     if shares:
         title = "Differences with 95 % intervals"
         lines = [Interval(row.measure, row.paired.difference, row.paired.low, row.paired.high) for row in shares]
-        figures.append(_figure(title, plots.forest(lines, [_sign(row) for row in shares], id="forest", title=title)))
+        figures.append(figure(title, plots.forest(lines, [sign_of(row) for row in shares], id="forest", title=title)))
     before, after = (side.report.per_question[primary.measure] for side in (a, b))
     if _is_share(primary.measure):
         title = f"Question by question: {primary.measure}"
-        figure = plots.scatter(
+        drawn = plots.scatter(
             list(before.values()),
             [after[question] for question in before],
             id="pairs",
@@ -135,7 +133,7 @@ def comparison_page(comparison: Comparison) -> str:
             measure=primary.measure,
         )
         note = "Above the line B does better, below it A. Larger marks are several questions."
-        figures.append(_figure(title, figure, note))
+        figures.append(figure(title, drawn, note))
     if comparison.slices:
         title = f"Slices, worst first: {primary.measure}"
         worst = comparison.slices[:MOST_SLICES]
@@ -143,23 +141,23 @@ def comparison_page(comparison: Comparison) -> str:
             Interval(f"{s.field}: {s.value}", s.row.paired.difference, s.row.paired.low, s.row.paired.high)
             for s in worst
         ]
-        figures.append(_figure(title, plots.forest(lines, [_sign(s.row) for s in worst], id="slices", title=title)))
+        figures.append(figure(title, plots.forest(lines, [sign_of(s.row) for s in worst], id="slices", title=title)))
     read = comparison.as_json()
-    return _page(
+    return page(
         "comparison.html.jinja",
         title=f"{a.report.dataset}: {comparison.verdict}",
         comparison=comparison,
         primary=primary.measure,
         meaning=meaning(primary.measure),
         flips=read["flips"],
-        sides=[{"letter": letter, "name": side.name, "facts": _facts(side.report)} for letter, side in _AB(a, b)],
-        facts=_asked(a.report),
+        sides=[{"letter": letter, "name": side.name, "facts": facts_of(side.report)} for letter, side in _AB(a, b)],
+        facts=asked_of(a.report),
         n=f"{primary.paired.n:,}",
         groups={
-            "Decides": [_compared_row(primary)],
+            "Decides": [compared_row(primary)],
             **{
                 group: [
-                    _compared_row(comparison.rows[name])
+                    compared_row(comparison.rows[name])
                     if name in comparison.rows
                     else _untested_row(name, *comparison.totals[name])
                     for name in names
@@ -169,7 +167,7 @@ def comparison_page(comparison: Comparison) -> str:
         },
         figures=figures,
         slices=[
-            {"field": s.field, "value": s.value, "lost": s.lost, "won": s.won, **_compared_row(s.row)}
+            {"field": s.field, "value": s.value, "lost": s.lost, "won": s.won, **compared_row(s.row)}
             for s in comparison.slices
         ],
         changes=[
@@ -181,7 +179,7 @@ def comparison_page(comparison: Comparison) -> str:
             }
             for title, questions in (("Losses", comparison.losses), ("Wins", comparison.wins))
         ],
-        definitions=_definitions(grouped([*comparison.rows, *comparison.totals])),
+        definitions=definitions_of(grouped([*comparison.rows, *comparison.totals])),
     )
 
 
@@ -258,7 +256,7 @@ def _primary(report: Report) -> str | None:
     return next(iter([*usual, *others]), None)
 
 
-def _facts(report: Report) -> list[tuple[str, str]]:
+def facts_of(report: Report) -> list[tuple[str, str]]:
     """Which pipeline it was, and when."""
     facts = [
         ("Release", report.release),
@@ -269,7 +267,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _asked(report: Report) -> list[tuple[str, str]]:
+def asked_of(report: Report) -> list[tuple[str, str]]:
     """Which questions they were."""
     return [("Questions", f"{len(report.questions):,}"), ("Split", report.split), ("Data hash", report.data)]
 
@@ -460,12 +458,12 @@ def _AB(a: Side, b: Side) -> tuple[tuple[str, Side], tuple[str, Side]]:
     return ("A", a), ("B", b)
 
 
-def _sign(row: Row) -> int:
+def sign_of(row: Row) -> int:
     """1: better for certain, -1: worse for certain, 0: neither."""
     return -1 if row.is_worse else int(row.gain > 0 and row.p_holm <= ALPHA)
 
 
-def _compared_row(row: Row) -> dict[str, Any]:
+def compared_row(row: Row) -> dict[str, Any]:
     name, found = row.measure, row.paired
     nothing = found.a == found.b == 0
     return {
@@ -483,7 +481,7 @@ def _compared_row(row: Row) -> dict[str, Any]:
         else shown(name, found.detectable),
         "effect": "–" if found.effect is None else f"{found.effect:+.2f}",
         "n": f"{found.n:,}",
-        "sign": _sign(row),
+        "sign": sign_of(row),
     }
 
 
@@ -586,41 +584,42 @@ def _interval(name: str, measure: Measure) -> Interval:
     return Interval(name, measure.value, measure.low, measure.high)
 
 
-def _definitions(groups: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+def definitions_of(groups: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     return [(name, said) for names in groups.values() for name in names if (said := definition(name))]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _figure(caption: str, svg: str, note: str = "") -> dict[str, Any]:
+def figure(caption: str, svg: str, note: str = "") -> dict[str, Any]:
     from markupsafe import Markup
 
     return {"caption": caption, "svg": Markup(svg), "note": note}  # matplotlib has escaped the texts in it
 
 
-def _page(template: str, **values: Any) -> str:
+def page(template: str, *, folder: Path | None = None, **values: Any) -> str:
+    """A page of this ``template``, which lies here or in a ``folder`` of another room."""
     from markupsafe import Markup
 
     from openbook import __version__
 
-    environment = _environment()
+    environment = _environment(folder)
     source = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    page = environment.get_template(template).render(
+    written = environment.get_template(template).render(
         script=Markup(source), script_hash=digest, style=Markup(style), version=__version__, **values
     )
     # What no HTML may hold: control characters, and halves of surrogate pairs.
-    return re.sub("[\0-\b\v\f\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", page)
+    return re.sub("[\0-\b\v\f\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", written)
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path | None) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*([folder] if folder else ()), Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -135,7 +135,9 @@ def latencies(stages: Mapping[str, Mapping[str, float]], *, id: str, title: str)
     return svg[0]
 
 
-def forest(rows: Sequence[Interval], signs: Sequence[int], *, id: str, title: str, unit: str = "") -> str:
+def forest(
+    rows: Sequence[Interval], signs: Sequence[int], *, id: str, title: str, unit: str = "", across: str = "B minus A"
+) -> str:
     """Differences b - a with their intervals around 0; ``signs``: 1 better and -1 worse for certain, 0 neither."""
     words = {1: "better", -1: "worse", 0: "not told apart"}
     said = "; ".join(
@@ -155,7 +157,7 @@ def forest(rows: Sequence[Interval], signs: Sequence[int], *, id: str, title: st
         _lines(axes, [row.name for row in rows])
         far = max([abs(end) for row in rows for end in (row.low, row.high)] or [0.0]) * 1.1 or 0.01
         axes.set_xlim(-far, far)
-        axes.set_xlabel(f"B minus A{unit}")
+        axes.set_xlabel(f"{across}{unit}")
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1, handletextpad=0.2)
     return svg[0]
 
@@ -184,6 +186,39 @@ def scatter(a: Sequence[float], b: Sequence[float], *, id: str, title: str, meas
         axes.set_aspect("equal")
         axes.set_xlabel(f"A: {measure}")
         axes.set_ylabel(f"B: {measure}")
+    return svg[0]
+
+
+def curves(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    id: str,
+    title: str,
+    across: str,
+    up: str,
+    level: tuple[str, float] | None = None,
+    mark: Mapping[str, float] | None = None,
+) -> str:
+    """Points (x, y) joined to a line each. ``level``: what all are compared with, a line across; ``mark``: of some
+    lines the x of the point that was chosen."""
+    ends = "; ".join(f"{name} from {of[0][1]:.3f} to {of[-1][1]:.3f}" for name, of in lines.items() if of)
+    said = f"{ends}; {level[0]} {level[1]:.3f}" if level else ends
+    shapes = [(color, dash) for dash in ((), (4, 2), (1, 2)) for color in (A, B, SOFT)]
+    with _figure(2.2, id=id, title=title, said=said) as (axes, svg):
+        if level is not None:
+            axes.axhline(level[1], color=INK, linewidth=1, linestyle=(0, (4, 3)), label=level[0])
+        for number, (name, of) in enumerate(lines.items()):
+            color, dash = shapes[number % len(shapes)]
+            xs, ys = [x for x, _ in of], [y for _, y in of]
+            axes.plot(xs, ys, color=color, linewidth=1.8, linestyle=(0, dash) if dash else "-", label=name)
+            chosen = (mark or {}).get(name)
+            axes.plot(
+                [x for x in xs if x == chosen], [y for x, y in of if x == chosen], "o", color=color, markersize=6.5
+            )
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        if len(lines) > 1 or level is not None:
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1, handlelength=1.6)
     return svg[0]
 
 

@@ -1,0 +1,240 @@
+"""Models that were trained are asked what their base is asked, and judged: from folders to a verdict."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from openbook.embed.folder import read_json
+from openbook.errors import ModelError, QueryError
+from openbook.evaluate import sides
+from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, Split
+from openbook.evaluate.datasets.evidence import locate
+from openbook.evaluate.evaluation import evaluate
+from openbook.evaluate.report import Report
+from openbook.finetune.data import formats
+from openbook.finetune.data.formats import examples_of
+from openbook.finetune.data.rows import Rows, merged
+from openbook.finetune.page import Training
+from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
+from openbook.recipe import Recipe
+
+if TYPE_CHECKING:
+    from openbook.knowledge_base import KnowledgeBase
+
+COST = ("adapter", "lora", "full")
+"""In order of what serving them takes: an adapter leaves the index as it is."""
+
+# --- what was trained -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What one training made: a folder for each seed, what each tells of itself (``trained.json``), and the settings
+    that repeat it (``settings.toml``)."""
+
+    name: str
+    folders: Sequence[Path]
+    trained: Sequence[Mapping[str, Any]]
+    settings: str = ""
+
+    @property
+    def method(self) -> str:
+        return str(self.trained[0].get("method"))
+
+    @property
+    def data(self) -> list[Path]:
+        """The files of rows that it was trained on, as its settings name them."""
+        try:
+            return [Path(path) for path in tomllib.loads(self.settings).get("data", {})]
+        except tomllib.TOMLDecodeError:
+            return []
+
+    @property
+    def documents(self) -> set[str]:
+        """The sources of the documents that it was trained on."""
+        return {source for told in self.trained for source in told.get("sources", ())}
+
+
+def read_models(paths: Sequence[Path]) -> list[Model]:
+    """Models by their folders, the cheapest to serve first. A folder holds one, or one in ``seed-N`` each.
+
+    Raises:
+        QueryError: a folder holds none, or its seeds were trained in different ways.
+        ModelError: what it tells of itself cannot be read.
+    """
+    found = []
+    for path in paths:
+        whole = (path / "trained.json").is_file()
+        folders = [path] if whole else sorted(path.glob("seed-*"), key=lambda one: (len(one.name), one.name))
+        if not folders:
+            do = "name what openbook finetune embedder made"
+            raise QueryError("no model that was trained: trained.json is missing", where=str(path), do=do)
+        trained = [read_json(folder / "trained.json") for folder in folders]
+        if odd := [told for told in trained if not isinstance(told, dict) or told.get("method") not in COST]:
+            what = (
+                f"tells no method that is known ({odd[0] if not isinstance(odd[0], dict) else odd[0].get('method')!r})"
+            )
+            raise ModelError(what, where=str(path), do="train it again")
+        if len({told["method"] for told in trained}) > 1:
+            raise QueryError("its seeds were trained by several methods", where=str(path), do="name them one by one")
+        settings = folders[0] / "settings.toml"
+        text = settings.read_text(encoding="utf-8", errors="replace") if settings.is_file() else ""
+        found.append(Model(path.resolve().name, folders, trained, text))
+    return sorted(found, key=lambda one: COST.index(one.method))
+
+
+def recipe_with(recipe: Recipe, folder: Path, method: str) -> Recipe:
+    """The recipe with a model in the place of its own: an adapter turns its queries, another embeds all.
+
+    Raises:
+        QueryError: this openbook cannot take it.
+    """
+    place = str(folder.absolute())
+    if method == "adapter":
+        part, half = {"adapter": {"kind": "linear", "path": place}}, "query"
+    else:
+        part, half = {"embed": {"kind": "local", "model": place}}, "index"
+    told = recipe.model_dump(mode="json")
+    told[half] = {**told[half], **part}
+    if method != "adapter":  # its own length and prefixes, not those of the model that was there
+        told["query"].pop("adapter", None)
+    try:
+        return Recipe.model_validate(told)
+    except ValidationError as error:
+        raise QueryError(
+            f"no recipe takes it ({error.errors()[0]['msg']})", where=place, do="update openbook"
+        ) from None
+
+
+def rows_of(models: Sequence[Model]) -> Rows | None:
+    """All rows that the models were trained on; ``None`` where a file of them is not there any more."""
+    files = list(dict.fromkeys(path for model in models for path in model.data))
+    if not files or not all(path.exists() for path in files):
+        return None
+    return joined([formats.read(path) for path in files])
+
+
+def joined(files: Sequence[Rows]) -> Rows:
+    """Several files of rows as one: of scored pairs, where all are."""
+    if files and all(one.scored for one in files):
+        return Rows(scored=tuple(pair for one in files for pair in one.scored))
+    examples, _ = merged(example for one in files for example in examples_of(one))
+    return Rows(examples)
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
+    questions was in them."""
+
+    trial: Trial
+    trainings: Mapping[str, Training]
+    rows: Rows | None
+    seen: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How everything is asked: the same for the base and for every candidate."""
+
+    db: str | None = None
+    kb: str = "default"
+    as_: Sequence[str] | None = None
+    split: Split = "test"
+    limit: int | None = None
+    say: Callable[[str], None] = lambda line: None
+    progress: Callable[[int, int], None] = lambda done, of: None
+
+    def opened(self, dataset: Dataset, recipe: Recipe | None) -> KnowledgeBase:
+        """What answers by ``recipe``: the data set's own documents, or the user's (``None``: as they are live)."""
+        side = sides.LIVE if recipe is None else "recipe"
+        return sides.opened(side, recipe, dataset, db=self.db, kb=self.kb, say=self.say, progress=self.progress)
+
+    def report(self, kb: KnowledgeBase, dataset: Dataset, split: Split, limit: int | None = None) -> Report:
+        return evaluate(kb, dataset, split=split, limit=limit, answered=False, as_=self.as_, progress=self.progress)
+
+
+def try_models(
+    dataset: Dataset,
+    models: Sequence[Model],
+    *,
+    general: Mapping[str, Dataset],
+    recipe: Recipe | None = None,
+    rows: Rows | None = None,
+    asking: Asking | None = None,
+    primary: str | None = None,
+    worth: float = 0.0,
+    allowed: float = LOSS,
+    seed: int = 0,
+) -> Tried:
+    """Base and models on the test questions of ``dataset`` and on the ``general`` sets, and the verdict.
+
+    The base is ``recipe``, or what a data set with documents of its own is measured by (the default), or the live
+    release. ``rows`` are what was trained on, where the models' settings do not tell.
+
+    Raises:
+        QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
+    """
+    asking = asking or Asking()
+    if recipe is None and dataset.corpus is not None:
+        recipe = Recipe()
+    chosen = dataset.select(asking.split, asking.limit)
+    rows = rows if rows is not None else rows_of(models)
+    with asking.opened(dataset, recipe) as kb:
+        base = asking.report(kb, dataset, asking.split, asking.limit)
+        recipe, seen = kb.recipe, _seen(kb, chosen, models, rows, asking.as_)
+    before = {}
+    for name, one in general.items():
+        with asking.opened(one, recipe) as kb:
+            before[name] = asking.report(kb, one, "all")
+    candidates = []
+    for model in models:
+        reports: list[Report] = []
+        after: dict[str, list[Report]] = {name: [] for name in general}
+        for folder in model.folders:
+            tuned = recipe_with(recipe, folder, model.method)
+            with asking.opened(dataset, tuned) as kb:
+                reports.append(asking.report(kb, dataset, asking.split, asking.limit))
+            for name, one in general.items():
+                with asking.opened(one, tuned) as kb:
+                    after[name].append(asking.report(kb, one, "all"))
+        candidates.append(Candidate(model.name, reports, after))
+    trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
+    trainings = {model.name: Training(model.trained, model.settings) for model in models}
+    return Tried(trial, trainings, rows, seen)
+
+
+def _seen(
+    kb: KnowledgeBase, dataset: Dataset, models: Sequence[Model], rows: Rows | None, as_: Sequence[str] | None
+) -> dict[str, str] | None:
+    """The test questions whose evidence was trained on, as the documents here name it; ``None``: nobody knows."""
+    questions = list(dataset.questions.values())
+    located = locate(kb, questions, as_=as_)
+    spans = located.spans
+    there = [
+        replace(
+            question,
+            judgements=located.judgements.get(question.id, {}),
+            evidence=tuple(Evidence(span.source, span.text) for span in spans.get(question.id, ())),
+        )
+        for question in questions
+    ]
+    if rows is not None:
+        return trained_on(rows, there)
+    documents = {source for model in models for source in model.documents}
+    if not documents:
+        return None
+    return {question.id: "document" for question in there if _is_of(question, documents)}
+
+
+def _is_of(question: Question, documents: set[str]) -> bool:
+    return any(grade > 0 and source in documents for source, grade in question.judgements.items())
