@@ -21,6 +21,9 @@ from openbook.finetune.verdict import Judged, Trial
 MOST_DROPPED = 100
 """Rows that were not trained on which the page lists, by their reasons; trained.json has all."""
 
+LONGEST = 12
+"""Characters of a candidate's name in a figure, where what follows it counts more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -81,7 +84,7 @@ def _gains(one: Judged) -> Iterator[tuple[str, Row]]:
     parts = (("all", one.primary), ("trained on", one.seen), ("not trained on", one.unseen), ("general", one.forgotten))
     for name, row in parts:
         if row is not None:
-            yield f"{one.name}: {name}", row
+            yield f"{one.name if len(one.name) <= LONGEST else one.name[: LONGEST - 1] + '…'}: {name}", row
 
 
 def _candidate(one: Judged) -> dict[str, Any]:

@@ -376,6 +376,10 @@ def _reasons(
         certain = [why for row, why in beyond if row.p_holm <= ALPHA]
         stopped = any(row.is_worse for row in (primary, *guards)) or (worth > 0 and primary.interval[1] < worth)
         return [*(said if stopped else ()), *certain]
+    if verdict == "ship":
+        parts = (("questions whose evidence was not trained on", unseen), ("general sets", lost))
+        held = [f"{what} {row.gain:+.4f}" for what, row in parts if row is not None]
+        return [*said, *held]
     return [*said, *(f"but {why}" for _, why in beyond)]
 
 

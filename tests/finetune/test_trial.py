@@ -1,0 +1,179 @@
+"""Folders of models become a verdict: asked what their base is asked, on the test set and on general ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.embed.small import tiny_bert
+
+from openbook.errors import ModelError, QueryError
+from openbook.evaluate import read
+from openbook.evaluate.datasets.dataset import Question, dataset
+from openbook.finetune.data import Example, Passage, Rows, write
+from openbook.finetune.trial import Asking, Model, joined, read_models, recipe_with, rows_of, try_models
+from openbook.recipe import LocalEmbedder, Recipe
+from openbook.types import Document
+
+CRAFTS = {
+    "kiln": ("fires clay at 1,240 degrees for eleven hours", "How hot must it be for pots?"),
+    "loom": ("weaves sails of flax and hemp for the barges", "What drives boats that have cloth up?"),
+    "press": ("prints the almanac of tides on rag paper", "Where is the book of high water made?"),
+    "forge": ("bends anchors and hinges out of scrap iron", "Who makes things of old metal?"),
+    "dairy": ("makes a hard cheese of sheep's milk", "Which food comes of ewes?"),
+    "mill": ("grinds barley and oats by the stream", "What turns grain to flour?"),
+    "hives": ("give dark honey of heather in August", "What sweet thing is had in late summer?"),
+    "tannery": ("soaks hides in oak bark for a year", "How is leather made?"),
+}
+
+
+def beir(folder: Path, *, split: str = "test") -> Path:
+    """A data set with documents of its own: eight crafts, a question each."""
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": name, "title": "", "text": f"The {name} {said}."} for name, (said, _) in CRAFTS.items()]
+    asked = [{"_id": f"q-{name}", "text": question} for name, (_, question) in CRAFTS.items()]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    judged = "".join(f"q-{name}\t{name}\t1\n" for name in CRAFTS)
+    (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    return folder
+
+
+def model(folder: Path, method: str = "full", seed: int = 0, *, rows: Path | None = None, **told: Any) -> Path:
+    """As training writes one: a model of random weights, which knows nothing."""
+    tiny_bert(folder, seed=seed + 1)
+    what = {"kind": "embedder", "method": method, "seed": seed, "sources": ["kiln", "loom"], **told}
+    (folder / "trained.json").write_text(json.dumps(what))
+    data = f'\n[data]\n"{rows}" = "ab12"\n' if rows else ""
+    (folder / "settings.toml").write_text(f'method = "{method}"\n{data}')
+    return folder
+
+
+ROWS = Rows(tuple(
+    Example(f"what does the {name} do", (Passage(f"The {name} {said}.", name),)) for name, (said, _) in CRAFTS.items()
+))  # fmt: skip
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_holds_a_model_or_its_seeds_and_the_cheapest_comes_first(tmp_path: Path) -> None:
+    model(tmp_path / "whole")
+    for seed in (0, 1, 10):
+        model(tmp_path / "many" / f"seed-{seed}", "lora", seed)
+    found = read_models([tmp_path / "whole", tmp_path / "many"])
+    assert [(one.name, one.method, [told["seed"] for told in one.trained]) for one in found] == [
+        ("many", "lora", [0, 1, 10]),
+        ("whole", "full", [0]),
+    ]
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match=r"trained.json is missing"):
+        read_models([tmp_path])
+    model(tmp_path / "odd", "magic")
+    with pytest.raises(ModelError, match="tells no method that is known"):
+        read_models([tmp_path / "odd"])
+    model(tmp_path / "mixed" / "seed-0", "lora")
+    model(tmp_path / "mixed" / "seed-1", "full")
+    with pytest.raises(QueryError, match="several methods"):
+        read_models([tmp_path / "mixed"])
+
+
+def test_a_model_stands_in_the_recipe_where_its_kind_stands(tmp_path: Path) -> None:
+    tuned = recipe_with(Recipe(), tmp_path, "full")
+    assert isinstance(tuned.index.embed, LocalEmbedder)
+    assert tuned.index.embed.model == str(tmp_path)
+    assert tuned.query == Recipe().query
+    assert tuned.index.chunk == Recipe().index.chunk
+
+
+def test_the_rows_are_those_of_the_settings_unless_one_is_gone(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write(ROWS, file, "pairs")
+    found = read_models([model(tmp_path / "tuned", rows=file)])
+    rows = rows_of(found)
+    assert rows is not None
+    assert {one.query for one in rows.examples} == {one.query for one in ROWS.examples}
+    file.unlink()
+    assert rows_of(found) is None
+    assert found[0].documents == {"kiln", "loom"}
+    assert rows_of([Model("bare", [tmp_path], [{"method": "full"}])]) is None
+    assert len(joined([ROWS, ROWS]).examples) == len(ROWS.examples)
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_knows_nothing_does_not_ship_and_what_it_forgot_is_told(tmp_path: Path) -> None:
+    data = read(beir(tmp_path / "crafts"))
+    general = {"other": read(beir(tmp_path / "other"))}
+    for seed in range(2):
+        model(tmp_path / "full" / f"seed-{seed}", seed=seed)
+    tried = try_models(
+        data, read_models([tmp_path / "full"]), general=general, asking=Asking(db=str(tmp_path / "db"), split="all")
+    )
+    one = tried.trial.candidates[0]
+    assert one.primary.paired.runs == 2
+    assert one.primary.paired.n == 8
+    assert one.primary.gain < -0.1
+    assert one.verdict == "don't ship"
+    assert one.general["other"].gain == pytest.approx(one.primary.gain)
+    assert tried.seen == {"q-kiln": "document", "q-loom": "document"}
+    assert one.seen is None
+    assert one.unseen is not None
+    assert one.unseen.paired.n == 6
+    assert tried.trainings["full"].settings.startswith('method = "full"')
+
+
+def test_of_the_users_own_documents_the_live_release_is_the_base(tmp_path: Path) -> None:
+    from openbook.knowledge_base import open as open_
+
+    place = tmp_path / "db"
+    with open_(place) as kb:
+        kb.add(*(Document(f"{name}.md", f"The {name} {said}.", name) for name, (said, _) in CRAFTS.items()))
+        live = kb.release
+    questions = [
+        Question(f"q-{name}", question, {f"{name}.md": 1}, split="test") for name, (_, question) in CRAFTS.items()
+    ]
+    rows = Rows(tuple(
+        Example(f"what is a {name} for", (Passage(f"The {name} {CRAFTS[name][0]}.", f"{name}.md"),))
+        for name in ("kiln", "loom", "press")
+    ))  # fmt: skip
+    tried = try_models(
+        dataset("mine", questions),
+        read_models([model(tmp_path / "full")]),
+        general={},
+        rows=rows,
+        asking=Asking(db=str(place)),
+    )
+    assert tried.trial.base.release == live
+    assert tried.seen == {"q-kiln": "document", "q-loom": "document", "q-press": "document"}
+    assert "no general set was measured: nobody knows what was forgotten" in tried.trial.notes
+
+
+def test_the_command_prints_the_verdict_and_writes_its_page(
+    tmp_path: Path, openbook: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    beir(tmp_path / "crafts")
+    write(ROWS, tmp_path / "rows.jsonl", "pairs")
+    model(tmp_path / "full")
+    asked = ["finetune", "compare", "crafts", "full", "--split", "all"]
+    asked += ["--general", "default", "--trained-on", "rows.jsonl"]
+    done = openbook(*asked, "--html", "verdict.html", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["winner"]) == ("don't ship", None)
+    [one] = told["candidates"]
+    assert one["general"]["before"]["default"] > 0.7 > one["general"]["after"]["default"]
+    assert one["unseen"] is None
+    assert "don&#39;t ship" in (tmp_path / "verdict.html").read_text()
+    shutil.rmtree(tmp_path / "full")
+    done = openbook(*asked)
+    assert done.returncode == 2
+    assert done.stderr == "error: full: no such file or folder; check the path\n"
