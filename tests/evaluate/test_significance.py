@@ -261,3 +261,31 @@ def test_unpaired_questions_are_refused() -> None:
 def test_what_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(QueryError, match="question 'y' has no finite value; count a failure as 0"):
         paired({"x": 0.0, "y": 0.5}, {"x": 0.0, "y": value})
+
+
+# --- several runs -----------------------------------------------------------------------------------------------------
+
+
+def test_of_several_runs_the_mean_is_tested_and_what_they_differ_by_widens_the_interval() -> None:
+    a = {f"q{n}": (n % 5) / 10 for n in range(40)}
+    alike = [{question: value + 0.1 for question, value in a.items()}] * 3
+    apart = [{question: value + gain for question, value in a.items()} for gain in (0.0, 0.1, 0.2)]
+    same, other = paired(a, alike, resamples=999), paired(a, apart, resamples=999)
+    assert same.runs == other.runs == 3
+    assert same.difference == pytest.approx(other.difference)
+    assert same.p == other.p
+    assert (same.low, same.high) == pytest.approx((0.1, 0.1))
+    assert other.low <= 0.0 < 0.2 <= other.high
+    assert same.detectable is not None
+    assert other.detectable is not None
+    assert other.detectable > same.detectable
+
+
+def test_one_run_is_as_if_nothing_had_been_said_of_runs() -> None:
+    rng = np.random.default_rng(1)
+    a, b = ({f"q{n}": float(value) for n, value in enumerate(rng.random(30))} for _ in range(2))
+    assert paired(a, b, resamples=499) == paired(a, [b], resamples=499)
+    zeros, ones = dict.fromkeys(a, 0.0), dict.fromkeys(a, 1.0)
+    assert paired(zeros, [ones]).test == "mcnemar"
+    with pytest.raises(QueryError, match="unpaired"):
+        paired(a, [b, {"q0": 1.0}])

@@ -1,9 +1,13 @@
 """Models trained on a user's own judgements.
 
 data/         training data: made, read, written, and looked at before anything is trained
+rails.py      what is usually done wrong before training, a line each
 lists.py      what a reranker learns from: a question's candidates as the first stage returned them
 lora.py       small matrices beside a model's own, and the files that peft writes of them
 reranker.py   ``train_reranker``: lists in, an adapter's folder out
+general/      questions about anything: what a model may forget, and pairs to replay
+replay.py     against it: general pairs among the rows, and what lies between base and tuned
+trial.py      folders of models, asked what their base is asked; verdict.py: may one replace it? page.py: as a page
 
 torch is imported where it is first needed: ``pip install 'openbook[train]'``.
 """
