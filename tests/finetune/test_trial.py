@@ -107,6 +107,16 @@ def test_the_rows_are_those_of_the_settings_unless_one_is_gone(tmp_path: Path) -
     assert len(joined([ROWS, ROWS]).examples) == len(ROWS.examples)
 
 
+def test_of_the_seeds_the_best_on_dev_questions_is_served(tmp_path: Path) -> None:
+    dev = [[("step", 0), ("ndcg@10", 0.9)], [("step", 5), ("ndcg@10", 0.6)]]
+    told = [
+        {"method": "full", "best": 5, "dev": [dict(dev[0]), {**dict(dev[1]), "ndcg@10": at}]} for at in (0.6, 0.7, 0.5)
+    ]
+    folders = [tmp_path / f"seed-{seed}" for seed in range(3)]
+    assert Model("full", folders, told).best == folders[1]
+    assert Model("full", folders[:1], [{"method": "full"}]).best == folders[0]
+
+
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +178,7 @@ def test_the_command_prints_the_verdict_and_writes_its_page(
     done = openbook(*asked, "--html", "verdict.html", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["verdict"], told["winner"]) == ("don't ship", None)
+    assert (told["verdict"], told["winner"], told["model"]) == ("don't ship", None, None)
     [one] = told["candidates"]
     assert one["general"]["before"]["default"] > 0.7 > one["general"]["after"]["default"]
     assert one["unseen"] is None

@@ -212,10 +212,12 @@ def compare(
     if html is not None:
         pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
     if json:
-        print_json(tried.trial.as_json())
+        print_json({**tried.trial.as_json(), "model": tried.model and str(tried.model)})
         return
     for line in tried.trial.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
+    if tried.model is not None:
+        print(tried.model)
 
 
 def _embedder(model: str) -> Any:

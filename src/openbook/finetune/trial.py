@@ -56,6 +56,16 @@ class Model:
             return []
 
     @property
+    def best(self) -> Path:
+        """Of its seeds the one to serve: that stood highest on the dev questions when it was kept; of equals, and where
+        nothing was asked, the first. (The verdict is on all of them: the best of several on the test would be luck.)"""
+        scores = []
+        for told in self.trained:
+            kept = [step.get("ndcg@10") for step in told.get("dev", ()) if step.get("step") == told.get("best")]
+            scores.append(kept[0] if kept and kept[0] is not None else 0.0)
+        return self.folders[scores.index(max(scores))]
+
+    @property
     def documents(self) -> set[str]:
         """The sources of the documents that it was trained on."""
         return {source for told in self.trained for source in told.get("sources", ())}
@@ -102,7 +112,7 @@ def recipe_with(recipe: Recipe, folder: Path, method: str) -> Recipe:
         part, half = {"embed": {"kind": "local", "model": place}}, "index"
     told = recipe.model_dump(mode="json")
     told[half] = {**told[half], **part}
-    if method != "adapter":  # its own length and prefixes, not those of the model that was there
+    if method != "adapter":  # one that is there fits the model that was there
         told["query"].pop("adapter", None)
     try:
         return Recipe.model_validate(told)
@@ -134,9 +144,10 @@ def joined(files: Sequence[Rows]) -> Rows:
 @dataclass(frozen=True, slots=True)
 class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
-    questions was in them."""
+    questions was in them. ``model`` is the folder to serve; ``None``: there is no winner."""
 
     trial: Trial
+    model: Path | None
     trainings: Mapping[str, Training]
     rows: Rows | None
     seen: Mapping[str, str] | None
@@ -210,7 +221,8 @@ def try_models(
         candidates.append(Candidate(model.name, reports, after))
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
     trainings = {model.name: Training(model.trained, model.settings) for model in models}
-    return Tried(trial, trainings, rows, seen)
+    won = next((model.best for model in models if model.name == trial.winner), None)
+    return Tried(trial, won, trainings, rows, seen)
 
 
 def _seen(
