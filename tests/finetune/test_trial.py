@@ -16,6 +16,7 @@ from openbook.errors import ModelError, QueryError
 from openbook.evaluate import read
 from openbook.evaluate.datasets.dataset import Question, dataset
 from openbook.finetune.data import Example, Passage, Rows, write
+from openbook.finetune.general import REPLAY
 from openbook.finetune.trial import Asking, Model, joined, read_models, recipe_with, rows_of, try_models
 from openbook.recipe import LocalEmbedder, Recipe
 from openbook.types import Document
@@ -105,6 +106,13 @@ def test_the_rows_are_those_of_the_settings_unless_one_is_gone(tmp_path: Path) -
     assert found[0].documents == {"kiln", "loom"}
     assert rows_of([Model("bare", [tmp_path], [{"method": "full"}])]) is None
     assert len(joined([ROWS, ROWS]).examples) == len(ROWS.examples)
+
+
+def test_what_was_replayed_is_known_by_the_settings(tmp_path: Path) -> None:
+    told = f'[replay]\nratio = 0.25\n\n[replay.data]\npath = "{REPLAY}"\n'
+    assert Model("lora", [tmp_path], [{"method": "lora"}], told).replayed == REPLAY
+    for settings in ("", "replay = 1", "not toml ="):
+        assert Model("lora", [tmp_path], [{"method": "lora"}], settings).replayed is None
 
 
 def test_of_the_seeds_the_best_on_dev_questions_is_served(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from openbook.evaluate.report import Report
 from openbook.finetune.data import formats
 from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.rows import Rows, merged
+from openbook.finetune.general import DEFAULT, REPLAY
 from openbook.finetune.page import Training
 from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
 from openbook.recipe import Recipe
@@ -54,6 +55,15 @@ class Model:
             return [Path(path) for path in tomllib.loads(self.settings).get("data", {})]
         except tomllib.TOMLDecodeError:
             return []
+
+    @property
+    def replayed(self) -> Path | None:
+        """The file of general rows that it was trained on besides, as its settings name it."""
+        try:
+            path = tomllib.loads(self.settings).get("replay", {}).get("data", {}).get("path")
+        except (tomllib.TOMLDecodeError, AttributeError):
+            return None
+        return None if path is None else Path(path)
 
     @property
     def best(self) -> Path:
@@ -220,6 +230,11 @@ def try_models(
                     after[name].append(asking.report(kb, one, "all"))
         candidates.append(Candidate(model.name, reports, after))
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
+    if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
+        what = (
+            "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
+        )
+        trial = replace(trial, notes=(*trial.notes, what))
     trainings = {model.name: Training(model.trained, model.settings) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
     return Tried(trial, won, trainings, rows, seen)
