@@ -48,7 +48,14 @@ def beir(folder: Path, *, split: str = "test") -> Path:
 def model(folder: Path, method: str = "full", seed: int = 0, *, rows: Path | None = None, **told: Any) -> Path:
     """As training writes one: a model of random weights, which knows nothing."""
     tiny_bert(folder, seed=seed + 1)
-    what = {"kind": "embedder", "method": method, "seed": seed, "sources": ["kiln", "loom"], **told}
+    what = {
+        "kind": "embedder",
+        "method": method,
+        "seed": seed,
+        "sources": ["kiln", "loom"],
+        "principals": [["public"]],
+        **told,
+    }
     (folder / "trained.json").write_text(json.dumps(what))
     data = f'\n[data]\n"{rows}" = "ab12"\n' if rows else ""
     (folder / "settings.toml").write_text(f'method = "{method}"\n{data}')

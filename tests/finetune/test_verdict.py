@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,12 @@ def test_seeds_that_disagree_are_no_evidence_where_one_of_them_alone_would_ship(
 def test_one_seed_is_told() -> None:
     assert found([BETTER]).notes[0].startswith("one seed was trained")
     assert found([BETTER, BETTER]).notes == []
+
+
+def test_questions_that_went_without_the_model_are_told() -> None:
+    told = replace(report(BETTER), details={"not_adapted": {"q0": "it was trained on closed texts", "q1": "the same"}})
+    one = judge(report(BASE), [Candidate("adapter", [told])], general={}, resamples=499).candidates[0]
+    assert one.notes[0] == "2 questions went without it: it was trained on closed texts"
 
 
 # --- what was trained on ----------------------------------------------------------------------------------------------

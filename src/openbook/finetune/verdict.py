@@ -283,7 +283,7 @@ def _judged(
         allowed=[(row.gain, row.p_holm, allowed) for row in told],
     )
     seen_row = None if parts["seen"] is None else Row(measure, "told", parts["seen"], parts["seen"].p)
-    notes = list(_doubts(primary, seen_row, unseen, seen, base))
+    notes = [*_without_it(one), *_doubts(primary, seen_row, unseen, seen, base)]
     why = _reasons(verdict, primary, guards, unseen, lost, worth, allowed)
     return Judged(one.name, rows, seen_row, unseen, sets, lost, verdict, why, notes)
 
@@ -381,6 +381,15 @@ def _reasons(
         held = [f"{what} {row.gain:+.4f}" for what, row in parts if row is not None]
         return [*said, *held]
     return [*said, *(f"but {why}" for _, why in beyond)]
+
+
+def _without_it(one: Candidate) -> Iterator[str]:
+    """Questions that were not asked of what was trained, and measure the base."""
+    for report in one.reports:
+        without = report.details.get("not_adapted") or {}
+        if without:
+            yield f"{counted(without)} went without it: {next(iter(without.values()))}"
+            return
 
 
 def _doubts(
