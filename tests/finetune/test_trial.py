@@ -186,19 +186,20 @@ def test_the_command_prints_the_verdict_and_writes_its_page(
     tmp_path: Path, openbook: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     beir(tmp_path / "crafts")
+    beir(tmp_path / "other")
     write(ROWS, tmp_path / "rows.jsonl", "pairs")
     model(tmp_path / "full")
     asked = ["finetune", "compare", "crafts", "full", "--split", "all"]
-    asked += ["--general", "default", "--trained-on", "rows.jsonl"]
+    asked += ["--general", "other", "--trained-on", "rows.jsonl"]
     done = openbook(*asked, "--html", "verdict.html", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["verdict"], told["winner"], told["model"]) == ("don't ship", None, None)
     [one] = told["candidates"]
-    assert one["general"]["before"]["default"] > 0.7 > one["general"]["after"]["default"]
+    assert one["general"]["before"]["other"] > 0.7 > one["general"]["after"]["other"]
     assert one["unseen"] is None
     assert "don&#39;t ship" in (tmp_path / "verdict.html").read_text()
     shutil.rmtree(tmp_path / "full")
     done = openbook(*asked)
     assert done.returncode == 2
-    assert done.stderr == "error: full: no such file or folder; check the path\n"
+    assert done.stderr == "openbook: full: no such file or folder; check the path\n"
