@@ -17,8 +17,9 @@ from openbook.evaluate import read
 from openbook.evaluate.datasets.dataset import Question, dataset
 from openbook.finetune.data import Example, Passage, Rows, write
 from openbook.finetune.general import REPLAY
-from openbook.finetune.trial import Asking, Model, joined, read_models, recipe_with, rows_of, try_models
-from openbook.recipe import LocalEmbedder, Recipe
+from openbook.finetune.replay import STEPS
+from openbook.finetune.trial import Asking, Model, joined, read_models, recipe_with, rows_of, trade_of, try_models
+from openbook.recipe import IndexHalf, LocalEmbedder, Recipe
 from openbook.types import Document
 
 CRAFTS = {
@@ -154,6 +155,20 @@ def test_a_model_that_knows_nothing_does_not_ship_and_what_it_forgot_is_told(tmp
     assert one.unseen is not None
     assert one.unseen.paired.n == 6
     assert tried.trainings["full"].settings.startswith('method = "full"')
+
+
+def test_what_lies_between_base_and_model_is_measured_on_dev_questions(tmp_path: Path) -> None:
+    data = read(beir(tmp_path / "crafts"))
+    tiny_bert(tmp_path / "base", seed=1)
+    tuned = model(tmp_path / "tuned", seed=0, base=str(tmp_path / "base"))
+    recipe = Recipe(index=IndexHalf(embed=LocalEmbedder(model=str(tmp_path / "base"))))
+    [one] = read_models([tuned])
+    general = {"other": read(beir(tmp_path / "other"))}
+    found = trade_of(data, one, general=general, recipe=recipe, asking=Asking(db=str(tmp_path / "db")))
+    assert [step.share for step in found] == [0.0, *STEPS]
+    assert [step.dev for step in found] == pytest.approx([found[0].dev] * 5)  # no other: its weights are as they were
+    assert found[0].dev == pytest.approx(found[0].general)
+    assert not list(tmp_path.glob("**/between"))
 
 
 def test_of_the_users_own_documents_the_live_release_is_the_base(tmp_path: Path) -> None:

@@ -162,6 +162,9 @@ def compare(
     allow: Annotated[
         float, typer.Option(help="What general sets, and questions not trained on, may lose.", min=0)
     ] = 0.01,
+    trade: Annotated[
+        bool, typer.Option("--trade", help="Measure what lies between base and model, too, on dev questions.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which resamples are drawn.", min=0)] = 0,
     as_: As = None,
@@ -179,6 +182,7 @@ def compare(
     from openbook.finetune.data import formats
     from openbook.finetune.general import DEFAULT, general_sets
     from openbook.finetune.page import trial_page
+    from openbook.finetune.replay import trade_lines
     from openbook.recipe import Recipe
 
     if split not in SPLITS:
@@ -208,14 +212,19 @@ def compare(
             worth=worth,
             allowed=allow,
             seed=seed,
+            trade=trade,
         )
     if html is not None:
         pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
     if json:
-        print_json({**tried.trial.as_json(), "model": tried.model and str(tried.model)})
+        between = {name: [one.as_json() for one in of.trade] for name, of in tried.trainings.items() if of.trade}
+        print_json({**tried.trial.as_json(), "model": tried.model and str(tried.model), "trade": between})
         return
     for line in tried.trial.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
+    for name, of in tried.trainings.items():
+        for line in trade_lines(of.trade):
+            print(f"{one_line(name)}, {line}")
     if tried.model is not None:
         print(tried.model)
 

@@ -195,6 +195,8 @@ def chosen(found: Sequence[Traded], *, allowed: float) -> Traded:
 
 def trade_lines(found: Sequence[Traded]) -> Iterator[str]:
     """As a person reads it: the gain on dev questions against the change on general sets."""
+    if not found:
+        return
     base = next(one for one in found if one.share == 0.0)
     for one in found:
         gain, change = one.dev - base.dev, one.general - base.general

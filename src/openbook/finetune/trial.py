@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from openbook.embed.folder import read_json
+from openbook.embed.folder import read_folder, read_json
 from openbook.errors import ModelError, QueryError
 from openbook.evaluate import sides
 from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, Split
@@ -22,6 +25,7 @@ from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.rows import Rows, merged
 from openbook.finetune.general import DEFAULT, REPLAY
 from openbook.finetune.page import Training
+from openbook.finetune.replay import Traded, interpolated, traded
 from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
 from openbook.recipe import Recipe
 
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 COST = ("adapter", "lora", "full")
 """In order of what serving them takes: an adapter leaves the index as it is."""
+
+MEASURE = "ndcg@10"
+"""What is traded."""
 
 # --- what was trained -------------------------------------------------------------------------------------------------
 
@@ -196,11 +203,13 @@ def try_models(
     worth: float = 0.0,
     allowed: float = LOSS,
     seed: int = 0,
+    trade: bool = False,
 ) -> Tried:
     """Base and models on the test questions of ``dataset`` and on the ``general`` sets, and the verdict.
 
     The base is ``recipe``, or what a data set with documents of its own is measured by (the default), or the live
-    release. ``rows`` are what was trained on, where the models' settings do not tell.
+    release. ``rows`` are what was trained on, where the models' settings do not tell. ``trade``: measure what lies
+    between the base and each model, too (``trade_of``), which for one that embeds documents takes an index a step.
 
     Raises:
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
@@ -235,9 +244,42 @@ def try_models(
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
         )
         trial = replace(trial, notes=(*trial.notes, what))
-    trainings = {model.name: Training(model.trained, model.settings) for model in models}
+    between = {
+        model.name: trade_of(dataset, model, general=general, recipe=recipe, asking=asking) if trade else []
+        for model in models
+    }
+    trainings = {model.name: Training(model.trained, model.settings, between[model.name]) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
     return Tried(trial, won, trainings, rows, seen)
+
+
+def trade_of(
+    dataset: Dataset, model: Model, *, general: Mapping[str, Dataset], recipe: Recipe, asking: Asking
+) -> list[Traded]:
+    """What each step between the base and a model (the best of its seeds) gains on the dev questions of ``dataset`` and
+    forgets on those of the ``general`` sets: nDCG@10, the mean over sets.
+
+    Raises:
+        ModelError, QueryError: its base cannot be read, or is not what it was trained from.
+        DatasetError: there are no dev questions.
+    """
+    told = model.trained[model.folders.index(model.best)]
+    base = None if model.method == "adapter" else read_folder(str(told.get("base", "default"))).path
+
+    def measure(share: float) -> tuple[float, float]:
+        with tempfile.TemporaryDirectory() as place:
+            tuned = recipe
+            if share:
+                folder = interpolated(base, model.best, Path(place) / "between", share)
+                shutil.copy(model.best / "trained.json", folder)  # whom it may answer is as of the whole
+                tuned = recipe_with(recipe, folder, model.method)
+            means = []
+            for one in (dataset, *general.values()):
+                with asking.opened(one, tuned) as kb:
+                    means.append(asking.report(kb, one, "dev", asking.limit).measures[MEASURE].value)
+        return means[0], fmean(means[1:]) if means[1:] else 0.0
+
+    return traded(measure)
 
 
 def _seen(
