@@ -1,4 +1,4 @@
-"""Fine-tuning: what a model is trained on."""
+"""Fine-tuning: what a model is trained on, and the models."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from openbook.cli.opening import (
     require_there,
     typed,
 )
-from openbook.cli.printing import bar, one_line, print_json, say
-from openbook.errors import QueryError
+from openbook.cli.printing import bar, curves, one_line, print_json, say
+from openbook.errors import NotFound, QueryError
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
@@ -36,7 +36,7 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    """Fine-tune retrieval: make what a model is trained on."""
+    """Fine-tune retrieval: make what a model is trained on, and train it."""
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
@@ -139,6 +139,118 @@ def data(
     for line in made.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
     print(out)
+
+
+@app.command("embedder")
+def embedder(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Folder to make: the model.", metavar="OUT")],
+    data: Annotated[list[Path] | None, typer.Argument(help="Training rows.", metavar="[DATA]...")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="adapter (queries only, no re-index), lora or full.", metavar="METHOD")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file; options stand over it.", metavar="FILE")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to be trained; default: the packaged one.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="softmax, in-batch, cached, triplet, cosine or cosent.", metavar="LOSS")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Times that the rows are read.", min=0)] = None,
+    batch: Annotated[int | None, typer.Option(help="Rows of a step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="Data set whose dev questions say when to stop; else a tenth of the rows does.")
+    ] = None,
+    replay: Annotated[Path | None, typer.Option(help="General rows, so that less is forgotten.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full)."""
+    from openbook.finetune.data import formats
+    from openbook.finetune.embedder import Dev, joined, train_seeds
+    from openbook.finetune.settings import EmbedderSettings, read_now
+
+    require_there(settings)
+    changed = {
+        "method": method,
+        "base": base,
+        "data": {str(path): "" for path in data or ()} or None,
+        "loss": loss,
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "seed": seed,
+        "seeds": seeds,
+        "dev": {"data": {"path": str(dev)} if dev else None},
+        "replay": {"data": {"path": str(replay)} if replay else None},
+    }
+    chosen = EmbedderSettings.load(settings, **changed)
+    named = [*chosen.data, *(part.data.path for part in (chosen.dev, chosen.replay) if part.data is not None)]
+    require_there(*named)
+    if not chosen.data:
+        raise QueryError("nothing to train on", do="name files: openbook finetune embedder OUT ROWS.jsonl")
+    chosen, notes = read_now(chosen)
+    for note in notes:
+        say(f"note: {one_line(note)}")
+    rows = joined([formats.read(path) for path in chosen.data])
+    kept = joined([formats.read(chosen.replay.data.path)]) if chosen.replay.data else None
+    asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
+    with (
+        bar("indexing") as indexed,
+        _asking(context, db, kb, asked, indexed) as library,
+        curves("training") as told,
+    ):
+        questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
+        trained = train_seeds(
+            rows,
+            out,
+            chosen,
+            dev=None if library is None else Dev(library, questions, as_),
+            replay=kept,
+            resume=resume,
+            progress=told,
+        )
+    best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
+    if json:
+        print_json({"model": str(best.folder), "seeds": [one.summary() for one in trained], **best.report()})
+        return
+    for one in trained:
+        for line in one.lines():
+            print(one_line(line))
+    print(best.folder if len(trained) > 1 else out)
+
+
+@contextmanager
+def _asking(
+    context: typer.Context, db: str | None, kb: str | None, asked: Dataset | None, indexed: Any
+) -> Iterator[KnowledgeBase | None]:
+    """The documents that dev questions are asked of: those that their data set brings, else the user's; ``None`` where
+    there are none and nobody named any."""
+    from openbook.evaluate import sides
+
+    if asked is not None and asked.corpus is not None:
+        where = {"db": db or context.obj["db"], "kb": kb or context.obj["kb"] or "default"}
+        side = sides.DEFAULT
+        with sides.opened(side, sides.read(side), asked, **where, say=say, progress=indexed) as base:
+            yield base
+        return
+    wanted = asked is not None or db or kb or context.obj["db"] or context.obj["kb"]
+    try:
+        base = opened(context, db, kb)
+        library = base.__enter__()
+    except NotFound:
+        if wanted:
+            raise
+        yield None
+        return
+    try:
+        yield library
+    finally:
+        base.__exit__(None, None, None)
 
 
 def _embedder(model: str) -> Any:
