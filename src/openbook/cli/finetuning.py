@@ -171,7 +171,7 @@ def embedder(
 ) -> None:
     """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full)."""
     from openbook.finetune.data import formats
-    from openbook.finetune.embedder import Dev, joined, train_seeds
+    from openbook.finetune.embedder import Dev, is_first, joined, train_seeds
     from openbook.finetune.settings import EmbedderSettings, read_now
 
     require_there(settings)
@@ -214,6 +214,8 @@ def embedder(
             resume=resume,
             progress=told,
         )
+    if not is_first():
+        return
     best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
     if json:
         print_json({"model": str(best.folder), "seeds": [one.summary() for one in trained], **best.report()})

@@ -12,6 +12,6 @@ trained.py    what training did, and the files that say so
 from openbook.finetune.embedder.dev import Dev
 from openbook.finetune.embedder.prepared import joined
 from openbook.finetune.embedder.trained import PARITY, Progress, Step, Trained
-from openbook.finetune.embedder.training import train_embedder, train_seeds
+from openbook.finetune.embedder.training import is_first, train_embedder, train_seeds
 
-__all__ = ["PARITY", "Dev", "Progress", "Step", "Trained", "joined", "train_embedder", "train_seeds"]
+__all__ = ["PARITY", "Dev", "Progress", "Step", "Trained", "is_first", "joined", "train_embedder", "train_seeds"]

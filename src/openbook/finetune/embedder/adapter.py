@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from openbook.errors import ModelError
-from openbook.finetune.embedder.trained import Progress, Step
+from openbook.finetune.embedder.trained import Progress, Step, unwritten
 
 if TYPE_CHECKING:
     from openbook.embed import FloatArray
@@ -110,11 +110,6 @@ class State:
             do = "begin anew: leave out --resume"
             raise ModelError(f"no checkpoint that can be read ({error})", where=str(file), do=do) from None
         return state
-
-
-def unwritten(what: str, where: Path, error: BaseException) -> ModelError:
-    do = "look for room on the disk, and for the right to write there; then go on with --resume"
-    return ModelError(f"{what} cannot be written ({error})", where=str(where), do=do)
 
 
 def fit(

@@ -183,6 +183,11 @@ def sparks(values: Sequence[float], width: int = 24) -> str:
     return "".join(SPARKS[round((value - low) / span * (len(SPARKS) - 1))] for value in some)
 
 
+def unwritten(what: str, where: Path, error: BaseException) -> ModelError:
+    do = "look for room on the disk, and for the right to write there; then go on with --resume"
+    return ModelError(f"{what} cannot be written ({error})", where=str(where), do=do)
+
+
 def write_told(trained: Trained, folder: Path, settings: EmbedderSettings) -> None:
     """Beside the weights in ``folder``, which will be ``trained.folder``. Raises: OSError."""
     (folder / FILE).write_text(settings.to_toml(), encoding="utf-8")

@@ -6,6 +6,7 @@ it (``.NAME.training``), from which one that was cut off goes on.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,11 +19,12 @@ from openbook.evaluate.datasets.dataset import Question
 from openbook.finetune.data.rows import Rows
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
 from openbook.finetune.embedder.prepared import Prepared, prepare
-from openbook.finetune.embedder.trained import PARITY, Progress, Trained, write_told
+from openbook.finetune.embedder.trained import PARITY, Progress, Trained, unwritten, write_told
 from openbook.finetune.settings import FILE, EmbedderSettings
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
+    from openbook.embed.folder import ModelFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Run:
 
     settings: EmbedderSettings
     base: Embedder
+    folder: ModelFolder | None
     prepared: Prepared
     asking: Asking | None
     dev: Dev | None
@@ -72,7 +75,7 @@ def train_embedder(
     if out.exists():
         raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
     _require_torch()
-    base = _base(settings, dev)
+    base, folder = _base(settings, dev)
     prepared = prepare(rows, settings, base)
     prepared, questions = _apart(prepared, settings, dev)
     asking = Asking(dev, questions) if dev is not None and questions else None
@@ -82,7 +85,7 @@ def train_embedder(
         notes.append(f"{cut} of {texts} texts are longer than the model reads, and were cut")
     place = out.parent / f".{out.name}.training"
     _begin(place, settings, resume=resume)
-    run = Run(settings, base, prepared, asking, dev, replay, out, place, resume, progress, tuple(notes))
+    run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, tuple(notes))
     if settings.method == "adapter":
         return _adapter(run)
     from openbook.finetune.embedder.model import train
@@ -117,17 +120,21 @@ def train_seeds(
     return done
 
 
-def _base(settings: EmbedderSettings, dev: Dev | None) -> Embedder:
-    """The model to be trained; of an adapter that whose vectors the index holds.
+def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[Embedder, ModelFolder | None]:
+    """The model to be trained, and its folder; of an adapter that whose vectors the index holds, wherever it is.
 
-    Raises: ModelError.
+    Raises:
+        ModelError: it is missing, has its weights in pickles only or no tokenizer, is no embedding model, or may not be
+            changed by its licence.
     """
     from openbook.embed import open_embedder
+    from openbook.finetune.embedder.base import require_trainable
     from openbook.recipe import LocalEmbedder
 
-    if settings.method == "adapter" and dev is not None:
-        return dev.kb.embedder
-    return open_embedder(LocalEmbedder(model=settings.base))
+    if settings.method == "adapter":
+        return (open_embedder(LocalEmbedder(model=settings.base)) if dev is None else dev.kb.embedder), None
+    folder = require_trainable(settings.base)
+    return open_embedder(LocalEmbedder(model=settings.base)), folder
 
 
 def _apart(
@@ -142,8 +149,15 @@ def _apart(
     return replace(prepared, examples=kept), questions[: settings.dev.questions]
 
 
+def is_first() -> bool:
+    """Whether this is the process that writes, of those that ``accelerate launch`` started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _begin(place: Path, settings: EmbedderSettings, *, resume: bool) -> None:
     """A place for the run's own files. Raises: QueryError, ModelError."""
+    if not is_first():
+        return
     told = settings.to_toml()
     if resume:
         try:
@@ -253,7 +267,7 @@ def _adapter(run: Run) -> Trained:
         new.mkdir()
         adapter.write(matrix, new)
     except (OSError, SafetensorError) as error:
-        raise adapter.unwritten("the model", new, error) from None
+        raise unwritten("the model", new, error) from None
     served = adapter.turned(queries, adapter.read(new))
     x = torch.nn.functional.normalize(torch.from_numpy(queries) @ torch.from_numpy(matrix), dim=1).numpy()
     documents, sources, principals = provenance(run, ids)
