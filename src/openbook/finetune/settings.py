@@ -148,7 +148,9 @@ class EmbedderSettings(Group):
         except tomllib.TOMLDecodeError as error:
             raise QueryError(f"not TOML: {error}", where=where, do="mend that line") from None
         except ValidationError as error:
-            what, do = _complaint(error.errors()[0], cls)
+            # A key that is misspelt is told before the one that is then missing.
+            errors = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+            what, do = _complaint(errors[0], cls)
             raise QueryError(what, where=where, do=do) from None
 
     @classmethod
@@ -227,6 +229,8 @@ def _complaint(error: Any, settings: type[Group]) -> tuple[str, str]:
         meant = f"was {like[0]} meant? " if like else ""
         return f"{path}: no such key", f"{meant}the keys there are {', '.join(keys)}"
     what = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "missing":
+        return f"{path} is not said", "add it"
     if error["type"] == "value_error":
         return what, "mend one of them"
     return f"{path} = {json.dumps(error['input'], default=str)[:80]} is not allowed", f"write {what}"

@@ -11,6 +11,7 @@ Its files are those of sentence-transformers' ``Dense`` module, ``weight`` being
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from openbook.embed.cache import sha256
 from openbook.errors import ModelError
 from openbook.finetune.embedder.trained import Progress, Step, unwritten
 
@@ -205,7 +207,9 @@ def _adam(state: State, gradient: torch.Tensor, rate: float, decay: float) -> No
 
 
 def _drawn(seed: int, at: int, what: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed << 40) + (what << 32) + at)
+    # Hashed: torch looks at 32 bits of a seed, and none of these must look like another.
+    told = hashlib.sha256(f"{seed} {what} {at}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(told[:4], "big"))
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -291,3 +295,9 @@ def read(folder: Path) -> FloatArray:
     if set(tensors) != {"linear.weight"}:
         raise ModelError("no linear map of queries", where=str(folder), do="name a folder that finetune embedder wrote")
     return np.ascontiguousarray(tensors["linear.weight"].T)
+
+
+def hash_of(folder: Path, fits: str) -> str:
+    """Sixteen hex digits that name what it does: its weights, and the embedder that it fits."""
+    content = json.dumps([len(read(folder)), False, fits, sha256(folder / "model.safetensors")])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -19,6 +19,7 @@ from openbook.recipe import QueryHalf
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray, IntArray, TextKind
     from openbook.knowledge_base import KnowledgeBase
+    from openbook.retrieve import Retriever
     from openbook.store.index import Index
 
 MEASURE = "ndcg@10"
@@ -70,6 +71,7 @@ class Asking:
 
     def __init__(self, dev: Dev, questions: Sequence[Question]) -> None:
         self.dev = dev
+        self._kept: Retriever | None = None
         located = locate(dev.kb, questions, as_=dev.as_)
         judged = {id: grades for id, grades in located.judgements.items() if any(g > 0 for g in grades.values())}
         self.judgements: Mapping[str, Mapping[str, int]] = judged
@@ -85,19 +87,29 @@ class Asking:
         off = {"adapter": type(part).model_fields["adapter"].default} if hasattr(part, "adapter") else {}
         return part.model_copy(update=off)
 
+    def _retriever(self, embedder: Embedder, index: Index | None) -> Retriever:
+        """Of the live index one is kept: what it reads of the documents takes longer than a question."""
+        from openbook.chunk import sharing_passages
+        from openbook.retrieve import Retriever
+
+        kb = self.dev.kb
+        if index is None and self._kept is not None and self._kept.embedder is embedder:
+            return self._kept
+        sharing = sharing_passages(kb.recipe.index.chunk)
+        made = Retriever(index or kb.index, embedder, self.query, sharing=sharing)
+        if index is None:
+            self._kept = made
+        return made
+
     def score(self, embedder: Embedder, index: Index | None = None) -> float:
         """The mean nDCG@10 where this model embeds the questions, and ``index`` finds (the live one by default)."""
         return fmean(self.scores(embedder, index).values())
 
     def scores(self, embedder: Embedder, index: Index | None = None) -> dict[str, float]:
         """By question."""
-        from openbook.chunk import sharing_passages
-        from openbook.retrieve import Retriever
         from openbook.store.access import principals_of
 
-        kb = self.dev.kb
-        sharing = sharing_passages(kb.recipe.index.chunk)
-        retriever = Retriever(index or kb.index, embedder, self.query, sharing=sharing)
+        retriever = self._retriever(embedder, index)
         who = principals_of(self.dev.as_)
         found = {
             question.id: ranking.documents(retriever.retrieve(question.text, DEPTH, principals=who).hits)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import losses
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from openbook.embed.local import LocalModel
@@ -43,6 +44,8 @@ from openbook.recipe import LocalEmbedder
 if TYPE_CHECKING:
     from openbook.embed import FloatArray, IntArray, TextKind
     from openbook.finetune.settings import EmbedderSettings
+
+T = TypeVar("T")
 
 WHOLE = "whole"
 """A file that a checkpoint has when all of it is written."""
@@ -83,6 +86,7 @@ def train(run: Run) -> Trained:
             model=model, args=args, train_dataset=dataset, loss=_loss(model, settings), evaluator=evaluator,
             callbacks=callbacks,
         )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)  # of standard output, which is the command's own
         kept = _last(run.place) if run.resume else None
         if evaluator is not None and kept is None:
             run.progress(Step(0, 1, ndcg=first))
@@ -113,8 +117,9 @@ def _opened(settings: EmbedderSettings, most: int) -> SentenceTransformer:
     path = str(read_folder(settings.base).path)
     how = {"use_safetensors": True, "dtype": torch.float32}
     with _quiet():
-        # A widget that is there already: the trainer would show rows, which are not everybody's, as examples.
-        card = SentenceTransformerModelCardData(generate_widget_examples=False, widget=[{}])
+        card = SentenceTransformerModelCardData(generate_widget_examples=False)
+        # One that is there already: the trainer would show rows, which are not everybody's, as examples.
+        card.widget = [{}]
         model = SentenceTransformer(path, local_files_only=True, model_kwargs=how, model_card_data=card)
     if settings.max_tokens is not None:
         special = model.tokenizer.num_special_tokens_to_add(False)
@@ -136,8 +141,8 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
     settings, prepared = run.settings, run.prepared
     if prepared.scored:
         pairs = [*prepared.scored]
-        if run.replay is not None and run.replay.scored:
-            pairs += run.replay.scored[: round(settings.replay.ratio * len(pairs))]
+        if run.replay is not None:
+            pairs += _some(run.replay.scored, settings, len(pairs))
         columns: dict[str, list[Any]] = {
             "sentence1": [one.first.text for one in pairs],
             "sentence2": [one.second.text for one in pairs],
@@ -145,9 +150,12 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
         }
         return len(pairs), Dataset.from_dict(columns), None
     examples = [*prepared.examples]
-    if run.replay is not None and run.replay.examples:
-        examples += run.replay.examples[: round(settings.replay.ratio * len(examples))]
-    negatives = 1 if settings.loss == "triplet" else settings.negatives
+    if run.replay is not None:
+        examples += _some(run.replay.examples, settings, len(examples))
+    negatives = settings.negatives
+    if settings.loss == "triplet":
+        examples = [replace(one, negatives=(of,)) for one in examples for of in one.negatives[: max(1, negatives)]]
+        negatives = 1
     if negatives and any(example.negatives for example in examples):
         examples, _ = filled(examples, negatives, settings.seed)
     else:
@@ -156,6 +164,12 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
     names = ["anchor", "positive", *(f"negative_{n}" for n in range(1, negatives + 1))]
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     return len(rows), Dataset.from_dict(columns), Apart(tuple(lines))
+
+
+def _some(replayed: Sequence[T], settings: EmbedderSettings, beside: int) -> list[T]:
+    """Of the replayed rows so many as go with the others."""
+    wanted = min(len(replayed), round(settings.replay.ratio * beside))
+    return random.Random(settings.seed).sample(list(replayed), wanted)
 
 
 def _loss(model: SentenceTransformer, settings: EmbedderSettings) -> torch.nn.Module:
@@ -186,12 +200,13 @@ def _arguments(
     settings, folder = run.settings, run.folder
     assert settings.batch is not None and folder is not None  # noqa: PT018
     epoch = math.ceil(rows / settings.batch)
-    # A batch that cannot be filled is a step, too: the sampler knows.
-    every = max(1, round(epoch / settings.dev.per_epoch))
+    strategy, every = "epoch", 0.0
+    if settings.dev.per_epoch > 1:
+        strategy, every = "steps", max(1, round(epoch / settings.dev.per_epoch))
     how: dict[str, Any] = {"batch_sampler": sampler} if sampler is not None else {}
     if asks:
         how |= {
-            "eval_strategy": "steps",
+            "eval_strategy": strategy,
             "eval_steps": every,
             "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{MEASURE}",
@@ -216,7 +231,7 @@ def _arguments(
         data_seed=settings.seed,
         bf16=quick,
         use_cpu=not torch.cuda.is_available(),
-        save_strategy="steps",
+        save_strategy=strategy,
         save_steps=every,
         save_total_limit=1,
         restore_callback_states_from_checkpoint=True,
@@ -386,6 +401,7 @@ def _kept(
     trained = Trained(
         folder=run.out, method=settings.method, base=settings.base, base_hash=run.base.hash, fits=own.hash,
         hash=own.hash, seed=settings.seed, used=run.prepared.used, dropped=run.prepared.dropped, cut=run.prepared.cut,
+        tokens=run.prepared.tokens,
         documents=documents, sources=sources, principals=principals, loss=tuple(loss), dev=tuple(dev),
         asked=len(run.asking.questions) if run.asking else 0, best=state.best_global_step or state.global_step,
         steps=state.max_steps, moved=moved, parity=parity, seconds=round(seconds, 2),
@@ -430,7 +446,8 @@ def _told(error: BaseException, run: Run) -> ModelError:
     said = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, torch.OutOfMemoryError):
         return ModelError(f"memory ran out ({said})", where=run.settings.method, do="take a smaller --batch")
-    if isinstance(error, OSError) or "writ" in said or "No space" in said:
+    # safetensors and torch have errors of their own for it.
+    if isinstance(error, OSError) or any(part in said for part in ("I/O error", "writing", "write", "No space")):
         return unwritten("a checkpoint", run.place, error)
     return ModelError(f"training failed ({said})", where=run.settings.method, do="look at the rows and the settings")
 

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What is trained on: examples with a group each, or scored pairs; the rows that are not, with the reason; and
-    ``cut``: how many of how many texts are longer than the model reads."""
+    ``cut``: how many of how many texts are longer than the model reads; ``tokens`` that are read of all rows."""
 
     examples: tuple[Example, ...]
     scored: tuple[Scored, ...]
     dropped: tuple[Dropped, ...]
     cut: tuple[int, int]
+    tokens: int
 
     @property
     def rows(self) -> Rows:
@@ -66,7 +67,7 @@ def prepare(rows: Rows, settings: EmbedderSettings, embedder: Embedder) -> Prepa
         require_enough(data, read)
     _require_scores(data.scored)
     limit = min(settings.max_tokens or embedder.max_tokens, embedder.max_tokens)
-    kept, cut = _distinct_as_read(data, embedder, limit)
+    kept, cut, counts = _distinct_as_read(data, embedder, limit)
     require_enough(kept, read)
     examples = kept.examples if all(one.group for one in kept.examples) else grouped(kept.examples)
     if settings.loss == "triplet":
@@ -78,7 +79,8 @@ def prepare(rows: Rows, settings: EmbedderSettings, embedder: Embedder) -> Prepa
     elif examples and len({one.group for one in examples}) == 1 and not any(one.negatives for one in examples):
         do = "add queries about other things, or negatives: openbook finetune data --negatives 4"
         raise DatasetError(f"all {len(examples)} queries are of one group: nothing may stand as a negative", do=do)
-    return Prepared(examples, kept.scored, kept.dropped, cut)
+    texts = [one.query for one in examples] + [passage.text for passage in Rows(examples, kept.scored).passages]
+    return Prepared(examples, kept.scored, kept.dropped, cut, sum(counts[text] for text in texts))
 
 
 def _require_scores(scored: Sequence[Scored]) -> None:
@@ -91,14 +93,11 @@ def _require_scores(scored: Sequence[Scored]) -> None:
 
 def _without_local_only(data: Rows) -> Rows:
     """What a remote base may be sent."""
-    told = [
-        (_place(one), one)
-        for one in (*data.examples, *data.scored)
-        if any(
-            passage.local_only
-            for passage in (one.passages if isinstance(one, Example) else (one.first, one.second))
-        )
-    ]  # fmt: skip
+    told = []
+    for one in (*data.examples, *data.scored):
+        passages = one.passages if isinstance(one, Example) else (one.first, one.second)
+        if any(passage.local_only for passage in passages):
+            told.append((_place(one), one))
     withheld = {id(one) for _, one in told}
     gone = tuple(Dropped(place, "local-only, and the base is remote") for place, _ in told)
     return Rows(
@@ -108,8 +107,9 @@ def _without_local_only(data: Rows) -> Rows:
     )
 
 
-def _distinct_as_read(data: Rows, embedder: Embedder, limit: int) -> tuple[Rows, tuple[int, int]]:
-    """The rows whose texts still differ where the model stops reading, and how many of how many texts are cut there.
+def _distinct_as_read(data: Rows, embedder: Embedder, limit: int) -> tuple[Rows, tuple[int, int], dict[str, int]]:
+    """The rows whose texts still differ where the model stops reading, how many of how many texts are cut there, and
+    how many tokens are read of each.
 
     Raises:
         DatasetError: none is left.
@@ -117,9 +117,11 @@ def _distinct_as_read(data: Rows, embedder: Embedder, limit: int) -> tuple[Rows,
     queries = [example.query for example in data.examples]
     texts = list(dict.fromkeys([*queries, *(passage.text for passage in data.passages)]))
     read: dict[str, str] = {}
+    counts: dict[str, int] = {}
     cut = 0
     for text, tokens in zip(texts, embedder.tokens(texts), strict=True):
         cut += len(tokens) > limit
+        counts[text] = min(len(tokens), limit)
         end = int(tokens[limit - 1][1]) if len(tokens) > limit else len(text)
         read[text] = same_text(text[:end])
     dropped: list[Dropped] = []
@@ -150,7 +152,7 @@ def _distinct_as_read(data: Rows, embedder: Embedder, limit: int) -> tuple[Rows,
     if len(examples) > 1 and len(distinct) == 1 and cut:
         what = f"the positives of all {len(examples)} queries are the same in the {limit} tokens that are read"
         raise DatasetError(what, do=_DO)
-    return Rows(tuple(examples), tuple(scored), (*data.dropped, *dropped)), (cut, len(texts))
+    return Rows(tuple(examples), tuple(scored), (*data.dropped, *dropped)), (cut, len(texts)), counts
 
 
 _DO = "cut the texts into passages, or take a base that reads more"

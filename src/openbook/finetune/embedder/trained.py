@@ -35,7 +35,7 @@ Progress = Callable[[Step], None]
 
 _PLAIN = (
     *("method", "base", "base_hash", "fits", "hash", "seed", "asked", "best", "steps", "moved", "parity"),
-    *("seconds", "pairs_per_second"),
+    *("tokens", "seconds", "pairs_per_second"),
 )
 """What is told as it is held."""
 
@@ -47,7 +47,8 @@ class Trained:
     ``base_hash`` is the hash of the base as an embedder, ``hash`` the model's own, ``fits`` that of the embedder whose
     document vectors its queries are compared with: of an adapter the base's, else its own. ``loss`` is the mean over
     each tenth of an epoch, ``dev`` the nDCG@10 of ``asked`` dev questions, at step 0 the base's; ``best`` of ``steps``
-    is the step that was kept. ``moved`` is the largest change of a weight, ``parity`` how far a served vector is from a
+    is the step that was kept. ``tokens`` are read of
+    the rows. ``moved`` is the largest change of a weight, ``parity`` how far a served vector is from a
     trained one at most. ``documents`` are (id, version) of those that it was trained on, ``sources`` their sources,
     ``principals`` who may be answered by it: who is among each.
     """
@@ -62,6 +63,7 @@ class Trained:
     used: int
     dropped: tuple[Dropped, ...]
     cut: tuple[int, int]
+    tokens: int
     documents: tuple[tuple[str, int | None], ...]
     sources: tuple[str, ...]
     principals: tuple[tuple[str, ...], ...]
@@ -142,6 +144,7 @@ class Trained:
             "documents": len(self.documents),
             "principals": told["principals"],
             "measures": measures,
+            "trainable_tokens": self.tokens,
         }
 
     def summary(self) -> dict[str, Any]:

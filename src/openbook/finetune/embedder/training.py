@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from openbook.errors import ModelError, QueryError
 from openbook.evaluate.datasets.dataset import Question
-from openbook.finetune.data.rows import Rows
+from openbook.finetune.data.formats import examples_of, scored_of
+from openbook.finetune.data.rows import Rows, grouped
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
 from openbook.finetune.embedder.prepared import Prepared, prepare
 from openbook.finetune.embedder.trained import PARITY, Progress, Trained, unwritten, write_told
-from openbook.finetune.settings import FILE, EmbedderSettings
+from openbook.finetune.settings import FILE, OF_PAIRS, EmbedderSettings
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder
@@ -75,7 +76,11 @@ def train_embedder(
     if out.exists():
         raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
     _require_torch()
-    base, folder = _base(settings, dev)
+    settings, base, folder = _base(settings, dev)
+    if replay is not None:
+        # As the loss takes them, and whatever their own file says of groups: they share batches with the rows.
+        pairs = settings.loss in OF_PAIRS
+        replay = Rows(scored=scored_of(replay)) if pairs else Rows(grouped(examples_of(replay)))
     prepared = prepare(rows, settings, base)
     prepared, questions = _apart(prepared, settings, dev)
     asking = Asking(dev, questions) if dev is not None and questions else None
@@ -120,10 +125,12 @@ def train_seeds(
     return done
 
 
-def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[Embedder, ModelFolder | None]:
-    """The model to be trained, and its folder; of an adapter that whose vectors the index holds, wherever it is.
+def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[EmbedderSettings, Embedder, ModelFolder | None]:
+    """The model to be trained, and its folder; of an adapter that whose vectors the index holds, wherever it is. The
+    settings name it.
 
     Raises:
+        QueryError: an adapter is wanted for another model than that of the index.
         ModelError: it is missing, has its weights in pickles only or no tokenizer, is no embedding model, or may not be
             changed by its licence.
     """
@@ -131,15 +138,17 @@ def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[Embedder, ModelF
     from openbook.finetune.embedder.base import require_trainable
     from openbook.recipe import LocalEmbedder
 
-    if settings.method == "adapter":
-        return (open_embedder(LocalEmbedder(model=settings.base)) if dev is None else dev.kb.embedder), None
-    folder = require_trainable(settings.base)
-    return open_embedder(LocalEmbedder(model=settings.base)), folder
+    if settings.method == "adapter" and dev is not None:
+        held = dev.kb.recipe.index.embed.model
+        if settings.base not in ("default", held):
+            do = "leave --base out, or build a release with that model first"
+            raise QueryError(f"the index holds vectors of {held}, and not of {settings.base}", where="--base", do=do)
+        return settings.model_copy(update={"base": held}), dev.kb.embedder, None
+    folder = None if settings.method == "adapter" else require_trainable(settings.base)
+    return settings, open_embedder(LocalEmbedder(model=settings.base)), folder
 
 
-def _apart(
-    prepared: Prepared, settings: EmbedderSettings, dev: Dev | None
-) -> tuple[Prepared, Sequence[Question]]:  # fmt: skip
+def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> tuple[Prepared, Sequence[Question]]:
     """What is trained on, and the dev questions: those that were given, else queries that are held out for it."""
     if dev is None or dev.questions or not prepared.examples:
         return prepared, dev.questions[: settings.dev.questions] if dev is not None else ()
@@ -182,6 +191,8 @@ def _begin(place: Path, settings: EmbedderSettings, *, resume: bool) -> None:
 
 def finish(run: Run, trained: Trained, new: Path) -> Trained:
     """Move ``new``, whose weights are there, into place, with what is told of it. Raises: ModelError."""
+    if not (trained.moved > 0 and trained.parity <= PARITY):
+        shutil.rmtree(run.place, ignore_errors=True)  # there is nothing to go on with
     if not trained.moved > 0:
         raise ModelError("training moved no weight", where=str(run.out), do="raise the rate, or train for longer")
     if not trained.parity <= PARITY:
@@ -207,17 +218,18 @@ def provenance(
     sources = {*rows.documents, *(run.replay.documents if run.replay else ())}
     access = {*rows.access, *(run.replay.access if run.replay else ())}
     documents: dict[str, int | None] = {}
+    unknown = set(sources)  # no id is known of these: they are named by their source
     for row in run.dev.kb.list(as_=run.dev.as_) if run.dev is not None else ():
         if row["source"] in sources:
             access.add(tuple(row["access"]))
+            unknown.discard(row["source"])
         if row["source"] in sources or row["document"] in ids:
             documents[row["document"]] = row["version"]
+    documents |= dict.fromkeys(sorted(unknown))
     return tuple(sorted(documents.items())), tuple(sorted(sources)), tuple(sorted(access))
 
 
 def _adapter(run: Run) -> Trained:
-    import hashlib
-
     import torch
     from safetensors import SafetensorError
 
@@ -271,11 +283,10 @@ def _adapter(run: Run) -> Trained:
     served = adapter.turned(queries, adapter.read(new))
     x = torch.nn.functional.normalize(torch.from_numpy(queries) @ torch.from_numpy(matrix), dim=1).numpy()
     documents, sources, principals = provenance(run, ids)
-    weights = (new / "model.safetensors").read_bytes()
     trained = Trained(
         folder=run.out, method="adapter", base=settings.base, base_hash=base.hash, fits=base.hash,
-        hash=hashlib.sha256(weights + base.hash.encode()).hexdigest()[:16], seed=settings.seed,
-        used=prepared.used, dropped=prepared.dropped, cut=prepared.cut,
+        hash=adapter.hash_of(new, base.hash), seed=settings.seed,
+        used=prepared.used, dropped=prepared.dropped, cut=prepared.cut, tokens=prepared.tokens,
         documents=documents, sources=sources, principals=principals,
         loss=tuple(state.loss), dev=tuple(state.dev), asked=len(run.asking.questions) if run.asking else 0,
         best=state.best_at, steps=state.steps, moved=float(state.best.abs().max()), parity=float(abs(served - x).max()),
