@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -241,18 +241,14 @@ def _asking(
             yield base
         return
     wanted = asked is not None or db or kb or context.obj["db"] or context.obj["kb"]
-    try:
-        base = opened(context, db, kb)
-        library = base.__enter__()
-    except NotFound:
-        if wanted:
-            raise
-        yield None
-        return
-    try:
+    with ExitStack() as stack:
+        try:
+            library: KnowledgeBase | None = stack.enter_context(opened(context, db, kb))
+        except NotFound:
+            if wanted:
+                raise
+            library = None
         yield library
-    finally:
-        base.__exit__(None, None, None)
 
 
 def _embedder(model: str) -> Any:

@@ -65,7 +65,8 @@ class State:
 
     @classmethod
     def new(cls, dimension: int) -> State:
-        return cls(*(torch.zeros(dimension, dimension) for _ in range(4)))
+        change, mean, square, best = torch.zeros(4, dimension, dimension)
+        return cls(change, mean, square, best)
 
     def save(self, file: Path) -> None:
         """Whole, or not at all. Raises: ModelError."""
@@ -103,7 +104,8 @@ class State:
         try:
             with safe_open(file, "pt") as opened:
                 told: dict[str, Any] = json.loads(opened.metadata()["told"])
-                state = cls(*(opened.get_tensor(name) for name in ("change", "mean", "square", "best")))
+                held = {name: opened.get_tensor(name) for name in ("change", "mean", "square", "best")}
+                state = cls(**held)
             state.loss = [Step(at, of, loss=value) for at, of, value in told.pop("loss")]
             state.dev = [Step(at, of, ndcg=value) for at, of, value in told.pop("dev")]
             for name, value in told.items():

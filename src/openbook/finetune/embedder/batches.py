@@ -55,7 +55,7 @@ class Apart:
         return ApartSampler(dataset, self.lines, **how)
 
 
-class ApartSampler(DefaultBatchSampler):  # type: ignore[misc]
+class ApartSampler(DefaultBatchSampler):
     """Batches in which no text stands twice, no two queries are of one group, and nothing that answers a query is
     another row's passage.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset, disable_progress_bars  # type: ignore[import-untyped]
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerModelCardData,
@@ -132,7 +132,12 @@ def _add_lora(model: SentenceTransformer, settings: EmbedderSettings) -> None:
 
     part = settings.lora
     model.add_adapter(
-        LoraConfig(r=part.rank, lora_alpha=part.alpha, lora_dropout=part.dropout, target_modules="all-linear")
+        LoraConfig(
+            r=part.rank,
+            lora_alpha=part.alpha,  # type: ignore[arg-type]  # a fraction will do
+            lora_dropout=part.dropout,
+            target_modules="all-linear",
+        )
     )
 
 
@@ -187,7 +192,7 @@ def _loss(model: SentenceTransformer, settings: EmbedderSettings) -> torch.nn.Mo
     else:
         loss = losses.MultipleNegativesRankingLoss(model, scale=settings.scale)
     if settings.matryoshka:
-        whole = model.get_embedding_dimension()
+        whole = model.get_embedding_dimension() or 0
         wanted = [*settings.matryoshka, *([whole] if whole not in settings.matryoshka else [])]
         loss = losses.MatryoshkaLoss(model, loss, matryoshka_dims=sorted(wanted, reverse=True))
     return loss
@@ -199,6 +204,7 @@ def _arguments(
     """The trainer's arguments, and the steps of an epoch."""
     settings, folder = run.settings, run.folder
     assert settings.batch is not None and folder is not None  # noqa: PT018
+    assert settings.epochs is not None and settings.rate is not None and settings.decay is not None  # noqa: PT018
     epoch = math.ceil(rows / settings.batch)
     strategy, every = "epoch", 0.0
     if settings.dev.per_epoch > 1:
@@ -291,7 +297,7 @@ class _Trainee:
 
     @property
     def max_tokens(self) -> int:
-        return int(self.model.max_seq_length or 0) - self.model.tokenizer.num_special_tokens_to_add(False)
+        return int(self.model.max_seq_length or 0) - int(self.model.tokenizer.num_special_tokens_to_add(False))
 
     def encode(
         self, texts: Sequence[str], kind: TextKind = "document", *, progress: Callable[[int], None] | None = None
@@ -337,11 +343,11 @@ class _Trainee:
         return [(name, tensor) for name, tensor in self.model.named_parameters() if name in self.started]
 
 
-class _Evaluator(BaseEvaluator):  # type: ignore[misc]
+class _Evaluator(BaseEvaluator):
     """The dev questions, as the trainer asks them."""
 
     def __init__(self, trainee: _Trainee, pool: Pool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.trainee = trainee
         self.pool = pool
         self.primary_metric = MEASURE
@@ -370,6 +376,8 @@ def _kept(
     queries = [one.query for one in examples[:COMPARED]] or [one.first.text for one in run.prepared.scored[:COMPARED]]
     passages = [one.positives[0].text for one in examples[:COMPARED]]
     passages = passages or [one.second.text for one in run.prepared.scored[:COMPARED]]
+    # The trainer's own autocast is taken off with it: what is compared is the weights, not the precision.
+    trainer.accelerator.unwrap_model(trainee.model, keep_fp32_wrapper=False)
     trainee.quick = False
     with trainee.as_kept():
         expected = np.concatenate([trainee.encode(queries, "query"), trainee.encode(passages)])
@@ -378,13 +386,14 @@ def _kept(
     new = run.place / "model"
     try:
         shutil.rmtree(new, ignore_errors=True)
-        merged.save_pretrained(str(new), create_model_card=False)
+        with _quiet():
+            merged.save_pretrained(str(new), create_model_card=False)
     except Exception as error:  # as above
         raise unwritten("the model", new, error) from None
     served = LocalModel(LocalEmbedder(model=str(new), max_tokens=settings.max_tokens), precision="f32")
     parity = float(np.abs(np.concatenate([served.encode(queries, "query"), served.encode(passages)]) - expected).max())
     own = LocalModel(LocalEmbedder(model=str(new)))
-    losses_told = [(one["step"], one["loss"]) for one in state.log_history if "loss" in one]
+    losses_told = [(int(one["step"]), one["loss"]) for one in state.log_history if "loss" in one]
     tenth = max(1, epoch // 10)
     loss = []
     for at in range(0, len(losses_told), tenth):
@@ -392,7 +401,7 @@ def _kept(
         loss.append(Step(some[-1][0], state.max_steps, loss=sum(value for _, value in some) / len(some)))
     dev = [Step(0, state.max_steps, ndcg=first)] if first is not None else []
     dev += [
-        Step(one["step"], state.max_steps, ndcg=one[f"eval_{MEASURE}"])
+        Step(int(one["step"]), state.max_steps, ndcg=one[f"eval_{MEASURE}"])
         for one in state.log_history
         if f"eval_{MEASURE}" in one
     ]
@@ -421,7 +430,7 @@ def _merge(merged: SentenceTransformer, trainee: _Trainee) -> float:
             from peft.tuners.lora import LoraLayer
 
             changes = {
-                f"{name}.weight": module.get_delta_weight(module.active_adapters[0])
+                f"{name}.weight": module.get_delta_weight(module.active_adapters[0])  # type: ignore[attr-defined]
                 for name, module in trainee.model.named_modules()
                 if isinstance(module, LoraLayer)
             }
@@ -454,7 +463,7 @@ def _told(error: BaseException, run: Run) -> ModelError:
 
 def _multiplies_bf16() -> bool:
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     try:
         return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -465,10 +474,10 @@ def _multiplies_bf16() -> bool:
 def _quiet() -> Iterator[None]:
     """What libraries tell about their work is no news to who asked for a model."""
     level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        logging.enable_progress_bar()
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -94,7 +94,8 @@ def _require_scores(scored: Sequence[Scored]) -> None:
 def _without_local_only(data: Rows) -> Rows:
     """What a remote base may be sent."""
     told = []
-    for one in (*data.examples, *data.scored):
+    rows: tuple[Example | Scored, ...] = (*data.examples, *data.scored)
+    for one in rows:
         passages = one.passages if isinstance(one, Example) else (one.first, one.second)
         if any(passage.local_only for passage in passages):
             told.append((_place(one), one))

@@ -24,7 +24,7 @@ from openbook.finetune.embedder.trained import PARITY, Progress, Trained, unwrit
 from openbook.finetune.settings import FILE, OF_PAIRS, EmbedderSettings
 
 if TYPE_CHECKING:
-    from openbook.embed import Embedder
+    from openbook.embed import Embedder, FloatArray
     from openbook.embed.folder import ModelFolder
 
 
@@ -110,9 +110,12 @@ def train_seeds(
 ) -> list[Trained]:
     """As many models as ``settings.seeds`` says: ``out`` itself, or of several ``out/seed-N`` each. With ``resume``
     those that are there stay, and what was cut off goes on. Raises: as ``train_embedder``."""
-    told = {"dev": dev, "replay": replay, "progress": progress}
+
+    def trained(folder: Path, one: EmbedderSettings, resume: bool) -> Trained:
+        return train_embedder(rows, folder, one, dev=dev, replay=replay, resume=resume, progress=progress)
+
     if settings.seeds == 1:
-        return [train_embedder(rows, out, settings, resume=resume, **told)]
+        return [trained(out, settings, resume)]
     done = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         folder = out / f"seed-{seed}"
@@ -121,7 +124,7 @@ def train_seeds(
         if resume and folder.exists():
             done.append(Trained.load(folder))
         else:
-            done.append(train_embedder(rows, folder, one, resume=resume and begun, **told))
+            done.append(trained(folder, one, resume and begun))
     return done
 
 
@@ -261,7 +264,7 @@ def _adapter(run: Run) -> Trained:
     if run.asking is not None:
         asking = run.asking
 
-        def score(matrix: adapter.FloatArray) -> float:
+        def score(matrix: FloatArray) -> float:
             kept.turn = lambda vectors: adapter.turned(vectors, matrix)
             return asking.score(kept)
 

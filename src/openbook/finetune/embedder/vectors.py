@@ -89,9 +89,9 @@ def of_index(examples: Sequence[Example], embedder: Embedder, dev: Dev, access: 
     }
     kept = [row for row, document in enumerate(documents) if document in readable]
     if len(kept) > MOST:
-        wanted = {row for rows in places.values() for row in rows if row < len(chunks)}
-        others = [row for row in kept if row not in wanted]
-        kept = sorted([*wanted, *random.Random(0).sample(others, max(0, MOST - len(wanted)))])
+        asked = {row for rows in places.values() for row in rows if row < len(chunks)}
+        others = [row for row in kept if row not in asked]
+        kept = sorted([*asked, *random.Random(0).sample(others, max(0, MOST - len(asked)))])
     to = {row: at for at, row in enumerate([*kept, *range(len(chunks), len(chunks) + len(beside))])}
     passages = np.concatenate([vectors[kept], added])
     places = {text: tuple(to[row] for row in rows if row in to) for text, rows in places.items()}
