@@ -45,13 +45,17 @@ ASKED = (
 HELD = ("I am new: what about {}?", "Anything to heed with our {}?")
 
 
+SOURCES = {name: f"page-{number}.md" for number, name in enumerate(THINGS)}
+"""A page is not called what the firm calls the thing: its words would find it."""
+
+
 def page(name: str) -> str:
     what, said = THINGS[name]
     return f"The {what} {said}."
 
 
 def documents() -> list[Document]:
-    pages = [Document(f"{name}.md", page(name)) for name in THINGS]
+    pages = [Document(SOURCES[name], page(name)) for name in THINGS]
     return [*pages, *(Document(f"other-{number}.md", text) for number, text in enumerate(OTHERS))]
 
 
@@ -59,7 +63,7 @@ def examples(asked: Sequence[str] = ASKED) -> tuple[Example, ...]:
     found = [
         Example(
             template.format(name),
-            (Passage(page(name), f"{name}.md", ("public",)),),
+            (Passage(page(name), SOURCES[name], ("public",)),),
             (Passage(OTHERS[number % len(OTHERS)], f"other-{number % len(OTHERS)}.md", ("public",)),),
             where=f"rows.jsonl:{number}",
         )
@@ -76,7 +80,7 @@ def questions() -> Dataset:
     return dataset(
         "jargon",
         [
-            Question(f"{number}-{name}", template.format(name), judgements={f"{name}.md": 1}, split="dev")
+            Question(f"{number}-{name}", template.format(name), judgements={SOURCES[name]: 1}, split="dev")
             for name in THINGS
             for number, template in enumerate(HELD)
         ],
