@@ -146,7 +146,7 @@ def test_replayed_rows_are_trained_on_too(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_train_one_model(tiny: Path, tmp_path: Path) -> None:
-    """``accelerate launch``, on processors, with torch's own gloo between them."""
+    """As ``accelerate launch`` starts one for each card; here on processors, with torch's own gloo between them."""
     (tmp_path / "train.py").write_text(
         "import sys\n"
         "from pathlib import Path\n"
@@ -157,17 +157,8 @@ def test_two_processes_train_one_model(tiny: Path, tmp_path: Path) -> None:
         "train_embedder(jargon.rows(), Path(sys.argv[2]), settings)\n"
     )
     root = Path(__file__).parents[3]
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    command = [*launch, "--mixed_precision", "no", str(tmp_path / "train.py"), str(tiny), str(tmp_path / "model")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, str(tmp_path / "train.py"), str(tiny), str(tmp_path / "model")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, cwd=root)
     assert done.returncode == 0, done.stderr[-3000:]

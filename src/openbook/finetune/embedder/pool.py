@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from openbook.embed.vectors import blended
+from openbook.evaluate.measures import ranking
 from openbook.finetune.data.places import Library
 from openbook.retrieve import Retriever
 from openbook.store.access import principals_of
+from openbook.store.filter import to_sql
 from openbook.store.index import Index
 
 if TYPE_CHECKING:
@@ -56,8 +60,6 @@ def pool_of(asking: Asking, base: Embedder, first: int) -> Pool:
     kb, who = asking.dev.kb, principals_of(asking.dev.as_)
     listing = kb.list(as_=asking.dev.as_)
     library = Library.of(kb, listing, {})
-    from openbook.evaluate.measures import ranking
-
     retriever = Retriever(kb.index, base, asking.query)
     found = [
         ranking.documents(retriever.retrieve(question.text, 5 * first, principals=who).hits)[:first]
@@ -119,9 +121,8 @@ class _Pooled(Index):
 
     def _seen(self, view: View) -> list[int]:
         """Those that the filter lets through."""
-        from psycopg import sql
-
-        where, params = self._where(view)
+        assert view.filter is not None
+        where, params = to_sql(view.filter, document="c.document", table=sql.Identifier("openbook", "attribute"))
         rows = view.connection.execute(
             sql.SQL("SELECT c.id FROM {} c WHERE c.id = ANY(%s::bigint[]) AND {}").format(self.table, where),
             [self._chunks, *params],
