@@ -112,7 +112,7 @@ class EmbedderSettings(Group):
     warmup: float | None = Field(default=None, ge=0.0, le=1.0)
     negatives: int = Field(default=1, ge=0, le=50)
     scale: float = Field(default=20.0, gt=0.0)
-    pull: float = Field(default=30.0, ge=0.0)
+    pull: float = Field(default=3.0, ge=0.0)
     matryoshka: tuple[int, ...] = ()
     interpolate: float = Field(default=1.0, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=8)
