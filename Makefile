@@ -29,6 +29,11 @@ quality: $(VENV)/.installed-dev
 reliability: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/reliability -m reliability -s
 
+# Every loss and every depth of training, some minutes.
+.PHONY: training
+training: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/finetune -m training
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/embed.py $(DATA)/scifact --limit 2048
 	$(BIN)/python benchmarks/rerank.py $(DATA)/scifact

@@ -2,6 +2,8 @@
 
 data/         training data: made, read, written, and looked at before anything is trained
 rails.py      what is usually done wrong before training, a line each
+embedder/     ``train_embedder``: rows in, a model's folder out: an adapter of queries, LoRA, or all weights
+settings.py   how something is trained: one TOML file, from which a run can be repeated
 lists.py      what a reranker learns from: a question's candidates as the first stage returned them
 lora.py       small matrices beside a model's own, and the files that peft writes of them
 reranker.py   ``train_reranker``: lists in, an adapter's folder out
