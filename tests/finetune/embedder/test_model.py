@@ -73,6 +73,7 @@ def test_every_loss_falls(loss: str, tiny: Path, tmp_path: Path) -> None:
     assert last < first
 
 
+@LONG
 def test_scores_between_are_learnt_by_cosent(tiny: Path, tmp_path: Path) -> None:
     pairs = tuple(
         Scored(Passage(one.query), passage, score)
@@ -84,6 +85,7 @@ def test_scores_between_are_learnt_by_cosent(tiny: Path, tmp_path: Path) -> None
     assert done.used == len(pairs)
 
 
+@LONG
 def test_matryoshka_takes_the_loss_at_fewer_dimensions_too(tiny: Path, tmp_path: Path) -> None:
     one = train_embedder(jargon.rows(), tmp_path / "a", tiny_settings(tiny))
     other = train_embedder(jargon.rows(), tmp_path / "b", tiny_settings(tiny, matryoshka=[8, 16]))
@@ -120,6 +122,7 @@ def test_dev_questions_choose_the_checkpoint(dev: Dev, tmp_path: Path) -> None:
     assert done.principals == (("public",),)
 
 
+@LONG
 def test_a_run_that_was_killed_gives_the_weights_of_one_that_was_not(tiny: Path, tmp_path: Path) -> None:
     whole, parts = killed_and_resumed(tmp_path, "lora", str(tiny), 14)
     assert weights(whole) == weights(parts)
@@ -150,6 +153,7 @@ def test_replayed_rows_are_trained_on_too(tiny: Path, tmp_path: Path) -> None:
     assert done.used == alone.used
 
 
+@LONG
 def test_two_processes_train_one_model(tiny: Path, tmp_path: Path) -> None:
     """As ``accelerate launch`` starts one for each card; here on processors, with torch's own gloo between them."""
     (tmp_path / "train.py").write_text(
