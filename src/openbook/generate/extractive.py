@@ -15,9 +15,8 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from openbook import recipe
+from openbook import recipe, titles
 from openbook.sentences import sentences
-from openbook.titles import bare, calls, padded
 from openbook.types import Answer, Citation, Hit
 
 if TYPE_CHECKING:
@@ -425,11 +424,11 @@ def _led_to(question: str, evidence: Evidence, hits: Sequence[Hit]) -> Unit | No
     an answer that stands in two documents."""
     best = evidence.units[0]
     said, own = best.bare, hits[best.hit].title
-    asked, mine = padded(question), bare(own)
+    asked, mine = titles.padded(question), titles.bare(own)
     named = {
         at
         for at, hit in enumerate(hits[:MAX_HITS])
-        if bare(hit.title) != mine and f" {bare(hit.title)} " not in asked and calls(said, hit.title)
+        if (name := titles.bare(hit.title)) != mine and f" {name} " not in asked and titles.calls(said, hit.title)
     }
     return next((unit for unit in evidence.units if unit.hit in named and unit.bare != said), None)
 

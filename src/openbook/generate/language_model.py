@@ -44,9 +44,8 @@ _TOO_LONG = ("context_length_exceeded", "context length", "context window", "con
 _FILTERED = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 _NO_MONEY = ("insufficient_quota", "billing_error", "credit balance is too low")
 
-
 GRACE = 0.5
-"""Seconds."""
+"""Seconds that a socket waits longer than its caller, who tells of the time that was set."""
 
 
 class _OutOfTime(Exception):
@@ -430,8 +429,6 @@ def _in_time(
 
     def read() -> None:
         try:
-            # The socket waits a little longer than the caller, who would else be told of it now and then and not of
-            # the time that was set.
             stream = client.open(system, user, dialect, max(0.001, deadline - time.monotonic()) + GRACE, form)
             closers.append(stream.close)
             if gone.is_set():
