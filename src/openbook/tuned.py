@@ -75,16 +75,17 @@ def taken(recipe: Recipe) -> Recipe:
         ModelError: the folder of one cannot be read.
     """
     recipe = recipe.anchored()
-    query = recipe.query
-    if isinstance(query.adapter, LinearAdapter) and query.adapter.content is None:
-        content = read_linear(query.adapter.path).hash
-        query = query.model_copy(update={"adapter": query.adapter.model_copy(update={"content": content})})
-    if isinstance(query.rerank, CrossEncoder) and query.rerank.content is None:
-        folder = Path(query.rerank.model).expanduser()
+    adapter, rerank = recipe.query.adapter, recipe.query.rerank
+    named: dict[str, object] = {}
+    if isinstance(adapter, LinearAdapter) and adapter.content is None:
+        named["adapter"] = adapter.model_copy(update={"content": read_linear(adapter.path).hash})
+    if isinstance(rerank, CrossEncoder) and rerank.content is None:
+        folder = Path(rerank.model).expanduser()
         if folder.is_dir() and read_provenance(folder) is not None:
-            content = content_of(folder)
-            query = query.model_copy(update={"rerank": query.rerank.model_copy(update={"content": content})})
-    return recipe.model_copy(update={"query": query})
+            named["rerank"] = rerank.model_copy(update={"content": content_of(folder)})
+    if not named:
+        return recipe  # one that says nothing of questions goes on saying nothing of them
+    return recipe.model_copy(update={"query": recipe.query.model_copy(update=named)})
 
 
 # --- registered where they are opened ---------------------------------------------------------------------------------

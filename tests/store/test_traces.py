@@ -80,6 +80,7 @@ def test_old_traces_go_as_new_ones_are_written(new_kb: Callable[..., KnowledgeBa
         kb.traces.record(one)
     kb.feedback(praised.id, "up")
     kb.keep_traces(90)
+    other.traces.close()
     assert there(kb, [old, praised, young]) == [False, True, True]
     with kb.database.snapshot(None) as connection:
         count = "SELECT count(*) FROM openbook.trace WHERE kb = %s AND created < now() - interval '90 days'"
