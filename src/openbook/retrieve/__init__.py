@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray, TextKind
     from openbook.retrieve.filters import Filters, Proposing
     from openbook.retrieve.hops import Bridge, Reader
+    from openbook.retrieve.rerank import Reranker
     from openbook.retrieve.rerank.stage import Reranking
     from openbook.retrieve.transform.model import ByModel
     from openbook.store.keyword import Question
@@ -74,7 +75,8 @@ class Retriever:
 
     ``release`` is the number of the release that it answers for, as long as that one is live; ``None``: always.
     ``sharing`` is how many chunks may have one passage.
-    ``today`` is the day that "last month" is told from.
+    ``today`` is the day that "last month" is told from. ``reranker`` stands in the place of the one that the recipe
+    names.
 
     Raises:
         StoreError: the index was built with another model.
@@ -90,6 +92,7 @@ class Retriever:
         release: int | None = None,
         sharing: int = 1,
         today: Callable[[], date] = date.today,
+        reranker: Reranker | None = None,
     ) -> None:
         index.require(embedder.hash)
         self.release = release
@@ -98,7 +101,7 @@ class Retriever:
         self.part = part
         self.sharing = sharing
         self._asked = sides_asked(part.fusion)
-        self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder)
+        self._reranking = None if isinstance(part.rerank, Off) else _reranking(part, embedder, reranker)
         stages = (part.rerank, part.recency, part.diversity)
         self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
         self._transforms: Transforms | None = None
@@ -475,12 +478,12 @@ def _tell_read(details: dict[str, Any], documents: Iterable[str]) -> None:
         details["read"] = [{"document": document} for document in sorted(read)]
 
 
-def _reranking(part: QueryHalf, embedder: Embedder) -> Reranking:
+def _reranking(part: QueryHalf, embedder: Embedder, reranker: Reranker | None) -> Reranking:
     from openbook.retrieve.rerank import open_reranker
     from openbook.retrieve.rerank.stage import Reranking
 
     assert not isinstance(part.rerank, Off)
-    return Reranking(part.rerank, open_reranker(part.rerank, embedder))
+    return Reranking(part.rerank, reranker or open_reranker(part.rerank, embedder))
 
 
 def sides_asked(fusion: EvidenceFusion | WeightedFusion | ReciprocalRankFusion) -> tuple[bool, bool]:
