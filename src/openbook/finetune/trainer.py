@@ -1,7 +1,7 @@
 """What trainings by sentence-transformers' trainers share: arguments, curves, checkpoints, and how they fail.
 
-Checkpoints are sentence-transformers' and transformers' own: weights as safetensors; of a run's own optimiser nothing is
-opened but tensors.
+Checkpoints are sentence-transformers' and transformers' own: weights as safetensors; of a run's own optimiser nothing
+is opened but tensors.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ class Trained:
         """As a person reads it."""
         dropped = f", {len(self.dropped)} dropped" if self.dropped else ""
         lines = [
-            f"{self.method} of {self.base}, seed {self.seed}: {self.used} questions of {self.pairs} candidates{dropped},"
-            f" {self.seconds:.0f} s ({self.pairs_per_second:.0f} pairs a second)"
+            f"{self.method} of {self.base}, seed {self.seed}: {self.used} questions with {self.pairs} candidates"
+            f"{dropped}, {self.seconds:.0f} s ({self.pairs_per_second:.0f} pairs a second)"
         ]
         if loss := [step.loss for step in self.loss if step.loss is not None]:
             lines.append(f"{self.loss_kind} loss {loss[0]:.3f} -> {loss[-1]:.3f}  {sparks(loss)}")
@@ -205,8 +205,8 @@ def _card(trained: Trained) -> str:
         f"| trained in | {trained.seconds:.0f} s ({trained.pairs_per_second:.1f} pairs a second) |",
         f"| served as trained, to | {trained.parity:.1e} |",
         "",
-        "Dev questions chose when to stop: they do not say how much better it is. Compare it with the recipe as it was on",
-        "questions that played no part: `openbook compare`.",
+        "Dev questions chose when to stop: they do not say how much better it is. Compare it with the recipe as it",
+        "was, on questions that played no part: `openbook compare`.",
         "",
     ]
     closed = [" or ".join(names) for names in trained.principals if "public" not in names]

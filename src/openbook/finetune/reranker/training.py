@@ -48,7 +48,7 @@ class Run:
 def train_reranker(
     taught: Taught,
     out: Path,
-    settings: RerankerSettings = RerankerSettings(),
+    settings: RerankerSettings,
     *,
     dev: Dev | None = None,
     questions: Sequence[Question] = (),
