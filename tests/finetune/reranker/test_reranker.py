@@ -36,7 +36,7 @@ LISTS = [
         (3.0, 2.0, 1.0),
         (f"{subject}-1.md", f"{subject}-2.md", f"{subject}-3.md"),
     )
-    for subject in SUBJECTS
+    for subject in SUBJECTS * 5  # so that an epoch, which ends with a checkpoint, has several steps
 ]
 """The first stage has it wrong each time, and one word tells which is right."""
 
@@ -53,7 +53,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(base: Path, **said: Any) -> RerankerSettings:
     """How it learns within seconds."""
-    usual: dict[str, Any] = {"rate": 1e-2, "epochs": 20, "batch": 4, "texts": 3, "max_tokens": 48}
+    usual: dict[str, Any] = {"rate": 1e-2, "epochs": 4, "batch": 4, "texts": 3, "max_tokens": 48}
     return RerankerSettings.load(None, base=str(base), lora={"rank": 4, "alpha": 8.0}, **usual | said)
 
 
@@ -65,7 +65,7 @@ def test_what_was_trained_is_what_a_recipe_opens(base: Path, tmp_path: Path) -> 
     assert steps[0].loss == pytest.approx(1.15, abs=0.02), "it begins as the first stage"
     assert done.loss[-1].loss is not None
     assert done.loss[-1].loss < 0.2
-    assert (done.used, done.pairs) == (8, 24)
+    assert (done.used, done.pairs) == (40, 120)
     assert done.parity < PARITY
     assert done.recipe == {"weight": 2.5, "max_tokens": 48, "candidates": 20}
     model = PairModel(CrossEncoder(model=str(tmp_path / "adapter"), max_tokens=48), precision="f32")
@@ -93,7 +93,7 @@ def test_weights_are_safetensors_and_what_was_not_trained_is_not_among_them(base
 
 @pytest.mark.parametrize("loss", ["lambda", "pairwise", "pointwise"])
 def test_every_loss_puts_what_is_right_first(loss: str, base: Path, tmp_path: Path) -> None:
-    done = train_reranker(taught(), tmp_path / "adapter", tiny(base, loss=loss, epochs=30))
+    done = train_reranker(taught(), tmp_path / "adapter", tiny(base, loss=loss, epochs=6))
     assert done.loss[-1].loss < done.loss[0].loss  # type: ignore[operator]
     model = PairModel(CrossEncoder(model=str(tmp_path / "adapter"), max_tokens=48), precision="f32")
     assert all(np.argmax(model.score(one.question, one.texts)) == 1 for one in LISTS)
@@ -106,7 +106,7 @@ def test_a_whole_model_is_a_cross_encoder_of_sentence_transformers(kind: str, tm
     from sentence_transformers import CrossEncoder as Theirs
 
     base = small.tiny_pairs(tmp_path / "base", kind)
-    done = train_reranker(taught(), tmp_path / "m", tiny(base, method="full", rate=1e-3, epochs=2))
+    done = train_reranker(taught(), tmp_path / "m", tiny(base, method="full", rate=1e-3, epochs=1))
     assert done.parity < PARITY
     theirs = Theirs(str(tmp_path / "m"), device="cpu", max_length=48).predict([(LISTS[0].question, LISTS[0].texts[0])])
     ours = PairModel(CrossEncoder(model=str(tmp_path / "m"), max_tokens=48), precision="f32")
@@ -116,7 +116,7 @@ def test_a_whole_model_is_a_cross_encoder_of_sentence_transformers(kind: str, tm
 
 def test_the_same_seed_gives_the_same_weights(base: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train_reranker(taught(), tmp_path / name, tiny(base, epochs=2, seed=seed))
+        train_reranker(taught(), tmp_path / name, tiny(base, epochs=1, seed=seed))
     first, again, other = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in "abc")
     assert first == again != other
 
@@ -133,7 +133,7 @@ def told(step):
     if step.at == int(last):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train_reranker(taught(), Path(out), tiny(Path(base), epochs=6), resume=bool(resume), progress=told)
+train_reranker(taught(), Path(out), tiny(Path(base), epochs=3), resume=bool(resume), progress=told)
 """
 
 
@@ -144,7 +144,7 @@ def test_a_run_that_was_killed_gives_the_weights_of_one_that_was_not(base: Path,
         return subprocess.run(command, timeout=300, env=env, cwd=ROOT).returncode
 
     assert run("whole", 0) == 0
-    assert run("parts", 7) == -signal.SIGKILL
+    assert run("parts", 17) == -signal.SIGKILL
     assert run("parts", 0, resume=True) == 0
     whole, parts = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
@@ -186,7 +186,7 @@ def test_weights_that_do_not_move_are_no_model(base: Path, tmp_path: Path) -> No
 
 def test_a_loss_that_is_no_number_is_no_model(base: Path, tmp_path: Path) -> None:
     broken = [replace(one, scores=(math.nan, 0.0, 0.0)) for one in LISTS]
-    assert "the loss is no number at step 1 of 2" in refused(broken, tmp_path / "m", tiny(base, epochs=1), ModelError)
+    assert "the loss is no number at step 1 of 10" in refused(broken, tmp_path / "m", tiny(base, epochs=1), ModelError)
 
 
 def test_a_folder_that_is_there_is_left_as_it_is(base: Path, tmp_path: Path) -> None:
