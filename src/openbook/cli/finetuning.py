@@ -291,7 +291,7 @@ def reranker(
     datasets = [questions_of(path) for path in paths if not formats.is_training_data(path)]
     asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
     brought = [*datasets, *([asked] if asked is not None else [])]
-    with _library(context, db, kb, brought, needed=True, own=bool(rows.passages)) as library, bar("reading") as read:
+    with _library(context, db, kb, brought, needed=True, own=False) as library, bar("reading") as read:
         assert library is not None
         questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
         documents = Dev(library, questions, as_)

@@ -122,9 +122,11 @@ def _opened(run: Run) -> CrossEncoder:
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             model_card_data=card,
         )
-    inside: Any = model.model
     if not any(str(kind).endswith(HEAD) for kind in folder.config.get("architectures") or ()):
-        for tensor in inside.classifier.parameters():
+        # Of a head of several layers the last alone: below one that is 0, another that is would learn nothing.
+        head = getattr(model.model, "classifier", None)
+        last = [module for module in head.modules() if isinstance(module, torch.nn.Linear)][-1:] if head else []
+        for tensor in (tensor for module in last for tensor in module.parameters()):
             torch.nn.init.zeros_(tensor)
     if settings.method == "lora":
         # Weights that stay as they are cannot overfit, and dropping out takes 40 % more time.
