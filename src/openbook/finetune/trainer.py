@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,12 @@ def quiet() -> Iterator[None]:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    theirs = getLogger("sentence_transformers")
+    before = theirs.level
+    theirs.setLevel(ERROR)
     try:
         yield
     finally:
+        theirs.setLevel(before)
         logging.set_verbosity(level)
         logging.enable_progress_bar()  # type: ignore[no-untyped-call]
