@@ -296,8 +296,8 @@ def reranker(
         questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
         documents = Dev(library, questions, as_)
         judged, dropped = reranker.of_rows(rows), list(rows.dropped)
-        for one in datasets:
-            more, gone = reranker.of_dataset(library, one, as_=as_)
+        for dataset in datasets:
+            more, gone = reranker.of_dataset(library, dataset, as_=as_)
             judged, dropped = judged + more, dropped + gone
         taught, questions = reranker.taught(documents, judged, chosen, dropped, progress=read)
         with curves("training") as told:

@@ -114,7 +114,7 @@ def _opened(run: Run) -> CrossEncoder:
         card = CrossEncoderModelCardData(generate_widget_examples=False)
         # One that is there already: the trainer would show rows, which are not everybody's, as examples.
         card.widget = [{}]
-        model = CrossEncoder(
+        model: CrossEncoder = CrossEncoder(
             str(folder.path),
             num_labels=1,
             max_length=min(settings.max_tokens, folder.positions),
