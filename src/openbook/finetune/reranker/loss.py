@@ -83,7 +83,9 @@ class ListLoss(torch.nn.Module):
         elif self.kind == "pairwise":
             self.inner = losses.RankNetLoss(fused, mini_batch_size=-1)
         else:
-            self.inner = losses.BinaryCrossEntropyLoss(fused)
+            pointwise: Any = losses.BinaryCrossEntropyLoss(model)  # it takes nothing else for a model
+            pointwise.model = fused
+            self.inner = pointwise
 
     @property
     def fused(self) -> Corrected:
