@@ -1,9 +1,9 @@
-"""Fine-tuning: what a model is trained on."""
+"""Fine-tuning: what a model is trained on, and the models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,8 +25,8 @@ from openbook.cli.opening import (
     require_there,
     typed,
 )
-from openbook.cli.printing import bar, one_line, print_json, say
-from openbook.errors import QueryError
+from openbook.cli.printing import bar, curves, one_line, print_json, say
+from openbook.errors import NotFound, QueryError
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
@@ -37,7 +37,7 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    """Fine-tune retrieval: make what a model is trained on."""
+    """Fine-tune retrieval: make what a model is trained on, and train it."""
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
@@ -142,6 +142,182 @@ def data(
     print(out)
 
 
+@app.command("embedder")
+def embedder(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Folder to make: the model.", metavar="OUT")],
+    data: Annotated[list[Path] | None, typer.Argument(help="Training rows.", metavar="[DATA]...")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="adapter (queries only, no re-index), lora or full.", metavar="METHOD")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file; options stand over it.", metavar="FILE")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to be trained; default: the packaged one.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="softmax, in-batch, cached, triplet, cosine or cosent.", metavar="LOSS")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Times that the rows are read.", min=0)] = None,
+    batch: Annotated[int | None, typer.Option(help="Rows of a step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="Data set whose dev questions say when to stop; else a tenth of the rows does.")
+    ] = None,
+    replay: Annotated[Path | None, typer.Option(help="General rows, so that less is forgotten.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full)."""
+    from openbook.finetune.data import formats
+    from openbook.finetune.embedder import Dev, is_first, joined, train_seeds
+    from openbook.finetune.settings import EmbedderSettings, read_now
+
+    require_there(settings)
+    changed = {
+        "method": method,
+        "base": base,
+        "data": {str(path): "" for path in data or ()} or None,
+        "loss": loss,
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "seed": seed,
+        "seeds": seeds,
+        "dev": {"data": {"path": str(dev)} if dev else None},
+        "replay": {"data": {"path": str(replay)} if replay else None},
+    }
+    chosen = EmbedderSettings.load(settings, **changed)
+    named = [*chosen.data, *(part.data.path for part in (chosen.dev, chosen.replay) if part.data is not None)]
+    require_there(*named)
+    if not chosen.data:
+        raise QueryError("nothing to train on", do="name files: openbook finetune embedder OUT ROWS.jsonl")
+    chosen, notes = read_now(chosen)
+    for note in notes:
+        say(f"note: {one_line(note)}")
+    rows = joined([formats.read(path) for path in chosen.data])
+    kept = joined([formats.read(chosen.replay.data.path)]) if chosen.replay.data else None
+    asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
+    with (
+        bar("indexing") as indexed,
+        _asking(context, db, kb, asked, indexed) as library,
+        curves("training") as told,
+    ):
+        questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
+        trained = train_seeds(
+            rows,
+            out,
+            chosen,
+            dev=None if library is None else Dev(library, questions, as_),
+            replay=kept,
+            resume=resume,
+            progress=told,
+        )
+    if not is_first():
+        return
+    best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
+    if json:
+        print_json({"model": str(best.folder), "seeds": [one.summary() for one in trained], **best.report()})
+        return
+    for one in trained:
+        for line in one.lines():
+            print(one_line(line))
+    print(best.folder if len(trained) > 1 else out)
+
+
+@app.command("reranker")
+def reranker(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Folder to make: the model.", metavar="OUT")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Training rows, or data sets with a train split.", metavar="[DATA]..."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="lora (an adapter and a head of a BERT) or full.", metavar="METHOD")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file; options stand over it.", metavar="FILE")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to be trained; default: the packaged one.")] = None,
+    loss: Annotated[str | None, typer.Option(help="listwise, lambda, pairwise or pointwise.", metavar="LOSS")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Times that the questions are read.", min=0)] = None,
+    batch: Annotated[int | None, typer.Option(help="Questions of a step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="So many of the first stage are learnt from, and reranked.", min=2)
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option(help="Data set whose dev questions say when to stop; else a tenth of the questions does."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Train a cross-encoder on what the live first stage finds for each question."""
+    from openbook.finetune import reranker
+    from openbook.finetune.data import formats
+    from openbook.finetune.embedder import Dev, joined
+    from openbook.finetune.running import is_first
+    from openbook.finetune.settings import RerankerSettings, read_now
+
+    require_there(settings)
+    changed = {
+        "method": method,
+        "base": base,
+        "data": {str(path): "" for path in data or ()} or None,
+        "loss": loss,
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "candidates": candidates,
+        "seed": seed,
+        "seeds": seeds,
+        "dev": {"data": {"path": str(dev)} if dev else None},
+    }
+    chosen = RerankerSettings.load(settings, **changed)
+    require_there(*chosen.data, *([chosen.dev.data.path] if chosen.dev.data is not None else []))
+    if not chosen.data:
+        raise QueryError("nothing to train on", do="name files: openbook finetune reranker OUT ROWS.jsonl")
+    chosen, notes = read_now(chosen)
+    for note in notes:
+        say(f"note: {one_line(note)}")
+    paths = [Path(path) for path in chosen.data]
+    rows = joined([formats.read(path) for path in paths if formats.is_training_data(path)])
+    datasets = [questions_of(path) for path in paths if not formats.is_training_data(path)]
+    asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
+    brought = [*datasets, *([asked] if asked is not None else [])]
+    with _library(context, db, kb, brought, needed=True, own=False) as library, bar("reading") as read:
+        assert library is not None
+        questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
+        documents = Dev(library, questions, as_)
+        judged, dropped = reranker.of_rows(rows), list(rows.dropped)
+        for dataset in datasets:
+            more, gone = reranker.of_dataset(library, dataset, as_=as_)
+            judged, dropped = judged + more, dropped + gone
+        taught, questions = reranker.taught(documents, judged, chosen, dropped, progress=read)
+        with curves("training") as told:
+            trained = reranker.train_seeds(
+                taught, out, chosen, dev=documents, questions=questions, resume=resume, progress=told
+            )
+    if not is_first():
+        return
+    best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
+    if json:
+        print_json({"model": str(best.folder), "seeds": [one.summary() for one in trained], **best.report()})
+        return
+    for one in trained:
+        for line in one.lines():
+            print(one_line(line))
+    for line in best.recipe_lines(str(best.folder) if len(trained) > 1 else str(out)):
+        print(line)
+
+
 @app.command("compare")
 def compare(
     context: typer.Context,
@@ -227,6 +403,31 @@ def compare(
             print(f"{one_line(name)}, {line}")
     if tried.model is not None:
         print(tried.model)
+
+
+@contextmanager
+def _asking(
+    context: typer.Context, db: str | None, kb: str | None, asked: Dataset | None, indexed: Any
+) -> Iterator[KnowledgeBase | None]:
+    """The documents that dev questions are asked of: those that their data set brings, else the user's; ``None`` where
+    there are none and nobody named any."""
+    from openbook.evaluate import sides
+
+    if asked is not None and asked.corpus is not None:
+        where = {"db": db or context.obj["db"], "kb": kb or context.obj["kb"] or "default"}
+        side = sides.DEFAULT
+        with sides.opened(side, sides.read(side), asked, **where, say=say, progress=indexed) as base:
+            yield base
+        return
+    wanted = asked is not None or db or kb or context.obj["db"] or context.obj["kb"]
+    with ExitStack() as stack:
+        try:
+            library: KnowledgeBase | None = stack.enter_context(opened(context, db, kb))
+        except NotFound:
+            if wanted:
+                raise
+            library = None
+        yield library
 
 
 def _embedder(model: str) -> Any:

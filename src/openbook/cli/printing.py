@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -122,8 +122,9 @@ def file_name(source: str) -> str:
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Any]:
-    """A progress bar on standard error where a person is looking, nothing elsewhere."""
+def bar(what: str, *, told: Callable[[], str] | None = None) -> Iterator[Any]:
+    """A progress bar on standard error where a person is looking, nothing elsewhere. ``told`` says anew, each time,
+    what is at work."""
     if not sys.stderr.isatty():
         yield lambda done, of: None
         return
@@ -133,7 +134,37 @@ def bar(what: str) -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+        yield lambda done, of: bar.update(task, completed=done, total=of, description=told() if told else what)
+
+
+@contextmanager
+def curves(what: str) -> Iterator[Any]:
+    """A bar with the loss and the dev score of a training, on standard error where a person is looking; elsewhere a
+    line for each time that the dev questions were asked."""
+    from openbook.finetune.embedder.trained import sparks
+
+    loss: list[float] = []
+    dev: list[float] = []
+
+    def told() -> str:
+        parts = [what, *([f"loss {loss[-1]:.3f} {sparks(loss)}"] if loss else [])]
+        return "  ".join([*parts, *([f"dev {dev[-1]:.4f} {sparks(dev)}"] if dev else [])])
+
+    with bar(what, told=told) as advance:
+
+        def take(step: Any) -> None:
+            if step.at == 0:
+                loss.clear()
+                dev.clear()
+            if step.loss is not None:
+                loss.append(step.loss)
+            if step.ndcg is not None:
+                dev.append(step.ndcg)
+                if not sys.stderr.isatty():
+                    say(f"{step.at} of {step.of}: dev nDCG@10 {step.ndcg:.4f}")
+            advance(step.at, step.of)
+
+        yield take
 
 
 @contextmanager

@@ -400,6 +400,21 @@ class Index:
         ).fetchall()
         return {id: vector.to_numpy().astype("float32") for id, vector in rows}
 
+    def all_vectors(self, view: View) -> tuple[list[int], list[str], FloatArray]:
+        """Every chunk that has a vector, the document (its id) of each, and float32[n, d], through row-level
+        security."""
+        import numpy as np
+
+        rows = view.connection.execute(
+            sql.SQL(
+                "SELECT c.id, c.document::text, c.vector FROM {} c WHERE c.vector IS NOT NULL ORDER BY c.id"
+            ).format(self.table)
+        ).fetchall()
+        vectors = np.empty((len(rows), self.dimension), np.float32)
+        for row, (_, _, vector) in enumerate(rows):
+            vectors[row] = vector.to_numpy()
+        return [id for id, _, _ in rows], [document for _, document, _ in rows], vectors
+
     def middles(self, view: View) -> list[tuple[str, str, str, FloatArray | None]]:
         """(id, source, title, the mean of its chunks' vectors) of every document that this snapshot may see and the
         filter lets through, in order of source; without a vector of any chunk no mean."""

@@ -1,0 +1,305 @@
+"""A linear map of queries, trained on vectors that are there already: seconds, and nothing is indexed anew.
+
+x ↦ x (1 + D), brought to unit length. D begins at 0, so that training begins at the base. The loss of a query is
+-log(Σ e^(s·cos) over what answers it / Σ over all), over all chunks of the index (``softmax``) or over the passages of
+the queries in the same batch (``in-batch``); of scored pairs, the square of cosine - score. ``pull`` · mean ‖z D‖² is
+added over documents' own vectors and the queries that are replayed, in whose directions nothing is to change: without
+it, questions about other things lose what these gain.
+
+Its files are those of sentence-transformers' ``Dense`` module, ``weight`` being (1 + D)ᵀ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from openbook.embed.cache import sha256
+from openbook.errors import ModelError
+from openbook.finetune.embedder.trained import Progress, Step, unwritten
+
+if TYPE_CHECKING:
+    from openbook.embed import FloatArray
+    from openbook.finetune.data.rows import Scored
+    from openbook.finetune.embedder.vectors import Targets
+    from openbook.finetune.settings import EmbedderSettings
+
+PULLED = 256
+"""Vectors of each kind that a step is held to the identity on."""
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Adam's own (Kingma and Ba, ICLR 2015)."""
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of a map (D) and the numbers of the rows in a batch."""
+
+
+@dataclass(slots=True)
+class State:
+    """A run at the end of a step: what it needs to go on as if it had never stopped."""
+
+    change: torch.Tensor
+    mean: torch.Tensor
+    square: torch.Tensor
+    best: torch.Tensor
+    at: int = 0
+    steps: int = 0
+    best_at: int = 0
+    waited: int = 0
+    sum: float = 0.0
+    summed: int = 0
+    loss: list[Step] = field(default_factory=list)
+    dev: list[Step] = field(default_factory=list)
+    seconds: float = 0.0
+    asking: float = 0.0
+
+    @classmethod
+    def new(cls, dimension: int) -> State:
+        change, mean, square, best = torch.zeros(4, dimension, dimension)
+        return cls(change, mean, square, best)
+
+    def save(self, file: Path) -> None:
+        """Whole, or not at all. Raises: ModelError."""
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        told = {
+            "at": self.at,
+            "steps": self.steps,
+            "best_at": self.best_at,
+            "waited": self.waited,
+            "sum": self.sum,
+            "summed": self.summed,
+            "seconds": self.seconds,
+            "asking": self.asking,
+            "loss": [(step.at, step.of, step.loss) for step in self.loss],
+            "dev": [(step.at, step.of, step.ndcg) for step in self.dev],
+        }
+        tensors = {"change": self.change, "mean": self.mean, "square": self.square, "best": self.best}
+        new = file.with_suffix(".new")
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, {"told": json.dumps(told)})
+            with new.open("rb+") as written:
+                os.fsync(written.fileno())
+            new.replace(file)
+        except (OSError, SafetensorError) as error:
+            new.unlink(missing_ok=True)
+            raise unwritten("a checkpoint", file.parent, error) from None
+
+    @classmethod
+    def load(cls, file: Path) -> State:
+        """Raises: ModelError."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(file, "pt") as opened:
+                told: dict[str, Any] = json.loads(opened.metadata()["told"])
+                held = {name: opened.get_tensor(name) for name in ("change", "mean", "square", "best")}
+                state = cls(**held)
+            state.loss = [Step(at, of, loss=value) for at, of, value in told.pop("loss")]
+            state.dev = [Step(at, of, ndcg=value) for at, of, value in told.pop("dev")]
+            for name, value in told.items():
+                setattr(state, name, value)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            do = "begin anew: leave out --resume"
+            raise ModelError(f"no checkpoint that can be read ({error})", where=str(file), do=do) from None
+        return state
+
+
+def fit(
+    rows: int,
+    loss: Loss,
+    pulled: Sequence[torch.Tensor],
+    settings: EmbedderSettings,
+    *,
+    dimension: int,
+    score: Callable[[FloatArray], float] | None,
+    checkpoint: Path,
+    state: State | None,
+    progress: Progress,
+) -> State:
+    """Train D on ``rows`` rows, from ``state`` where it was kept; the best is what stood highest by ``score``, a dev
+    score of a matrix x ↦ x M.
+
+    The order of rows and what is drawn depend on seed and step alone, so that a run which goes on is the same run.
+
+    Raises:
+        ModelError: the loss is no number, or a checkpoint cannot be written.
+    """
+    assert settings.batch is not None and settings.epochs is not None  # noqa: PT018
+    assert settings.rate is not None and settings.warmup is not None  # noqa: PT018
+    epoch = math.ceil(rows / settings.batch)
+    steps = max(1, round(epoch * settings.epochs))
+    warm, told = steps * settings.warmup, max(1, epoch // 10)
+    asks = max(1, round(epoch / settings.dev.per_epoch))
+    state = state or State.new(dimension)
+    state.steps = steps
+
+    def asked() -> Step:
+        assert score is not None
+        begun = time.perf_counter()
+        found = Step(state.at, steps, ndcg=score(matrix(state.change, settings.interpolate)))
+        state.asking += time.perf_counter() - begun
+        progress(found)
+        return found
+
+    if score is not None and not state.dev:
+        state.dev.append(asked())
+    while state.at < steps and state.waited < settings.dev.patience:
+        begun = time.perf_counter()
+        at = state.at
+        order = torch.randperm(rows, generator=_drawn(settings.seed, at // epoch, 0))
+        batch = order[(at % epoch) * settings.batch : (at % epoch + 1) * settings.batch]
+        change = state.change.detach().requires_grad_()
+        value = loss(change, batch)
+        if not math.isfinite(float(value.detach())):
+            do = "lower the rate, or look for texts whose vectors are no numbers"
+            raise ModelError(f"the loss is no number at step {at + 1} of {steps}", where="adapter", do=do)
+        held = value
+        for number, vectors in enumerate(pulled, 1):
+            some = vectors[torch.randint(len(vectors), (PULLED,), generator=_drawn(settings.seed, at, number))]
+            held = held + settings.pull * ((some @ change) ** 2).sum(1).mean()
+        (gradient,) = torch.autograd.grad(held, change)
+        rate = settings.rate * min(1.0, (at + 1) / warm if warm else 1.0)
+        state.at += 1
+        _adam(state, gradient, rate, settings.decay or 0.0)
+        state.sum, state.summed = state.sum + float(value.detach()), state.summed + 1
+        state.seconds += time.perf_counter() - begun
+        if state.at % told == 0 or state.at == steps:
+            state.loss.append(Step(state.at, steps, loss=state.sum / state.summed))
+            state.sum, state.summed = 0.0, 0
+            progress(state.loss[-1])
+        if state.at % asks == 0 or state.at == steps:
+            if score is not None:
+                _judge(state, asked())
+            state.save(checkpoint)
+    if score is None:
+        state.best, state.best_at = state.change, state.at
+    return state
+
+
+def _judge(state: State, asked: Step) -> None:
+    """Of trained maps the best is kept: the first is better than none, for the base is no model that was trained."""
+    trained = [step.ndcg for step in state.dev[1:] if step.ndcg is not None]
+    assert asked.ndcg is not None
+    if not trained or asked.ndcg > max(trained):
+        state.best, state.best_at, state.waited = state.change.clone(), asked.at, 0
+    else:
+        state.waited += 1
+    state.dev.append(asked)
+
+
+def _adam(state: State, gradient: torch.Tensor, rate: float, decay: float) -> None:
+    with torch.no_grad():
+        state.mean = BETAS[0] * state.mean + (1 - BETAS[0]) * gradient
+        state.square = BETAS[1] * state.square + (1 - BETAS[1]) * gradient**2
+        mean = state.mean / (1 - BETAS[0] ** state.at)
+        square = state.square / (1 - BETAS[1] ** state.at)
+        state.change = state.change * (1 - rate * decay) - rate * mean / (square.sqrt() + EPSILON)
+
+
+def _drawn(seed: int, at: int, what: int) -> torch.Generator:
+    # Hashed: torch looks at 32 bits of a seed, and none of these must look like another.
+    told = hashlib.sha256(f"{seed} {what} {at}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(told[:4], "big"))
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
+def softmax_loss(targets: Targets, scale: float, *, in_batch: bool = False) -> Loss:
+    """Over all passages, or over those of the rows in the batch; what may answer a query, too, is left out of its
+    sum."""
+    queries, passages = torch.from_numpy(targets.queries), torch.from_numpy(targets.passages)
+
+    def loss(change: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        rows = batch.tolist()
+        mapped = torch.nn.functional.normalize(queries[batch] + queries[batch] @ change, dim=1)
+        columns: dict[int, int] | None = None
+        chosen = passages
+        if in_batch:
+            columns = {row: at for at, row in enumerate(sorted({row for n in rows for row in targets.own[n]}))}
+            chosen = passages[list(columns)]
+        scores = scale * mapped @ chosen.T
+        away = torch.zeros_like(scores, dtype=torch.bool)
+        right = torch.zeros_like(away)
+        for at, n in enumerate(rows):
+            away[at, _columns(targets.left[n], columns)] = True
+            right[at, _columns(targets.right[n], columns)] = True
+        scores = scores.masked_fill(away, -math.inf)
+        answered = scores.masked_fill(~right, -math.inf)
+        return (scores.logsumexp(1) - answered.logsumexp(1)).mean()
+
+    return loss
+
+
+def _columns(rows: Sequence[int], columns: dict[int, int] | None) -> list[int]:
+    return list(rows) if columns is None else [columns[row] for row in rows if row in columns]
+
+
+def cosine_loss(first: FloatArray, second: FloatArray, scored: Sequence[Scored]) -> Loss:
+    """The square of how far the cosine of the mapped first text and the second is from their score."""
+    a, b = torch.from_numpy(first), torch.from_numpy(second)
+    scores = torch.tensor([one.score for one in scored])
+
+    def loss(change: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        mapped = torch.nn.functional.normalize(a[batch] + a[batch] @ change, dim=1)
+        return (((mapped * b[batch]).sum(1) - scores[batch]) ** 2).mean()
+
+    return loss
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def matrix(change: torch.Tensor, share: float) -> FloatArray:
+    """M = 1 + ``share`` · D."""
+    return np.asarray((torch.eye(len(change)) + share * change).numpy(), np.float32)
+
+
+def turned(vectors: FloatArray, matrix: FloatArray) -> FloatArray:
+    """float32[n, d] · matrix, every row of unit length."""
+    product = vectors @ matrix
+    return np.asarray(product / np.maximum(np.linalg.norm(product, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def write(matrix: FloatArray, folder: Path) -> None:
+    """A ``Dense`` module of x ↦ x M. Raises: OSError, SafetensorError."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    config = {
+        "in_features": matrix.shape[0],
+        "out_features": matrix.shape[1],
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    weights = save({"linear.weight": np.ascontiguousarray(matrix.T, np.float32)})
+    (folder / "model.safetensors").write_bytes(weights)  # who may read it is as of any other file
+
+
+def read(folder: Path) -> FloatArray:
+    """The matrix M of such a folder. Raises: ModelError."""
+    from openbook.embed.bert import read_safetensors
+
+    tensors = read_safetensors(folder / "model.safetensors")
+    if set(tensors) != {"linear.weight"}:
+        raise ModelError("no linear map of queries", where=str(folder), do="name a folder that finetune embedder wrote")
+    return np.ascontiguousarray(tensors["linear.weight"].T)
+
+
+def hash_of(folder: Path, fits: str) -> str:
+    """Sixteen hex digits that name what it does: its weights, and the embedder that it fits."""
+    content = json.dumps([len(read(folder)), False, fits, sha256(folder / "model.safetensors")])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

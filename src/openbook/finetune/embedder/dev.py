@@ -1,0 +1,167 @@
+"""How well questions are answered by a model in training: nDCG@10 of the knowledge base's own retrieval."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from openbook.errors import DatasetError
+from openbook.evaluate.datasets.dataset import Question
+from openbook.evaluate.datasets.evidence import locate
+from openbook.evaluate.measures import ranking
+from openbook.finetune.data.rows import Example, digest
+from openbook.recipe import QueryHalf
+
+if TYPE_CHECKING:
+    from openbook.embed import Embedder, FloatArray, IntArray, TextKind
+    from openbook.knowledge_base import KnowledgeBase
+    from openbook.retrieve import Retriever
+    from openbook.store.index import Index
+
+MEASURE = "ndcg@10"
+
+DEPTH = 50
+"""Chunks that are looked at for the ten documents that are judged."""
+
+LEAST = 10
+"""Questions: with fewer the score is chance, and stopping by it would be, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """What a model in training is asked: ``questions`` with judgements, answered from ``kb`` as ``as_`` sees it.
+
+    Without questions a part of the rows is held out and asked.
+    """
+
+    kb: KnowledgeBase
+    questions: tuple[Question, ...] = ()
+    as_: Sequence[str] | None = None
+
+
+def held_out(examples: Sequence[Example], share: float, sources: Mapping[str, str]) -> tuple[set[str], list[Question]]:
+    """The groups of rows that are not trained on, and their queries as questions.
+
+    A group is chosen by its name, so that every seed and method leaves out the same. ``sources`` are the documents that
+    are there; where fewer than ``LEAST`` queries could be asked, nothing is held out.
+    """
+    chosen = {
+        example.group
+        for example in examples
+        if int.from_bytes(hashlib.sha256(example.group.encode()).digest()[:8], "big") < share * 2**64
+    }
+    questions = []
+    for example in examples:
+        right = {passage.document: 1 for passage in example.positives if passage.document in sources}
+        if example.group in chosen and right:
+            questions.append(Question(digest(example.query), example.query, judgements=right))
+    return (chosen, questions) if len(questions) >= LEAST else (set(), [])
+
+
+class Asking:
+    """The dev questions, and how they fare.
+
+    Raises:
+        DatasetError: nothing is known of what answers them.
+    """
+
+    def __init__(self, dev: Dev, questions: Sequence[Question]) -> None:
+        self.dev = dev
+        self._kept: Retriever | None = None
+        located = locate(dev.kb, questions, as_=dev.as_)
+        judged = {id: grades for id, grades in located.judgements.items() if any(g > 0 for g in grades.values())}
+        self.judgements: Mapping[str, Mapping[str, int]] = judged
+        self.questions = tuple(question for question in questions if question.id in judged)
+        if not self.questions:
+            do = "name a data set about these documents (--db, --kb)"
+            raise DatasetError("no dev question is answered by a document that is there", do=do)
+
+    @cached_property
+    def query(self) -> QueryHalf:
+        """The recipe's query half; a turn of queries that is in use already is not taken twice."""
+        part = self.dev.kb.recipe.query
+        off = {"adapter": type(part).model_fields["adapter"].default} if hasattr(part, "adapter") else {}
+        return part.model_copy(update=off)
+
+    def _retriever(self, embedder: Embedder, index: Index | None) -> Retriever:
+        """Of the live index one is kept: what it reads of the documents takes longer than a question."""
+        from openbook.chunk import sharing_passages
+        from openbook.retrieve import Retriever
+
+        kb = self.dev.kb
+        if index is None and self._kept is not None and self._kept.embedder is embedder:
+            return self._kept
+        sharing = sharing_passages(kb.recipe.index.chunk)
+        made = Retriever(index or kb.index, embedder, self.query, sharing=sharing)
+        if index is None:
+            self._kept = made
+        return made
+
+    def score(self, embedder: Embedder, index: Index | None = None) -> float:
+        """The mean nDCG@10 where this model embeds the questions, and ``index`` finds (the live one by default)."""
+        return fmean(self.scores(embedder, index).values())
+
+    def scores(self, embedder: Embedder, index: Index | None = None) -> dict[str, float]:
+        """By question."""
+        return self.answered(self._retriever(embedder, index))
+
+    def answered(self, retriever: Retriever) -> dict[str, float]:
+        """The nDCG@10 of each question where this retrieval answers it."""
+        from openbook.store.access import principals_of
+
+        who = principals_of(self.dev.as_)
+        found = {
+            question.id: ranking.documents(retriever.retrieve(question.text, DEPTH, principals=who).hits)
+            for question in self.questions
+        }
+        return ranking.measured([MEASURE], self.judgements, found)[MEASURE]
+
+
+@dataclass(slots=True)
+class Turned:
+    """A base model whose query vectors are ``turn``-ed; what it made of a text once is kept."""
+
+    base: Embedder
+    turn: Callable[[FloatArray], FloatArray]
+    _kept: dict[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return self.base.kind
+
+    @property
+    def hash(self) -> str:
+        return self.base.hash
+
+    @property
+    def dimension(self) -> int:
+        return self.base.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        return self.base.max_tokens
+
+    @property
+    def remote(self) -> bool:
+        return self.base.remote
+
+    def encode(
+        self, texts: Sequence[str], kind: TextKind = "document", *, progress: Callable[[int], None] | None = None
+    ) -> FloatArray:
+        import numpy as np
+
+        if kind == "document":
+            return self.base.encode(texts, kind, progress=progress)
+        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        if new:
+            self._kept.update(zip(new, self.base.encode(new, "query"), strict=True))
+        if not texts:
+            return self.base.encode([], "query")
+        return self.turn(np.stack([self._kept[text] for text in texts]))
+
+    def tokens(self, texts: Sequence[str]) -> list[IntArray]:
+        return self.base.tokens(texts)

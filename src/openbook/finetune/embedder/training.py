@@ -1,0 +1,259 @@
+"""``train_embedder``: rows in, a model's folder out.
+
+A folder is there when all of it is, and was found to serve what was trained. Until then the run's own files lie beside
+it (``.NAME.training``), from which one that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openbook.errors import QueryError
+from openbook.evaluate.datasets.dataset import Question
+from openbook.finetune import running
+from openbook.finetune.data.formats import examples_of, scored_of
+from openbook.finetune.data.rows import Rows, grouped
+from openbook.finetune.embedder.dev import Asking, Dev, held_out
+from openbook.finetune.embedder.prepared import Prepared, prepare
+from openbook.finetune.embedder.trained import Progress, Trained, unwritten, write_told
+from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
+
+if TYPE_CHECKING:
+    from openbook.embed import Embedder, FloatArray
+    from openbook.embed.folder import ModelFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training, ready to begin: ``place`` is where its own files lie until the folder is there."""
+
+    settings: EmbedderSettings
+    base: Embedder
+    folder: ModelFolder | None
+    prepared: Prepared
+    asking: Asking | None
+    dev: Dev | None
+    replay: Rows | None
+    out: Path
+    place: Path
+    resume: bool
+    progress: Progress
+    notes: tuple[str, ...]
+
+
+def train_embedder(
+    rows: Rows,
+    out: Path,
+    settings: EmbedderSettings,
+    *,
+    dev: Dev | None = None,
+    replay: Rows | None = None,
+    resume: bool = False,
+    progress: Progress = lambda step: None,
+) -> Trained:
+    """Train by ``settings`` and write the model's folder ``out``: of an adapter what ``[query.adapter]`` opens, else
+    what ``[index.embed]`` does.
+
+    An adapter is trained on the vectors of ``dev.kb`` as its index holds them; without ``dev`` on the passages of the
+    rows alone. Training stops early by the dev questions; without any it goes to its end. ``resume`` goes on with a run
+    that was cut off, and gives the weights that it would have given.
+
+    The same rows, settings, base, processor and number of threads give the same weights.
+
+    Raises:
+        DatasetError: the rows cannot be trained on (see ``prepare``), or the dev questions not be asked.
+        ModelError: the base cannot be used, ``out`` is there already or cannot be written, torch is missing, the loss
+            is no number, no weight moved, or what was written is not what was trained.
+        QueryError: there is no such run to go on with.
+    """
+    settings = settings.resolved(scored=bool(rows.scored) and any(one.score not in (0.0, 1.0) for one in rows.scored))
+    out = out.absolute()
+    running.require_new(out)
+    running.require_torch("embedder")
+    settings, base, folder = _base(settings, dev)
+    if replay is not None:
+        # As the loss takes them, and whatever their own file says of groups: they share batches with the rows.
+        pairs = settings.loss in OF_PAIRS
+        replay = Rows(scored=scored_of(replay)) if pairs else Rows(grouped(examples_of(replay)))
+    prepared = prepare(rows, settings, base)
+    prepared, questions = _apart(prepared, settings, dev)
+    asking = Asking(dev, questions) if dev is not None and questions else None
+    notes = [] if asking is not None else ["no dev questions: it was trained to the end of its epochs"]
+    cut, texts = prepared.cut
+    if cut:
+        notes.append(f"{cut} of {texts} texts are longer than the model reads, and were cut")
+    place = running.place_of(out)
+    running.begin(place, settings, resume=resume)
+    run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, tuple(notes))
+    if settings.method == "adapter":
+        return _adapter(run)
+    from openbook.finetune.embedder.model import train
+
+    return train(run)
+
+
+def train_seeds(
+    rows: Rows,
+    out: Path,
+    settings: EmbedderSettings,
+    *,
+    dev: Dev | None = None,
+    replay: Rows | None = None,
+    resume: bool = False,
+    progress: Progress = lambda step: None,
+) -> list[Trained]:
+    """As many models as ``settings.seeds`` says: ``out`` itself, or of several ``out/seed-N`` each. With ``resume``
+    those that are there stay, and what was cut off goes on. Raises: as ``train_embedder``."""
+
+    def trained(folder: Path, one: EmbedderSettings, resume: bool) -> Trained:
+        return train_embedder(rows, folder, one, dev=dev, replay=replay, resume=resume, progress=progress)
+
+    if settings.seeds == 1:
+        return [trained(out, settings, resume)]
+    done = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        folder = out / f"seed-{seed}"
+        begun = running.place_of(folder).exists()
+        one = settings.model_copy(update={"seed": seed, "seeds": 1})
+        if resume and folder.exists():
+            done.append(Trained.load(folder))
+        else:
+            done.append(trained(folder, one, resume and begun))
+    return done
+
+
+def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[EmbedderSettings, Embedder, ModelFolder | None]:
+    """The model to be trained, and its folder; of an adapter that whose vectors the index holds, wherever it is. The
+    settings name it.
+
+    Raises:
+        QueryError: an adapter is wanted for another model than that of the index.
+        ModelError: it is missing, has its weights in pickles only or no tokenizer, is no embedding model, or may not be
+            changed by its licence.
+    """
+    from openbook.embed import open_embedder
+    from openbook.finetune.embedder.base import require_trainable
+    from openbook.recipe import LocalEmbedder
+
+    if settings.method == "adapter" and dev is not None:
+        held = dev.kb.recipe.index.embed.model
+        if settings.base not in ("default", held):
+            do = "leave --base out, or build a release with that model first"
+            raise QueryError(f"the index holds vectors of {held}, and not of {settings.base}", where="--base", do=do)
+        return settings.model_copy(update={"base": held}), dev.kb.embedder, None
+    folder = None if settings.method == "adapter" else require_trainable(settings.base)
+    return settings, open_embedder(LocalEmbedder(model=settings.base)), folder
+
+
+def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> tuple[Prepared, Sequence[Question]]:
+    """What is trained on, and the dev questions: those that were given, else queries that are held out for it."""
+    if dev is None or dev.questions or not prepared.examples:
+        return prepared, dev.questions[: settings.dev.questions] if dev is not None else ()
+    sources = {row["source"]: row["document"] for row in dev.kb.list(as_=dev.as_)}
+    groups, questions = held_out(prepared.examples, settings.dev.share, sources)
+    kept = tuple(one for one in prepared.examples if one.group not in groups)
+    return replace(prepared, examples=kept), questions[: settings.dev.questions]
+
+
+def finish(run: Run, trained: Trained, new: Path) -> Trained:
+    """Move ``new``, whose weights are there, into place, with what is told of it. Raises: ModelError."""
+    running.finish(
+        new,
+        run.out,
+        moved=trained.moved,
+        parity=trained.parity,
+        tell=lambda folder: write_told(trained, folder, run.settings),
+    )
+    return trained
+
+
+def provenance(
+    run: Run, ids: Sequence[str] = ()
+) -> tuple[tuple[tuple[str, int | None], ...], tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """(id, version) of the documents that were trained on (those of the rows, and ``ids``), their sources, and who may
+    be answered: of documents that are not there as the rows say it, else as it is now, too."""
+    rows = run.prepared.rows
+    sources = {*rows.documents, *(run.replay.documents if run.replay else ())}
+    access = {*rows.access, *(run.replay.access if run.replay else ())}
+    documents: dict[str, int | None] = {}
+    unknown = set(sources)  # no id is known of these: they are named by their source
+    for row in run.dev.kb.list(as_=run.dev.as_) if run.dev is not None else ():
+        if row["source"] in sources:
+            access.add(tuple(row["access"]))
+            unknown.discard(row["source"])
+        if row["source"] in sources or row["document"] in ids:
+            documents[row["document"]] = row["version"]
+    documents |= dict.fromkeys(sorted(unknown))
+    return tuple(sorted(documents.items())), tuple(sorted(sources)), tuple(sorted(access))
+
+
+def _adapter(run: Run) -> Trained:
+    import torch
+    from safetensors import SafetensorError
+
+    from openbook.finetune.embedder import adapter
+    from openbook.finetune.embedder.dev import Turned
+    from openbook.finetune.embedder.vectors import of_index, of_rows
+
+    settings, prepared, base = run.settings, run.prepared, run.base
+    ids: tuple[str, ...] = ()
+    if prepared.scored:
+        first = base.encode([one.first.text for one in prepared.scored], "query")
+        second = base.encode([one.second.text for one in prepared.scored])
+        loss, count = adapter.cosine_loss(first, second, prepared.scored), len(prepared.scored)
+        queries, pulled = first, [torch.from_numpy(second)]
+    else:
+        examples = prepared.examples
+        indexed = run.dev is not None and settings.loss == "softmax"
+        if run.dev is not None and indexed:
+            targets = of_index(examples, base, run.dev, prepared.rows.access)
+        else:
+            targets = of_rows(examples, base)
+        loss = adapter.softmax_loss(targets, settings.scale, in_batch=settings.loss == "in-batch")
+        queries, count, ids = targets.queries, len(examples), targets.documents
+        pulled = [torch.from_numpy(targets.passages)]
+    if run.replay is not None and settings.replay.ratio:
+        texts = [example.query for example in run.replay.examples] or [one.first.text for one in run.replay.scored]
+        pulled.append(torch.from_numpy(base.encode(texts, "query")))
+    score = None
+    if run.asking is not None:
+        asking = run.asking
+
+        def score(matrix: FloatArray) -> float:
+            kept.turn = lambda vectors: adapter.turned(vectors, matrix)
+            return asking.score(kept)
+
+        kept = Turned(base, lambda vectors: vectors)
+    checkpoint = run.place / "state.safetensors"
+    state = adapter.State.load(checkpoint) if run.resume and checkpoint.is_file() else None
+    state = adapter.fit(
+        count, loss, pulled if settings.pull else [], settings,
+        dimension=base.dimension, score=score, checkpoint=checkpoint, state=state, progress=run.progress,
+    )  # fmt: skip
+    matrix = adapter.matrix(state.best, settings.interpolate)
+    new = run.place / "model"
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        adapter.write(matrix, new)
+    except (OSError, SafetensorError) as error:
+        raise unwritten("the model", new, error) from None
+    served = adapter.turned(queries, adapter.read(new))
+    x = torch.nn.functional.normalize(torch.from_numpy(queries) @ torch.from_numpy(matrix), dim=1).numpy()
+    documents, sources, principals = provenance(run, ids)
+    trained = Trained(
+        folder=run.out, method="adapter", base=settings.base, base_hash=base.hash, fits=base.hash,
+        hash=adapter.hash_of(new, base.hash), seed=settings.seed,
+        used=prepared.used, dropped=prepared.dropped, cut=prepared.cut, tokens=prepared.tokens,
+        documents=documents, sources=sources, principals=principals,
+        loss=tuple(state.loss), dev=tuple(state.dev), asked=len(run.asking.questions) if run.asking else 0,
+        best=state.best_at, steps=state.steps, moved=float(state.best.abs().max()), parity=float(abs(served - x).max()),
+        seconds=round(state.seconds + state.asking, 2),
+        pairs_per_second=round(state.at * min(settings.batch or 1, count) / max(state.seconds, 1e-6), 1),
+        notes=run.notes,
+    )  # fmt: skip
+    return finish(run, trained, new)
