@@ -146,7 +146,7 @@ def multiplies_bf16() -> bool:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """What libraries tell about their work is no news to who asked for a model."""
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     theirs = getLogger("sentence_transformers")
@@ -157,4 +157,5 @@ def quiet() -> Iterator[None]:
     finally:
         theirs.setLevel(before)
         logging.set_verbosity(level)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        if bars:  # within another such quiet there are none
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

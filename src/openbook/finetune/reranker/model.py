@@ -221,7 +221,7 @@ def _kept(
     trainee.quick = False
     compared = lists[:COMPARED]
     expected = np.concatenate([trainee.score(one.question, one.texts) for one in compared])
-    weights = dict(model.named_parameters())
+    weights = {name: tensor.detach() for name, tensor in model.named_parameters()}
     moved = max(float((weights[name] - start.to(weights[name].device)).abs().max()) for name, start in started.items())
     new = run.place / "model"
     try:
