@@ -161,7 +161,14 @@ def embedder(
     dev: Annotated[
         Path | None, typer.Option(help="Data set whose dev questions say when to stop; else a tenth of the rows does.")
     ] = None,
-    replay: Annotated[Path | None, typer.Option(help="General rows, so that less is forgotten.")] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(help="General rows, so that less is forgotten; default: openbook's own.", metavar="FILE"),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Data set that it will be measured on: rows that ask the same are refused.")
+    ] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Report (JSON) of what answers now, on that data set.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
     seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
@@ -171,11 +178,14 @@ def embedder(
     json: Json = False,
 ) -> None:
     """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full)."""
+    from openbook.evaluate.kept import read_report
+    from openbook.finetune import rails
     from openbook.finetune.data import formats
     from openbook.finetune.embedder import Dev, is_first, joined, train_seeds
+    from openbook.finetune.general import replay_file
     from openbook.finetune.settings import EmbedderSettings, read_now
 
-    require_there(settings)
+    require_there(settings, test, baseline)
     changed = {
         "method": method,
         "base": base,
@@ -187,7 +197,7 @@ def embedder(
         "seed": seed,
         "seeds": seeds,
         "dev": {"data": {"path": str(dev)} if dev else None},
-        "replay": {"data": {"path": str(replay)} if replay else None},
+        "replay": {"data": {"path": str(replay_file(replay))} if replay else None},
     }
     chosen = EmbedderSettings.load(settings, **changed)
     named = [*chosen.data, *(part.data.path for part in (chosen.dev, chosen.replay) if part.data is not None)]
@@ -203,8 +213,18 @@ def embedder(
     with (
         bar("indexing") as indexed,
         _asking(context, db, kb, asked, indexed) as library,
-        curves("training") as told,
+        curves("training") as curve,
     ):
+        own = library if asked is None or asked.corpus is None else None
+        known = rails.Known.of(
+            own,
+            chosen.method,
+            rows,
+            test=questions_of(test) if test else None,
+            baseline=read_report(baseline) if baseline else None,
+        )
+        for told in rails.look(known):
+            say(f"note: {one_line(told.line)}")
         questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
         trained = train_seeds(
             rows,
@@ -213,8 +233,11 @@ def embedder(
             dev=None if library is None else Dev(library, questions, as_),
             replay=kept,
             resume=resume,
-            progress=told,
+            progress=curve,
         )
+        if own is not None and is_first():
+            for one in trained:
+                own.register(one.folder)
     if not is_first():
         return
     best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
@@ -305,6 +328,9 @@ def reranker(
             trained = reranker.train_seeds(
                 taught, out, chosen, dev=documents, questions=questions, resume=resume, progress=told
             )
+        if is_first() and all(dataset.corpus is None for dataset in brought):
+            for one in trained:
+                library.register(one.folder)
     if not is_first():
         return
     best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
