@@ -163,7 +163,7 @@ def embedder(
     ] = None,
     replay: Annotated[
         str | None,
-        typer.Option(help="General rows, so that less is forgotten; default: openbook's own.", metavar="FILE"),
+        typer.Option(help="General rows against forgetting; default: openbook's own.", metavar="FILE"),
     ] = None,
     test: Annotated[
         Path | None, typer.Option(help="Data set that it will be measured on: rows that ask the same are refused.")
