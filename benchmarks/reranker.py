@@ -30,8 +30,10 @@ from openbook.embed.local import LocalModel
 from openbook.evaluate import open_corpus, read
 from openbook.evaluate.measures.ranking import measured
 from openbook.evaluate.significance import Paired, holm, paired
-from openbook.finetune.lists import Found, Ranked, lists_of, ranked
-from openbook.finetune.reranker import Settings, Step, train_reranker
+from openbook.finetune.embedder.trained import Step
+from openbook.finetune.lists import Found, Lists, Ranked, lists_of, ranked
+from openbook.finetune.reranker import Taught, train_reranker
+from openbook.finetune.settings import RerankerSettings
 from openbook.recipe import CrossEncoder, LocalEmbedder, Recipe
 from openbook.retrieve.rerank.cross_encoder import PairModel
 from openbook.retrieve.rerank.late import TokenVectors
@@ -73,7 +75,7 @@ def main() -> None:
         folder = options.work / half_of[name]
         if not (folder / "adapter_config.json").is_file():
             train([set for set, half in half_of.items() if half != half_of[name]], folder, options)
-        adapter = PairModel(CrossEncoder(model=str(folder), max_tokens=Settings().max_tokens))
+        adapter = PairModel(CrossEncoder(model=str(folder), max_tokens=RerankerSettings().max_tokens))
         found = candidates(options.data / name, options.work)
         for split, most in (("dev", options.dev), ("test", options.test)):
             asked[name, split] = found[split][:most]
@@ -124,17 +126,13 @@ def train(names: Sequence[str], folder: Path, options: argparse.Namespace) -> No
 
     def tell(step: Step) -> None:
         if step.at % 20 == 0:
-            print(f"  step {step.at} of {step.of}: loss {step.loss:.3f}, first stage {step.first:.3f}", flush=True)
+            print(f"  step {step.at} of {step.of}: loss {step.loss:.3f}", flush=True)
 
-    settings = Settings()
-    settings = Settings(epochs=options.steps * settings.questions / len(lists))
-    done = train_reranker(lists, folder, settings, progress=tell)
-    loss, first = done.last
-    print(
-        f"trained on {', '.join(names)}: {done.pairs} pairs of {done.tokens / done.pairs:.0f} tokens in"
-        f" {done.seconds:.0f} s, {done.weights} weights; loss {loss:.3f}, of the first stage alone {first:.3f}",
-        flush=True,
-    )
+    settings = RerankerSettings(epochs=options.steps * RerankerSettings().batch / len(lists))
+    taught = Taught(Lists(tuple(lists), 0, 0, 0, 0), len(lists))
+    done = train_reranker(taught, folder, settings, progress=tell)
+    print(f"trained on {', '.join(names)}")
+    print("\n".join(done.lines()), flush=True)
 
 
 def scored(score: Callable[[str, Sequence[str]], Any], asked: Sequence[Ranked], place: Path) -> Scores:

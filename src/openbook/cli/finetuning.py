@@ -250,6 +250,100 @@ def embedder(
     print(best.folder if len(trained) > 1 else out)
 
 
+@app.command("reranker")
+def reranker(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Folder to make: the model.", metavar="OUT")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Training rows, or data sets with a train split.", metavar="[DATA]..."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="lora (an adapter and a head of a BERT) or full.", metavar="METHOD")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file; options stand over it.", metavar="FILE")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to be trained; default: the packaged one.")] = None,
+    loss: Annotated[str | None, typer.Option(help="listwise, lambda, pairwise or pointwise.", metavar="LOSS")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Times that the questions are read.", min=0)] = None,
+    batch: Annotated[int | None, typer.Option(help="Questions of a step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="So many of the first stage are learnt from, and reranked.", min=2)
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option(help="Data set whose dev questions say when to stop; else a tenth of the questions does."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    as_: As = None,
+    db: Db = None,
+    kb: Kb = None,
+    json: Json = False,
+) -> None:
+    """Train a cross-encoder on what the live first stage finds for each question."""
+    from openbook.finetune import reranker
+    from openbook.finetune.data import formats
+    from openbook.finetune.embedder import Dev, joined
+    from openbook.finetune.running import is_first
+    from openbook.finetune.settings import RerankerSettings, read_now
+
+    require_there(settings)
+    changed = {
+        "method": method,
+        "base": base,
+        "data": {str(path): "" for path in data or ()} or None,
+        "loss": loss,
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "candidates": candidates,
+        "seed": seed,
+        "seeds": seeds,
+        "dev": {"data": {"path": str(dev)} if dev else None},
+    }
+    chosen = RerankerSettings.load(settings, **changed)
+    require_there(*chosen.data, *([chosen.dev.data.path] if chosen.dev.data is not None else []))
+    if not chosen.data:
+        raise QueryError("nothing to train on", do="name files: openbook finetune reranker OUT ROWS.jsonl")
+    chosen, notes = read_now(chosen)
+    for note in notes:
+        say(f"note: {one_line(note)}")
+    paths = [Path(path) for path in chosen.data]
+    rows = joined([formats.read(path) for path in paths if formats.is_training_data(path)])
+    datasets = [questions_of(path) for path in paths if not formats.is_training_data(path)]
+    asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
+    brought = [*datasets, *([asked] if asked is not None else [])]
+    with _library(context, db, kb, brought, needed=True, own=False) as library, bar("reading") as read:
+        assert library is not None
+        questions = tuple(asked.select("dev").questions.values()) if asked is not None else ()
+        documents = Dev(library, questions, as_)
+        judged, dropped = reranker.of_rows(rows), list(rows.dropped)
+        for dataset in datasets:
+            more, gone = reranker.of_dataset(library, dataset, as_=as_)
+            judged, dropped = judged + more, dropped + gone
+        taught, questions = reranker.taught(documents, judged, chosen, dropped, progress=read)
+        with curves("training") as told:
+            trained = reranker.train_seeds(
+                taught, out, chosen, dev=documents, questions=questions, resume=resume, progress=told
+            )
+        if is_first() and all(dataset.corpus is None for dataset in brought):
+            for one in trained:
+                library.register(one.folder)
+    if not is_first():
+        return
+    best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
+    if json:
+        print_json({"model": str(best.folder), "seeds": [one.summary() for one in trained], **best.report()})
+        return
+    for one in trained:
+        for line in one.lines():
+            print(one_line(line))
+    for line in best.recipe_lines(str(best.folder) if len(trained) > 1 else str(out)):
+        print(line)
+
+
 @app.command("compare")
 def compare(
     context: typer.Context,

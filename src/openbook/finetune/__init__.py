@@ -3,10 +3,11 @@
 data/         training data: made, read, written, and looked at before anything is trained
 rails.py      what is usually done wrong before training, a line each
 embedder/     ``train_embedder``: rows in, a model's folder out: an adapter of queries, LoRA, or all weights
+reranker/     ``train_reranker``: lists in, a model's folder out: an adapter and a head, or all weights
 settings.py   how something is trained: one TOML file, from which a run can be repeated
 lists.py      what a reranker learns from: a question's candidates as the first stage returned them
-lora.py       small matrices beside a model's own, and the files that peft writes of them
-reranker.py   ``train_reranker``: lists in, an adapter's folder out
+running.py    a training as a run: its own files, and how it ends
+trainer.py    what trainings by sentence-transformers' trainers share
 general/      questions about anything: what a model may forget, and pairs to replay
 replay.py     against it: general pairs among the rows, and what lies between base and tuned
 trial.py      folders of models, asked what their base is asked; verdict.py: may one replace it? page.py: as a page

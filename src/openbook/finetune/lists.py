@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,13 @@ class Ranked:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A question with texts to put in order: ``grades[i]`` is that of text i (0: a negative), ``scores[i]`` what the
-    first stage said of it."""
+    first stage said of it, ``sources[i]`` the document that it is from (none: not known)."""
 
     question: str
     texts: tuple[str, ...]
     grades: tuple[int, ...]
     scores: tuple[float, ...]
+    sources: tuple[str, ...] = ()
 
     @property
     def teaches(self) -> bool:
@@ -71,16 +72,19 @@ class Lists:
     idle: int
 
 
-def ranked(kb: KnowledgeBase, questions: Iterable[Question], *, depth: int = 50) -> Iterator[Ranked]:
-    """The ``depth`` best chunks of each judged question by the recipe of ``kb``, before any stage puts them in another
-    order. Raises: as ``KnowledgeBase.search``."""
+def ranked(
+    kb: KnowledgeBase, questions: Iterable[Question], *, depth: int = 50, as_: Sequence[str] | None = None
+) -> Iterator[Ranked]:
+    """The ``depth`` best chunks of each judged question by the recipe of ``kb``, as ``as_`` sees it, before any stage
+    puts them in another order. Raises: as ``KnowledgeBase.search``."""
     from openbook.retrieve import Retriever
+    from openbook.store.access import principals_of
 
     off = {"rerank": Off(), "recency": Off(), "diversity": Off(), "merge": 0, "duplicates": Off(), "within": None}
     retriever = Retriever(kb.index, kb.embedder, kb.recipe.query.model_copy(update=off))
     for question in questions:
         if question.judgements:
-            hits = retriever.retrieve(question.text, depth).hits
+            hits = retriever.retrieve(question.text, depth, principals=principals_of(as_)).hits
             found = [Found(hit.source, embedded_text(hit.title, hit.chunk), hit.score) for hit in hits]
             yield Ranked(question.id, question.text, tuple(found), question.judgements)
 
@@ -119,6 +123,7 @@ def lists_of(found: Iterable[Ranked], *, candidates: int = 20) -> Lists:
             tuple(candidate.text for candidate in chosen),
             tuple(one.judgements.get(candidate.source, 0) for candidate in chosen),
             tuple(candidate.score for candidate in chosen),
+            tuple(candidate.source for candidate in chosen),
         )
         if listed.teaches:
             lists.append(listed)

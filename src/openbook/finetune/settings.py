@@ -12,7 +12,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,6 +21,8 @@ from openbook.errors import DatasetError, QueryError
 
 Method = Literal["adapter", "lora", "full"]
 Loss = Literal["softmax", "in-batch", "cached", "triplet", "cosine", "cosent"]
+RerankerMethod = Literal["lora", "full"]
+RerankerLoss = Literal["listwise", "lambda", "pairwise", "pointwise"]
 
 FILE = "settings.toml"
 
@@ -36,6 +38,12 @@ LOSSES: Mapping[Method, tuple[Loss, ...]] = {
     "lora": ("in-batch", "cached", "triplet", "cosine", "cosent"),
     "full": ("in-batch", "cached", "triplet", "cosine", "cosent"),
 }
+OF_RERANKER: Mapping[RerankerMethod, Mapping[str, Any]] = {
+    "lora": {"rate": 5e-4, "decay": 0.01},
+    "full": {"rate": 3e-5, "decay": 0.01},
+}
+"""The same of a reranker."""
+
 OF_PAIRS: tuple[Loss, ...] = ("cosine", "cosent")
 """Losses of scored pairs; the others are of queries with their passages."""
 
@@ -85,7 +93,47 @@ class Replay(Group):
     ratio: float = Field(default=0.25, ge=0.0, le=10.0)
 
 
-class EmbedderSettings(Group):
+class Settings(Group):
+    """How something is trained, as a file says it. ``data`` is path → hash."""
+
+    data: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def from_toml(cls, text: str, *, where: str = FILE, **changed: Any) -> Self:
+        """What is not said takes its default; ``changed`` stands over what is said, parts by part.
+
+        Raises:
+            QueryError: not TOML, an unknown key or an impossible value.
+        """
+        try:
+            return cls.model_validate(_over(tomllib.loads(text), changed))
+        except tomllib.TOMLDecodeError as error:
+            raise QueryError(f"not TOML: {error}", where=where, do="mend that line") from None
+        except ValidationError as error:
+            # A key that is misspelt is told before the one that is then missing.
+            errors = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+            what, do = _complaint(errors[0], cls)
+            raise QueryError(what, where=where, do=do) from None
+
+    @classmethod
+    def load(cls, path: Path | None, **changed: Any) -> Self:
+        """Of a file (``None``: of no file); ``changed`` as ``from_toml``. Raises: QueryError."""
+        if path is None:
+            return cls.from_toml("", where="settings", **changed)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise QueryError(f"cannot be read ({error})", where=str(path), do="check the path") from None
+        return cls.from_toml(text, where=str(path), **changed)
+
+    def to_toml(self) -> str:
+        """As ``from_toml`` reads it back."""
+        lines: list[str] = []
+        _write(self.model_dump(mode="json", exclude_none=True), (), lines)
+        return "\n".join(lines).strip() + "\n"
+
+
+class EmbedderSettings(Settings):
     """How an embedding model is trained.
 
     ``method`` says what of it: a linear map of queries (``adapter``), small matrices in it (``lora``), all of it
@@ -100,8 +148,6 @@ class EmbedderSettings(Group):
 
     method: Method = "adapter"
     base: str = "default"
-    data: dict[str, str] = Field(default_factory=dict)
-    """Path → hash."""
     seed: int = Field(default=0, ge=0)
     seeds: int = Field(default=1, ge=1, le=100)
     loss: Loss | None = None
@@ -136,39 +182,44 @@ class EmbedderSettings(Group):
             told["loss"] = "cosine" if self.method == "adapter" else "cosent"
         return self.model_copy(update=told)
 
-    @classmethod
-    def from_toml(cls, text: str, *, where: str = FILE, **changed: Any) -> EmbedderSettings:
-        """What is not said takes its default; ``changed`` stands over what is said, parts by part.
 
-        Raises:
-            QueryError: not TOML, an unknown key or an impossible value.
-        """
-        try:
-            return cls.model_validate(_over(tomllib.loads(text), changed))
-        except tomllib.TOMLDecodeError as error:
-            raise QueryError(f"not TOML: {error}", where=where, do="mend that line") from None
-        except ValidationError as error:
-            # A key that is misspelt is told before the one that is then missing.
-            errors = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-            what, do = _complaint(errors[0], cls)
-            raise QueryError(what, where=where, do=do) from None
+class RerankerSettings(Settings):
+    """How a reranker is trained.
 
-    @classmethod
-    def load(cls, path: Path | None, **changed: Any) -> EmbedderSettings:
-        """Of a file (``None``: of no file); ``changed`` as ``from_toml``. Raises: QueryError."""
-        if path is None:
-            return cls.from_toml("", where="settings", **changed)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise QueryError(f"cannot be read ({error})", where=str(path), do="check the path") from None
-        return cls.from_toml(text, where=str(path), **changed)
+    ``method`` says what of it: small matrices in it and its head (``lora``), or all of it (``full``). What is learnt is
+    a correction: a list's scores are ``first`` · fused score + the model's logit (0: the logit alone). Of each question
+    the first ``candidates`` are looked at; a step takes ``batch`` questions, and of each ``texts``, drawn anew each
+    time. ``max_tokens`` of question and text together are read. ``bf16``: where the processor multiplies in it, if not
+    said.
 
-    def to_toml(self) -> str:
-        """As ``from_toml`` reads it back."""
-        lines: list[str] = []
-        _write(self.model_dump(mode="json", exclude_none=True), (), lines)
-        return "\n".join(lines).strip() + "\n"
+    What is not said depends: ``rate`` and ``decay`` on the method, ``first`` on the loss.
+    """
+
+    method: RerankerMethod = "lora"
+    base: str = "default"
+    seed: int = Field(default=0, ge=0)
+    seeds: int = Field(default=1, ge=1, le=100)
+    loss: RerankerLoss = "listwise"
+    first: float | None = Field(default=None, ge=0.0)
+    epochs: float = Field(default=2.0, gt=0.0)
+    batch: int = Field(default=6, ge=1)
+    texts: int = Field(default=8, ge=2)
+    candidates: int = Field(default=20, ge=2, le=200)
+    rate: float | None = Field(default=None, ge=0.0)
+    decay: float | None = Field(default=None, ge=0.0)
+    warmup: float = Field(default=0.1, ge=0.0, le=1.0)
+    max_tokens: int = Field(default=192, ge=16)
+    bf16: bool | None = None
+    dev: Early = Early()
+    lora: Lora = Lora()
+
+    def resolved(self) -> RerankerSettings:
+        """With every setting said."""
+        usual = {**OF_RERANKER[self.method], "first": 0.0 if self.loss == "pointwise" else 0.4}
+        return self.model_copy(update={name: of for name, of in usual.items() if getattr(self, name) is None})
+
+
+S = TypeVar("S", bound=Settings)
 
 
 def hash_of(path: str | Path) -> str:
@@ -184,7 +235,7 @@ def hash_of(path: str | Path) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def read_now(settings: EmbedderSettings) -> tuple[EmbedderSettings, list[str]]:
+def read_now(settings: S) -> tuple[S, list[str]]:
     """The same with every file named by its whole path and by what it holds now; and the files that held something else
     when the settings were written. Raises: DatasetError: one is not there."""
     changed = []
@@ -198,8 +249,8 @@ def read_now(settings: EmbedderSettings) -> tuple[EmbedderSettings, list[str]]:
     data = dict(now(path, hash) for path, hash in settings.data.items())
     told: dict[str, Any] = {"data": data}
     for name in ("dev", "replay"):
-        part = getattr(settings, name)
-        if part.data is not None:
+        part = getattr(settings, name, None)
+        if part is not None and part.data is not None:
             path, held = now(part.data.path, part.data.hash)
             told[name] = part.model_copy(update={"data": File(path=path, hash=held)})
     return settings.model_copy(update=told), changed

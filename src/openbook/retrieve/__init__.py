@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from openbook.retrieve.adapter import Adapted
     from openbook.retrieve.filters import Filters, Proposing
     from openbook.retrieve.hops import Bridge, Reader
+    from openbook.retrieve.rerank import Reranker
     from openbook.retrieve.rerank.stage import Reranking
     from openbook.retrieve.transform.model import ByModel
     from openbook.store.keyword import Question
@@ -79,7 +80,8 @@ class Retriever:
 
     ``release`` is the number of the release that it answers for, as long as that one is live; ``None``: always.
     ``sharing`` is how many chunks may have one passage.
-    ``today`` is the day that "last month" is told from.
+    ``today`` is the day that "last month" is told from. ``reranker`` stands in the place of the one that the recipe
+    names.
 
     Raises:
         StoreError: the index was built with another model.
@@ -95,6 +97,7 @@ class Retriever:
         release: int | None = None,
         sharing: int = 1,
         today: Callable[[], date] = date.today,
+        reranker: Reranker | None = None,
     ) -> None:
         index.require(embedder.hash)
         self.release = release
@@ -103,7 +106,7 @@ class Retriever:
         self.part = part
         self.sharing = sharing
         self._asked = sides_asked(part.fusion)
-        self._reranking, self._rerank_gate = _reranking(part, index, embedder)
+        self._reranking, self._rerank_gate = _reranking(part, index, embedder, reranker)
         stages = (part.rerank, part.recency, part.diversity)
         self._ordered = max((stage.candidates for stage in stages if not isinstance(stage, Off)), default=0)
         self._adapted: Adapted | None = None
@@ -514,13 +517,17 @@ def _tell_read(details: dict[str, Any], documents: Iterable[str]) -> None:
         details["read"] = [{"document": document} for document in sorted(read)]
 
 
-def _reranking(part: QueryHalf, index: Index, embedder: Embedder) -> tuple[Reranking | None, Gate | None]:
+def _reranking(
+    part: QueryHalf, index: Index, embedder: Embedder, reranker: Reranker | None
+) -> tuple[Reranking | None, Gate | None]:
     """The stage, and who is asked whether it may answer a caller, where it was trained on documents."""
     if isinstance(part.rerank, Off):
         return None, None
     from openbook.retrieve.rerank import open_reranker
     from openbook.retrieve.rerank.stage import Reranking
 
+    if reranker is not None:
+        return Reranking(part.rerank, reranker), None
     gate: Gate | None = None
     if isinstance(part.rerank, CrossEncoder):
         from openbook.tuned import Gate, known_reranker

@@ -107,9 +107,12 @@ class Asking:
 
     def scores(self, embedder: Embedder, index: Index | None = None) -> dict[str, float]:
         """By question."""
+        return self.answered(self._retriever(embedder, index))
+
+    def answered(self, retriever: Retriever) -> dict[str, float]:
+        """The nDCG@10 of each question where this retrieval answers it."""
         from openbook.store.access import principals_of
 
-        retriever = self._retriever(embedder, index)
         who = principals_of(self.dev.as_)
         found = {
             question.id: ranking.documents(retriever.retrieve(question.text, DEPTH, principals=who).hits)

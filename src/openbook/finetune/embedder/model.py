@@ -1,20 +1,17 @@
 """LoRA and full training of an embedding model, by sentence-transformers' own trainer and losses.
 
 What is trained is measured by the dev questions, its best checkpoint is merged into the base, and the folder that is
-served is opened as a recipe opens it. Checkpoints are sentence-transformers' and transformers' own: weights as
-safetensors; of a run's own optimiser nothing is opened but tensors.
+served is opened as a recipe opens it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -29,16 +26,17 @@ from sentence_transformers import (
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import losses
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
-from transformers.utils import logging
 
 from openbook.embed.local import LocalModel
 from openbook.errors import ModelError
+from openbook.finetune import trainer as shared
 from openbook.finetune.data.negatives import filled
 from openbook.finetune.embedder.batches import Apart, lines_of
 from openbook.finetune.embedder.dev import MEASURE
 from openbook.finetune.embedder.pool import Pool, pool_of
 from openbook.finetune.embedder.trained import Step, Trained, unwritten
-from openbook.finetune.embedder.training import Run, finish, is_first, provenance
+from openbook.finetune.embedder.training import Run, finish, provenance
+from openbook.finetune.running import is_first
 from openbook.recipe import LocalEmbedder
 
 if TYPE_CHECKING:
@@ -46,9 +44,6 @@ if TYPE_CHECKING:
     from openbook.finetune.settings import EmbedderSettings
 
 T = TypeVar("T")
-
-WHOLE = "whole"
-"""A file that a checkpoint has when all of it is written."""
 
 COMPARED = 16
 """Queries and passages on which what is served is compared with what was trained."""
@@ -70,24 +65,23 @@ def train(run: Run) -> Trained:
         _add_lora(model, settings)
     started = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
     rows, dataset, sampler = _dataset(run)
-    quick = settings.bf16 if settings.bf16 is not None else _multiplies_bf16()
+    quick = settings.bf16 if settings.bf16 is not None else shared.multiplies_bf16()
     trainee = _Trainee(model, settings, run.base.hash, quick, started)
     evaluator = first = None
     if run.asking is not None:
         evaluator = _Evaluator(trainee, pool_of(run.asking, run.asking.dev.kb.embedder, settings.dev.pool))
         first = evaluator.measured()
     args, epoch = _arguments(run, rows, sampler, quick, asks=evaluator is not None)
-    watch = _Watch(run)
-    callbacks: list[TrainerCallback] = [watch]
+    callbacks: list[TrainerCallback] = [shared.Watch(run.progress, settings.method)]
     if evaluator is not None:
         callbacks.append(EarlyStoppingCallback(settings.dev.patience))
-    with _quiet():
+    with shared.quiet():
         trainer = SentenceTransformerTrainer(
             model=model, args=args, train_dataset=dataset, loss=_loss(model, settings), evaluator=evaluator,
             callbacks=callbacks,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)  # of standard output, which is the command's own
-        kept = _last(run.place) if run.resume else None
+        kept = shared.last_checkpoint(run.place) if run.resume else None
         if evaluator is not None and kept is None:
             run.progress(Step(0, 1, ndcg=first))
         begun = time.perf_counter()
@@ -99,7 +93,7 @@ def train(run: Run) -> Trained:
         except ModelError:
             raise
         except Exception as error:  # whatever a full disk or a full card makes of torch, safetensors and transformers
-            raise _told(error, run) from error
+            raise shared.failed(error, run.place, settings.method) from error
         seconds = time.perf_counter() - begun
     if not is_first():
         torch.distributed.barrier()  # until the first process has written it
@@ -116,7 +110,7 @@ def _opened(settings: EmbedderSettings, most: int) -> SentenceTransformer:
 
     path = str(read_folder(settings.base).path)
     how = {"use_safetensors": True, "dtype": torch.float32}
-    with _quiet():
+    with shared.quiet():
         card = SentenceTransformerModelCardData(generate_widget_examples=False)
         # One that is there already: the trainer would show rows, which are not everybody's, as examples.
         card.widget = [{}]
@@ -203,21 +197,10 @@ def _arguments(
 ) -> tuple[SentenceTransformerTrainingArguments, int]:
     """The trainer's arguments, and the steps of an epoch."""
     settings, folder = run.settings, run.folder
-    assert settings.batch is not None and folder is not None  # noqa: PT018
-    assert settings.epochs is not None and settings.rate is not None and settings.decay is not None  # noqa: PT018
-    epoch = math.ceil(rows / settings.batch)
-    strategy, every = "epoch", 0.0
-    if settings.dev.per_epoch > 1:
-        strategy, every = "steps", max(1, round(epoch / settings.dev.per_epoch))
-    how: dict[str, Any] = {"batch_sampler": sampler} if sampler is not None else {}
-    if asks:
-        how |= {
-            "eval_strategy": strategy,
-            "eval_steps": every,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": f"eval_{MEASURE}",
-            "greater_is_better": True,
-        }
+    assert folder is not None
+    how, epoch = shared.arguments(run.place, settings, rows, quick=quick, asks=asks)
+    if sampler is not None:
+        how["batch_sampler"] = sampler
     prompts = {
         name: folder.prompts["query" if name == "anchor" else "document"]
         for name in ("anchor", "positive", *(f"negative_{n}" for n in range(1, settings.negatives + 2)))
@@ -225,58 +208,7 @@ def _arguments(
     prompts |= {"sentence1": prompts["anchor"], "sentence2": prompts["positive"]}
     if any(prompts.values()):
         how["prompts"] = prompts
-    args = SentenceTransformerTrainingArguments(
-        output_dir=str(run.place),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch,
-        learning_rate=settings.rate,
-        weight_decay=settings.decay,
-        warmup_steps=settings.warmup or 0.0,  # a share, below 1
-        lr_scheduler_type="linear",
-        seed=settings.seed,
-        data_seed=settings.seed,
-        bf16=quick,
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy=strategy,
-        save_steps=every,
-        save_total_limit=1,
-        restore_callback_states_from_checkpoint=True,
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        ddp_find_unused_parameters=True,  # a pooler that no pooling reads
-        **how,
-    )
-    return args, epoch
-
-
-class _Watch(TrainerCallback):
-    """Tells how it goes, and ends what goes wrong."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._loss: list[float] = []
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        told = logs or {}
-        of = state.max_steps
-        if f"eval_{MEASURE}" in told:
-            self.run.progress(Step(state.global_step, of, ndcg=told[f"eval_{MEASURE}"]))
-        if "loss" not in told:
-            return
-        if not math.isfinite(told["loss"]) or not math.isfinite(told.get("grad_norm", 0.0)):
-            what = f"the loss is no number at step {state.global_step} of {of}"
-            raise ModelError(what, where=self.run.settings.method, do="lower the rate (--rate)")
-        self._loss.append(told["loss"])
-        if state.global_step % max(1, of // 100) == 0:
-            self.run.progress(Step(state.global_step, of, loss=sum(self._loss) / len(self._loss)))
-            self._loss.clear()
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).write_text("")
+    return SentenceTransformerTrainingArguments(**how), epoch
 
 
 @dataclass(slots=True)
@@ -304,7 +236,7 @@ class _Trainee:
     ) -> FloatArray:
         prompt = self.model.prompts.get(kind) or ""
         device = self.model.device.type
-        with _quiet(), torch.autocast(device, torch.bfloat16, enabled=self.quick):
+        with shared.quiet(), torch.autocast(device, torch.bfloat16, enabled=self.quick):
             made = self.model.encode(
                 list(texts),
                 prompt=prompt or None,
@@ -386,32 +318,21 @@ def _kept(
     new = run.place / "model"
     try:
         shutil.rmtree(new, ignore_errors=True)
-        with _quiet():
+        with shared.quiet():
             merged.save_pretrained(str(new), create_model_card=False)
     except Exception as error:  # as above
         raise unwritten("the model", new, error) from None
     served = LocalModel(LocalEmbedder(model=str(new), max_tokens=settings.max_tokens), precision="f32")
     parity = float(np.abs(np.concatenate([served.encode(queries, "query"), served.encode(passages)]) - expected).max())
     own = LocalModel(LocalEmbedder(model=str(new)))
-    losses_told = [(int(one["step"]), one["loss"]) for one in state.log_history if "loss" in one]
-    tenth = max(1, epoch // 10)
-    loss = []
-    for at in range(0, len(losses_told), tenth):
-        some = losses_told[at : at + tenth]
-        loss.append(Step(some[-1][0], state.max_steps, loss=sum(value for _, value in some) / len(some)))
-    dev = [Step(0, state.max_steps, ndcg=first)] if first is not None else []
-    dev += [
-        Step(int(one["step"]), state.max_steps, ndcg=one[f"eval_{MEASURE}"])
-        for one in state.log_history
-        if f"eval_{MEASURE}" in one
-    ]
     asked = sum(one.get("eval_runtime", 0.0) for one in state.log_history)
     documents, sources, principals = provenance(run)
     trained = Trained(
         folder=run.out, method=settings.method, base=settings.base, base_hash=run.base.hash, fits=own.hash,
         hash=own.hash, seed=settings.seed, used=run.prepared.used, dropped=run.prepared.dropped, cut=run.prepared.cut,
         tokens=run.prepared.tokens,
-        documents=documents, sources=sources, principals=principals, loss=tuple(loss), dev=tuple(dev),
+        documents=documents, sources=sources, principals=principals,
+        loss=shared.loss_curve(state, epoch), dev=shared.dev_curve(state, first),
         asked=len(run.asking.questions) if run.asking else 0, best=state.best_global_step or state.global_step,
         steps=state.max_steps, moved=moved, parity=parity, seconds=round(seconds, 2),
         pairs_per_second=round((state.epoch or 0.0) * run.prepared.used / max(seconds - asked, 1e-6), 1),
@@ -442,42 +363,3 @@ def _merge(merged: SentenceTransformer, trainee: _Trainee) -> float:
             weight.add_((share * change).to(weight.device, weight.dtype))
             moved = max(moved, float((share * change).abs().max()))
     return moved
-
-
-def _last(place: Path) -> Path | None:
-    """The last checkpoint that is whole."""
-    found = [path for path in place.glob("checkpoint-*") if (path / WHOLE).is_file()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def _told(error: BaseException, run: Run) -> ModelError:
-    """What went wrong, in a line."""
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, torch.OutOfMemoryError):
-        return ModelError(f"memory ran out ({said})", where=run.settings.method, do="take a smaller --batch")
-    # safetensors and torch have errors of their own for it.
-    if isinstance(error, OSError) or any(part in said for part in ("I/O error", "writing", "write", "No space")):
-        return unwritten("a checkpoint", run.place, error)
-    return ModelError(f"training failed ({said})", where=run.settings.method, do="look at the rows and the settings")
-
-
-def _multiplies_bf16() -> bool:
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    try:
-        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What libraries tell about their work is no news to who asked for a model."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -16,9 +16,6 @@ from openbook.finetune.settings import FILE, EmbedderSettings, Method
 
 TOLD = "trained.json"
 
-PARITY = 1e-3
-"""How far a vector's number may be, in the model that is served, from that of the model that was trained."""
-
 
 @dataclass(frozen=True, slots=True)
 class Step:

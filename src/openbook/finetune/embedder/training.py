@@ -6,22 +6,21 @@ it (``.NAME.training``), from which one that was cut off goes on.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openbook.errors import ModelError, QueryError
+from openbook.errors import QueryError
 from openbook.evaluate.datasets.dataset import Question
+from openbook.finetune import running
 from openbook.finetune.data.formats import examples_of, scored_of
 from openbook.finetune.data.rows import Rows, grouped
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
 from openbook.finetune.embedder.prepared import Prepared, prepare
-from openbook.finetune.embedder.trained import PARITY, Progress, Trained, unwritten, write_told
-from openbook.finetune.settings import FILE, OF_PAIRS, EmbedderSettings
+from openbook.finetune.embedder.trained import Progress, Trained, unwritten, write_told
+from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
@@ -73,9 +72,8 @@ def train_embedder(
     """
     settings = settings.resolved(scored=bool(rows.scored) and any(one.score not in (0.0, 1.0) for one in rows.scored))
     out = out.absolute()
-    if out.exists():
-        raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
-    _require_torch()
+    running.require_new(out)
+    running.require_torch("embedder")
     settings, base, folder = _base(settings, dev)
     if replay is not None:
         # As the loss takes them, and whatever their own file says of groups: they share batches with the rows.
@@ -88,8 +86,8 @@ def train_embedder(
     cut, texts = prepared.cut
     if cut:
         notes.append(f"{cut} of {texts} texts are longer than the model reads, and were cut")
-    place = out.parent / f".{out.name}.training"
-    _begin(place, settings, resume=resume)
+    place = running.place_of(out)
+    running.begin(place, settings, resume=resume)
     run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, tuple(notes))
     if settings.method == "adapter":
         return _adapter(run)
@@ -119,7 +117,7 @@ def train_seeds(
     done = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         folder = out / f"seed-{seed}"
-        begun = (folder.parent / f".{folder.name}.training").exists()
+        begun = running.place_of(folder).exists()
         one = settings.model_copy(update={"seed": seed, "seeds": 1})
         if resume and folder.exists():
             done.append(Trained.load(folder))
@@ -161,54 +159,15 @@ def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> t
     return replace(prepared, examples=kept), questions[: settings.dev.questions]
 
 
-def is_first() -> bool:
-    """Whether this is the process that writes, of those that ``accelerate launch`` started."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def _begin(place: Path, settings: EmbedderSettings, *, resume: bool) -> None:
-    """A place for the run's own files. Raises: QueryError, ModelError."""
-    if not is_first():
-        return
-    told = settings.to_toml()
-    if resume:
-        try:
-            before = (place / FILE).read_text(encoding="utf-8")
-        except OSError:
-            do = "leave out --resume"
-            raise QueryError("no run that was cut off", where=str(place), do=do) from None
-        if before != told:
-            theirs, ours = before.splitlines(), told.splitlines()
-            line = next((line for line in theirs if line not in ours), "fewer settings")
-            do = "go on with the settings that it began with, or begin anew: leave out --resume"
-            raise QueryError(f"the run was begun with other settings ({line})", where=str(place), do=do)
-        return
-    try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        (place / FILE).write_text(told, encoding="utf-8")
-    except OSError as error:
-        do = "name a place that can be written"
-        raise ModelError(f"cannot be written ({error.strerror})", where=str(place), do=do) from None
-
-
 def finish(run: Run, trained: Trained, new: Path) -> Trained:
     """Move ``new``, whose weights are there, into place, with what is told of it. Raises: ModelError."""
-    if not (trained.moved > 0 and trained.parity <= PARITY):
-        shutil.rmtree(run.place, ignore_errors=True)  # there is nothing to go on with
-    if not trained.moved > 0:
-        raise ModelError("training moved no weight", where=str(run.out), do="raise the rate, or train for longer")
-    if not trained.parity <= PARITY:
-        what = f"what is served is not what was trained: they differ by up to {trained.parity:.2g}"
-        raise ModelError(what, where=str(run.out), do="report it: the two must be the same model")
-    try:
-        write_told(trained, new, run.settings)
-        new.rename(run.out)
-    except OSError as error:
-        do = "look for room on the disk, and for the right to write there"
-        raise ModelError(f"cannot be written ({error})", where=str(run.out), do=do) from None
-    with suppress(OSError):
-        shutil.rmtree(run.place)
+    running.finish(
+        new,
+        run.out,
+        moved=trained.moved,
+        parity=trained.parity,
+        tell=lambda folder: write_told(trained, folder, run.settings),
+    )
     return trained
 
 
@@ -298,11 +257,3 @@ def _adapter(run: Run) -> Trained:
         notes=run.notes,
     )  # fmt: skip
     return finish(run, trained, new)
-
-
-def _require_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        do = "run: pip install 'openbook[train]'"
-        raise ModelError("training needs torch, which is not installed", where="embedder", do=do) from None

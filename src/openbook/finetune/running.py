@@ -1,0 +1,94 @@
+"""A training as a run: the place of its own files until the model's folder is whole, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openbook.errors import ModelError, QueryError
+from openbook.finetune.settings import FILE
+
+if TYPE_CHECKING:
+    from openbook.finetune.settings import Settings
+
+PARITY = 1e-3
+"""How far what is served may be from what was trained, in a vector's number or in a score."""
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes, of those that ``accelerate launch`` started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def place_of(out: Path) -> Path:
+    """Where the run's own files lie, beside what it makes."""
+    return out.parent / f".{out.name}.training"
+
+
+def require_new(out: Path) -> None:
+    """Raises: ModelError."""
+    if out.exists():
+        raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
+
+
+def require_torch(what: str) -> None:
+    """Raises: ModelError."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        do = "run: pip install 'openbook[train]'"
+        raise ModelError("training needs torch, which is not installed", where=what, do=do) from None
+
+
+def begin(place: Path, settings: Settings, *, resume: bool) -> None:
+    """A place for the run's own files. Raises: QueryError, ModelError."""
+    if not is_first():
+        return
+    told = settings.to_toml()
+    if resume:
+        try:
+            before = (place / FILE).read_text(encoding="utf-8")
+        except OSError:
+            do = "leave out --resume"
+            raise QueryError("no run that was cut off", where=str(place), do=do) from None
+        if before != told:
+            theirs, ours = before.splitlines(), told.splitlines()
+            line = next((line for line in theirs if line not in ours), "fewer settings")
+            do = "go on with the settings that it began with, or begin anew: leave out --resume"
+            raise QueryError(f"the run was begun with other settings ({line})", where=str(place), do=do)
+        return
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        (place / FILE).write_text(told, encoding="utf-8")
+    except OSError as error:
+        do = "name a place that can be written"
+        raise ModelError(f"cannot be written ({error.strerror})", where=str(place), do=do) from None
+
+
+def finish(new: Path, out: Path, *, moved: float, parity: float, tell: Callable[[Path], None]) -> None:
+    """Move ``new``, whose weights are there, to ``out``, with what ``tell`` writes beside them.
+
+    Raises:
+        ModelError: no weight ``moved``, what is served is not what was trained (``parity``), or it cannot be written.
+    """
+    place = place_of(out)
+    if not (moved > 0 and parity <= PARITY):
+        shutil.rmtree(place, ignore_errors=True)  # there is nothing to go on with
+    if not moved > 0:
+        raise ModelError("training moved no weight", where=str(out), do="raise the rate, or train for longer")
+    if not parity <= PARITY:
+        what = f"what is served is not what was trained: they differ by up to {parity:.2g}"
+        raise ModelError(what, where=str(out), do="report it: the two must be the same model")
+    try:
+        tell(new)
+        new.rename(out)
+    except OSError as error:
+        do = "look for room on the disk, and for the right to write there"
+        raise ModelError(f"cannot be written ({error})", where=str(out), do=do) from None
+    with suppress(OSError):
+        shutil.rmtree(place)

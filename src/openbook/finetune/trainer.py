@@ -1,0 +1,161 @@
+"""What trainings by sentence-transformers' trainers share: arguments, curves, checkpoints, and how they fail.
+
+Checkpoints are sentence-transformers' and transformers' own: weights as safetensors; of a run's own optimiser nothing
+is opened but tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from logging import ERROR, getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.utils import logging
+
+from openbook.errors import ModelError
+from openbook.finetune.embedder.dev import MEASURE
+from openbook.finetune.embedder.trained import Progress, Step, unwritten
+
+if TYPE_CHECKING:
+    from openbook.finetune.settings import EmbedderSettings, RerankerSettings
+
+WHOLE = "whole"
+"""A file that a checkpoint has when all of it is written."""
+
+
+def arguments(
+    place: Path, settings: EmbedderSettings | RerankerSettings, rows: int, *, quick: bool, asks: bool
+) -> tuple[dict[str, Any], int]:
+    """A trainer's arguments, and the steps of an epoch over ``rows``. ``settings`` are resolved."""
+    assert settings.batch is not None
+    epoch = math.ceil(rows / settings.batch)
+    strategy, every = "epoch", 0.0
+    if settings.dev.per_epoch > 1:
+        strategy, every = "steps", max(1, round(epoch / settings.dev.per_epoch))
+    how: dict[str, Any] = {
+        "output_dir": str(place),
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch,
+        "learning_rate": settings.rate,
+        "weight_decay": settings.decay,
+        "warmup_steps": settings.warmup or 0.0,  # a share, below 1
+        "lr_scheduler_type": "linear",
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "bf16": quick,
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": strategy,
+        "save_steps": every,
+        "save_total_limit": 1,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "ddp_find_unused_parameters": True,  # a pooler that no pooling reads
+    }
+    if asks:
+        how |= {
+            "eval_strategy": strategy,
+            "eval_steps": every,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": f"eval_{MEASURE}",
+            "greater_is_better": True,
+        }
+    return how, epoch
+
+
+class Watch(TrainerCallback):
+    """Tells how it goes, and ends what goes wrong."""
+
+    def __init__(self, progress: Progress, method: str) -> None:
+        self._progress = progress
+        self._method = method
+        self._loss: list[float] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        told = logs or {}
+        of = state.max_steps
+        if f"eval_{MEASURE}" in told:
+            self._progress(Step(state.global_step, of, ndcg=told[f"eval_{MEASURE}"]))
+        if "loss" not in told:
+            return
+        if not math.isfinite(told["loss"]) or not math.isfinite(told.get("grad_norm", 0.0)):
+            what = f"the loss is no number at step {state.global_step} of {of}"
+            raise ModelError(what, where=self._method, do="lower the rate (--rate)")
+        self._loss.append(told["loss"])
+        if state.global_step % max(1, of // 100) == 0:
+            self._progress(Step(state.global_step, of, loss=sum(self._loss) / len(self._loss)))
+            self._loss.clear()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).write_text("")
+
+
+def loss_curve(state: Any, epoch: int) -> tuple[Step, ...]:
+    """The mean over each tenth of an ``epoch`` (in steps)."""
+    told = [(int(one["step"]), one["loss"]) for one in state.log_history if "loss" in one]
+    tenth = max(1, epoch // 10)
+    curve = []
+    for at in range(0, len(told), tenth):
+        some = told[at : at + tenth]
+        curve.append(Step(some[-1][0], state.max_steps, loss=sum(value for _, value in some) / len(some)))
+    return tuple(curve)
+
+
+def dev_curve(state: Any, first: float | None) -> tuple[Step, ...]:
+    """What the dev questions said, ``first`` of the base."""
+    dev = [Step(0, state.max_steps, ndcg=first)] if first is not None else []
+    asked = [(int(one["step"]), one[f"eval_{MEASURE}"]) for one in state.log_history if f"eval_{MEASURE}" in one]
+    return (*dev, *(Step(at, state.max_steps, ndcg=ndcg) for at, ndcg in asked))
+
+
+def last_checkpoint(place: Path) -> Path | None:
+    """The last one that is whole."""
+    found = [path for path in place.glob("checkpoint-*") if (path / WHOLE).is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def failed(error: BaseException, place: Path, method: str) -> ModelError:
+    """What went wrong, in a line."""
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError):
+        return ModelError(f"memory ran out ({said})", where=method, do="take a smaller --batch")
+    # safetensors and torch have errors of their own for it.
+    if isinstance(error, OSError) or any(part in said for part in ("I/O error", "writing", "write", "No space")):
+        return unwritten("a checkpoint", place, error)
+    return ModelError(f"training failed ({said})", where=method, do="look at the rows and the settings")
+
+
+def multiplies_bf16() -> bool:
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What libraries tell about their work is no news to who asked for a model."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    theirs = getLogger("sentence_transformers")
+    before = theirs.level
+    theirs.setLevel(ERROR)
+    try:
+        yield
+    finally:
+        theirs.setLevel(before)
+        logging.set_verbosity(level)
+        if bars:  # within another such quiet there are none
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,170 @@
+"""What a reranker learns from is what the live first stage finds, and stops by what the whole pipeline answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.finetune.embedder import jargon
+
+from openbook.errors import DatasetError
+from openbook.evaluate.datasets.dataset import Dataset
+from openbook.finetune.data.rows import Rows
+from openbook.finetune.embedder import Dev
+from openbook.finetune.reranker import Taught, Trained, of_dataset, of_rows, taught, train_reranker
+from openbook.finetune.reranker.questions import apart, once
+from openbook.finetune.settings import RerankerSettings
+from openbook.knowledge_base import KnowledgeBase
+from openbook.store.database import Database
+from openbook.types import Document
+
+SETTINGS = RerankerSettings()
+
+
+@pytest.fixture(scope="module")
+def firm(database: Database) -> Iterator[KnowledgeBase]:
+    kb = KnowledgeBase(database, "reranked")
+    kb.add(*jargon.documents(), access=["public"])
+    yield kb
+    kb.traces.close()
+
+
+@pytest.fixture
+def dev(firm: KnowledgeBase) -> Dev:
+    return Dev(firm, tuple(jargon.questions().questions.values()))
+
+
+def test_candidates_are_those_of_the_live_search(dev: Dev) -> None:
+    made, questions = taught(dev, of_rows(jargon.rows()), SETTINGS)
+    assert questions == dev.questions
+    assert made.questions == 60
+    assert len(made.lists.lists) + len(made.dropped) == 60
+    for one in made.lists.lists:
+        assert one.teaches
+        right = {source for source, grade in zip(one.sources, one.grades, strict=True) if grade}
+        assert right == {jargon.SOURCES[next(name for name in jargon.THINGS if name in one.question)]}
+    assert made.access == (("public",),)
+
+
+def test_rows_that_name_no_document_are_known_by_their_text(dev: Dev) -> None:
+    def nameless(rows: Rows) -> Rows:
+        return Rows(
+            tuple(
+                replace(one, positives=tuple(replace(passage, document="") for passage in one.positives))
+                for one in rows.examples
+            )
+        )
+
+    by_text, _ = taught(dev, of_rows(nameless(jargon.rows())), SETTINGS)
+    by_name, _ = taught(dev, of_rows(jargon.rows()), SETTINGS)
+    assert by_text.lists == by_name.lists
+
+
+def test_the_train_split_of_a_data_set_is_what_it_teaches(dev: Dev) -> None:
+    asked = jargon.questions()
+    with pytest.raises(DatasetError, match="none of its questions is to train on"):
+        of_dataset(dev.kb, asked)
+    split = {id: replace(question, split="train") for id, question in asked.questions.items()}
+    first = next(iter(split.values()))
+    split["lost"] = replace(first, id="lost", judgements={"nowhere.md": 1})
+    judged, dropped = of_dataset(dev.kb, Dataset("jargon", split))
+    assert len(judged) >= len(asked.questions)
+    made, _ = taught(dev, judged, SETTINGS, dropped)
+    assert made.questions == len(asked.questions), "each question once"
+
+
+def test_few_questions_are_refused(dev: Dev) -> None:
+    few = Rows(jargon.examples()[:9])
+    with pytest.raises(DatasetError, match="9 distinct questions"):
+        taught(dev, of_rows(few), SETTINGS)
+
+
+def test_questions_that_are_held_out_share_no_answer_with_the_others(firm: KnowledgeBase) -> None:
+    judged = once(of_rows(jargon.rows()))
+    there = {row["source"]: row["document"] for row in firm.list()}
+    kept, asked = apart(judged, 0.4, there)
+    assert len(kept) + len(asked) == 60
+    assert len(asked) >= 10
+    trained = {source for one in kept for source in one.question.judgements}
+    assert not trained & {source for question in asked for source in question.judgements}
+    assert apart(judged, 0.0, there)[1] == []
+
+
+def test_dev_questions_choose_the_checkpoint(dev: Dev, tmp_path: Path) -> None:
+    """Of the real pipeline, with the reranker in it."""
+    settings = RerankerSettings(epochs=2, max_tokens=48, rate=1e-3)
+    made, questions = taught(dev, of_rows(jargon.rows()), settings)
+    done = train_reranker(made, tmp_path / "m", settings, dev=dev, questions=questions)
+    scores = {step.at: step.ndcg for step in done.dev if step.at}
+    assert len(scores) == 2
+    assert done.after == max(score for score in scores.values() if score is not None)
+    assert done.asked == 24
+    assert len(done.documents) == len({id for id, _ in done.documents}) > 12
+    assert all(version for _, version in done.documents)
+    assert done.principals == (("public",),)
+    assert Trained.load(tmp_path / "m") == done
+
+
+def test_who_may_not_read_all_that_it_was_trained_on_is_told(database: Database, tmp_path: Path) -> None:
+    kb = KnowledgeBase(database, "closed")
+    first, *others = jargon.documents()
+    kb.add(first, access=["board"])
+    kb.add(*others, access=["public"])
+    kb.add(Document("more.md", "Soup is served at noon."), access=["public"])
+    made, _ = taught(Dev(kb, (), ["board", "public"]), of_rows(jargon.rows()), SETTINGS)
+    some = replace(made.lists, lists=tuple(one for one in made.lists.lists if first.source in one.sources)[:2])
+    settings = RerankerSettings(epochs=1, max_tokens=32, rate=1e-3)
+    done = train_reranker(Taught(some, 2), tmp_path / "m", settings, dev=Dev(kb, (), ["board", "public"]), questions=())
+    assert ("board",) in done.principals
+    assert "It may answer only who is among each of: board." in (tmp_path / "m" / "README.md").read_text()
+    kb.traces.close()
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class TestTheCommandLine:
+    def test_a_model_is_trained_told_and_opened(self, openbook: Run, tmp_path: Path) -> None:
+        jargon.written(tmp_path)
+        assert openbook("add", "firm").returncode == 0
+        (tmp_path / "short.toml").write_text("max_tokens = 48\nepochs = 1.0\n")
+        done = openbook(
+            *("finetune", "reranker", "rr", "rows.jsonl", "--dev", "dev.jsonl", "--settings", "short.toml", "--json")
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["kind"] == "reranker"
+        assert told["model"] == str(tmp_path / "rr")
+        assert told["measures"].keys() == {"base", "tuned"}
+        assert told["rows"]["used"] > 10
+        assert told["trainable_tokens"] > 0
+        recipe = ["[query.rerank]", 'kind = "cross-encoder"', 'model = "rr"']
+        recipe += [f"{key} = {value}" for key, value in told["recipe"].items()]
+        (tmp_path / "rr.toml").write_text("\n".join(recipe) + "\n")
+        found = openbook("search", "Where is the QBX?", "--recipe", "rr.toml", "--json")
+        assert found.returncode == 0, found.stderr
+        assert "rerank" in json.loads(found.stdout)["hits"][0]["stages"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["m"], "nothing to train on"),
+            (["m", "nowhere.jsonl"], "nowhere.jsonl: no such file or folder"),
+            (["m", "rows.jsonl", "--loss", "cosine"], 'loss = "cosine" is not allowed'),
+            (["m", "rows.jsonl", "--method", "adapter"], 'method = "adapter" is not allowed'),
+            (["m", "rows.jsonl"], "no knowledge base here"),
+        ],
+    )
+    def test_what_makes_no_sense_is_one_line(
+        self, arguments: list[str], said: str, openbook: Run, tmp_path: Path
+    ) -> None:
+        jargon.written(tmp_path)
+        done = openbook("finetune", "reranker", *arguments)
+        assert done.returncode in (1, 2)
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "m").exists()
