@@ -33,7 +33,12 @@ def arguments(
 ) -> tuple[dict[str, Any], int]:
     """A trainer's arguments, and the steps of an epoch over ``rows``. ``settings`` are resolved."""
     assert settings.batch is not None
+    assert settings.epochs is not None
     epoch = math.ceil(rows / settings.batch)
+    steps = math.ceil(settings.epochs * epoch)
+    warmup: float = settings.warmup or 0.0  # a share, below 1
+    if math.ceil(warmup * steps) >= steps:  # it begins at a rate of 0: a run of one step would move nothing
+        warmup = steps - 1
     strategy, every = "epoch", 0.0
     if settings.dev.per_epoch > 1:
         strategy, every = "steps", max(1, round(epoch / settings.dev.per_epoch))
@@ -43,7 +48,7 @@ def arguments(
         "per_device_train_batch_size": settings.batch,
         "learning_rate": settings.rate,
         "weight_decay": settings.decay,
-        "warmup_steps": settings.warmup or 0.0,  # a share, below 1
+        "warmup_steps": warmup,
         "lr_scheduler_type": "linear",
         "seed": settings.seed,
         "data_seed": settings.seed,
@@ -121,6 +126,12 @@ def last_checkpoint(place: Path) -> Path | None:
     """The last one that is whole."""
     found = [path for path in place.glob("checkpoint-*") if (path / WHOLE).is_file()]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def attention(*, quick: bool) -> dict[str, str]:
+    """How a model is opened so that its attention is quickest: on a processor that multiplies in bf16 it is matrices
+    after matrices, where torch's fused one takes TODO times as long at the lengths that are trained on."""
+    return {"attn_implementation": "eager"} if quick and not torch.cuda.is_available() else {}
 
 
 def failed(error: BaseException, place: Path, method: str) -> ModelError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,12 +64,12 @@ def train(run: Run) -> Trained:
     settings = run.settings
     disable_progress_bars()
     torch.manual_seed(settings.seed)
-    model = _opened(run)
+    quick = settings.bf16 if settings.bf16 is not None else shared.multiplies_bf16()
+    model = _opened(run, shared.attention(quick=quick))
     if settings.method == "lora":
         _add_lora(model, settings)
     started = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
     lists = [one for one in run.taught.lists.lists if one.teaches]
-    quick = settings.bf16 if settings.bf16 is not None else shared.multiplies_bf16()
     trainee = _Trainee(model, quick)
     evaluator = first = None
     if run.asking is not None:
@@ -107,7 +107,7 @@ def train(run: Run) -> Trained:
     return done
 
 
-def _opened(run: Run) -> CrossEncoder:
+def _opened(run: Run, attention: Mapping[str, str]) -> CrossEncoder:
     """The base with a head, on the card where there is one. Its files were looked at before: no pickle is opened."""
     settings, folder = run.settings, run.folder
     with shared.quiet():
@@ -119,7 +119,7 @@ def _opened(run: Run) -> CrossEncoder:
             num_labels=1,
             max_length=min(settings.max_tokens, folder.positions),
             local_files_only=True,
-            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32, **attention},
             model_card_data=card,
         )
     if not any(str(kind).endswith(HEAD) for kind in folder.config.get("architectures") or ()):
