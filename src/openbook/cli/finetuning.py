@@ -340,7 +340,8 @@ def reranker(
     for one in trained:
         for line in one.lines():
             print(one_line(line))
-    for line in best.recipe_lines(str(best.folder) if len(trained) > 1 else str(out)):
+    folder = str(best.folder) if len(trained) > 1 else str(out)
+    for line in [folder] if best.weight == 0 else best.recipe_lines(folder):
         print(line)
 
 

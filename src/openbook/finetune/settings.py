@@ -86,6 +86,12 @@ class Lora(Group):
     dropout: float = Field(default=0.05, ge=0.0, lt=1.0)
 
 
+class RerankerLora(Lora):
+    """Without dropout, which takes 30 % more time: small matrices overfit little in two epochs."""
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
 class Replay(Group):
     """General pairs, which keep a model from forgetting: ``ratio`` of them to each row of the data."""
 
@@ -211,7 +217,7 @@ class RerankerSettings(Settings):
     max_tokens: int = Field(default=192, ge=16)
     bf16: bool | None = None
     dev: Early = Early()
-    lora: Lora = Lora()
+    lora: RerankerLora = RerankerLora()
 
     def resolved(self) -> RerankerSettings:
         """With every setting said."""

@@ -128,12 +128,6 @@ def last_checkpoint(place: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def attention(*, quick: bool) -> dict[str, str]:
-    """How a model is opened so that its attention is quickest: on a processor that multiplies in bf16 it is matrices
-    after matrices, where torch's fused one takes TODO times as long at the lengths that are trained on."""
-    return {"attn_implementation": "eager"} if quick and not torch.cuda.is_available() else {}
-
-
 def failed(error: BaseException, place: Path, method: str) -> ModelError:
     """What went wrong, in a line."""
     said = " ".join(str(error).split())[:200] or type(error).__name__

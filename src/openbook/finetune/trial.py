@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -32,8 +32,12 @@ from openbook.recipe import Recipe
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
 
-COST = ("adapter", "lora", "full")
-"""In order of what serving them takes: an adapter leaves the index as it is."""
+COST = ("adapter", "lora", "full", "reranker")
+"""In order of what serving them takes: an adapter leaves the index as it is, and a reranker reads for each question all
+that the first stage found."""
+
+DEPTHS = ("adapter", "lora", "full")
+"""What trainings call their methods."""
 
 MEASURE = "ndcg@10"
 """What is traded."""
@@ -54,6 +58,11 @@ class Model:
     @property
     def method(self) -> str:
         return str(self.trained[0].get("method"))
+
+    @property
+    def serves(self) -> str:
+        """What it is to a recipe: one of ``COST``. (The method of a reranker says how it was trained.)"""
+        return "reranker" if self.trained[0].get("kind") == "reranker" else self.method
 
     @property
     def data(self) -> list[Path]:
@@ -100,36 +109,41 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
         whole = (path / "trained.json").is_file()
         folders = [path] if whole else sorted(path.glob("seed-*"), key=lambda one: (len(one.name), one.name))
         if not folders:
-            do = "name what openbook finetune embedder made"
+            do = "name what openbook finetune embedder or reranker made"
             raise QueryError("no model that was trained: trained.json is missing", where=str(path), do=do)
         trained = [read_json(folder / "trained.json") for folder in folders]
-        if odd := [told for told in trained if not isinstance(told, dict) or told.get("method") not in COST]:
+        if odd := [told for told in trained if not isinstance(told, dict) or told.get("method") not in DEPTHS]:
             what = (
                 f"tells no method that is known ({odd[0] if not isinstance(odd[0], dict) else odd[0].get('method')!r})"
             )
             raise ModelError(what, where=str(path), do="train it again")
-        if len({told["method"] for told in trained}) > 1:
+        if len({(told.get("kind"), told["method"]) for told in trained}) > 1:
             raise QueryError("its seeds were trained by several methods", where=str(path), do="name them one by one")
         settings = folders[0] / "settings.toml"
         text = settings.read_text(encoding="utf-8", errors="replace") if settings.is_file() else ""
         found.append(Model(path.resolve().name, folders, trained, text))
-    return sorted(found, key=lambda one: COST.index(one.method))
+    return sorted(found, key=lambda one: COST.index(one.serves))
 
 
-def recipe_with(recipe: Recipe, folder: Path, method: str) -> Recipe:
-    """The recipe with a model in the place of its own: an adapter turns its queries, another embeds all.
+def recipe_with(recipe: Recipe, folder: Path, serves: str) -> Recipe:
+    """The recipe with a model in the place of its own: an adapter turns its queries, a reranker puts what it found in
+    another order, with the weight that its dev questions chose, and another model embeds all.
 
     Raises:
         QueryError: this openbook cannot take it.
+        ModelError: a reranker does not tell how it is served.
     """
     place = str(folder.absolute())
-    if method == "adapter":
+    part: dict[str, Any]
+    if serves == "adapter":
         part, half = {"adapter": {"kind": "linear", "path": place}}, "query"
+    elif serves == "reranker":
+        part, half = {"rerank": {**_reranked(folder), "kind": "cross-encoder", "model": place}}, "query"
     else:
         part, half = {"embed": {"kind": "local", "model": place}}, "index"
     told = recipe.model_dump(mode="json")
     told[half] = {**told[half], **part}
-    if method != "adapter":  # one that is there fits the model that was there
+    if half == "index":  # one that is there fits the model that was there
         told["query"].pop("adapter", None)
     try:
         return Recipe.model_validate(told)
@@ -139,12 +153,25 @@ def recipe_with(recipe: Recipe, folder: Path, method: str) -> Recipe:
         ) from None
 
 
+def _reranked(folder: Path) -> dict[str, Any]:
+    told = read_json(folder / "trained.json")
+    said = told.get("recipe") if isinstance(told, dict) else None
+    if not isinstance(said, dict):
+        raise ModelError("does not tell how it is served", where=str(folder / "trained.json"), do="train it again")
+    return said
+
+
 def rows_of(models: Sequence[Model]) -> Rows | None:
-    """All rows that the models were trained on; ``None`` where a file of them is not there any more."""
+    """All rows that the models were trained on; ``None`` where a file of them is not there any more, or has no rows but
+    questions, which a reranker is trained on, too."""
     files = list(dict.fromkeys(path for model in models for path in model.data))
-    if not files or not all(path.exists() for path in files):
+    if not files or not all(_has_rows(path) for path in files):
         return None
     return joined([formats.read(path) for path in files])
+
+
+def _has_rows(path: Path) -> bool:
+    return path.exists() and (formats.is_training_data(path) or (path / "qrels" / "train.tsv").is_file())
 
 
 def joined(files: Sequence[Rows]) -> Rows:
@@ -231,7 +258,7 @@ def try_models(
         reports: list[Report] = []
         after: dict[str, list[Report]] = {name: [] for name in general}
         for folder in model.folders:
-            tuned = recipe_with(recipe, folder, model.method)
+            tuned = recipe_with(recipe, folder, model.serves)
             with asking.opened(dataset, tuned) as kb:
                 reports.append(asking.report(kb, dataset, asking.split, asking.limit))
             for name, one in general.items():
@@ -244,13 +271,22 @@ def try_models(
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
         )
         trial = replace(trial, notes=(*trial.notes, what))
-    between = {
-        model.name: trade_of(dataset, model, general=general, recipe=recipe, asking=asking) if trade else []
-        for model in models
-    }
-    trainings = {model.name: Training(model.trained, model.settings, between[model.name]) for model in models}
+    trial = replace(trial, notes=(*trial.notes, *_of_rerankers(models, trade=trade)))
+    traded_ = [model for model in models if trade and model.serves != "reranker"]
+    between = {model.name: trade_of(dataset, model, general=general, recipe=recipe, asking=asking) for model in traded_}
+    trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
     return Tried(trial, won, trainings, rows, seen)
+
+
+def _of_rerankers(models: Sequence[Model], *, trade: bool) -> Iterator[str]:
+    for model in models:
+        if model.serves != "reranker":
+            continue
+        if any(told.get("weight") == 0 for told in model.trained):
+            yield f"{model.name}: on its own dev questions no weight of it stood above the recipe as it was"
+        if trade:
+            yield f"{model.name}: no trade is measured of a reranker, which its weight in the recipe holds back"
 
 
 def trade_of(
@@ -272,7 +308,7 @@ def trade_of(
             if share:
                 folder = interpolated(base, model.best, Path(place) / "between", share)
                 shutil.copy(model.best / "trained.json", folder)  # whom it may answer is as of the whole
-                tuned = recipe_with(recipe, folder, model.method)
+                tuned = recipe_with(recipe, folder, model.serves)
             means = []
             for one in (dataset, *general.values()):
                 with asking.opened(one, tuned) as kb:

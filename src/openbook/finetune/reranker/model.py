@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from sentence_transformers.cross_encoder import (
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
 )
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
 from openbook.embed.cache import sha256
 from openbook.embed.tokenizer import encodable, open_tokenizer
@@ -33,7 +33,7 @@ from openbook.finetune import trainer as shared
 from openbook.finetune.embedder.dev import MEASURE
 from openbook.finetune.embedder.trained import Step, unwritten
 from openbook.finetune.lists import Listed
-from openbook.finetune.reranker.dev import Rerankings, part_of
+from openbook.finetune.reranker.dev import Rerankings, Weight, best_of, part_of, usual, weights_of
 from openbook.finetune.reranker.loss import ListLoss
 from openbook.finetune.reranker.trained import Trained, write_told
 from openbook.finetune.reranker.training import HEAD, Run
@@ -65,7 +65,7 @@ def train(run: Run) -> Trained:
     disable_progress_bars()
     torch.manual_seed(settings.seed)
     quick = settings.bf16 if settings.bf16 is not None else shared.multiplies_bf16()
-    model = _opened(run, shared.attention(quick=quick))
+    model = _opened(run)
     if settings.method == "lora":
         _add_lora(model, settings)
     started = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
@@ -107,7 +107,7 @@ def train(run: Run) -> Trained:
     return done
 
 
-def _opened(run: Run, attention: Mapping[str, str]) -> CrossEncoder:
+def _opened(run: Run) -> CrossEncoder:
     """The base with a head, on the card where there is one. Its files were looked at before: no pickle is opened."""
     settings, folder = run.settings, run.folder
     with shared.quiet():
@@ -119,7 +119,7 @@ def _opened(run: Run, attention: Mapping[str, str]) -> CrossEncoder:
             num_labels=1,
             max_length=min(settings.max_tokens, folder.positions),
             local_files_only=True,
-            model_kwargs={"use_safetensors": True, "dtype": torch.float32, **attention},
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             model_card_data=card,
         )
     if not any(str(kind).endswith(HEAD) for kind in folder.config.get("architectures") or ()):
@@ -199,7 +199,19 @@ class _Evaluator(BaseEvaluator):
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
-        return {MEASURE: self.asking.score(self.trainee)}
+        scores = self.asking.scores(self.trainee)
+        return {MEASURE: scores[best_of(scores)], **{_named(weight): score for weight, score in scores.items()}}
+
+
+def _named(weight: Weight) -> str:
+    """What the trainer calls the measure at a weight."""
+    return f"{MEASURE} at {weight}"
+
+
+def _weighed(state: TrainerState, best: int, settings: RerankerSettings) -> dict[Weight, float]:
+    """What the dev questions said of the step that was kept, by weight."""
+    told = [one for one in state.log_history if one["step"] == best and f"eval_{MEASURE}" in one]
+    return {weight: told[-1][f"eval_{_named(weight)}"] for weight in weights_of(settings)} if told else {}
 
 
 def _kept(
@@ -233,7 +245,10 @@ def _kept(
                 model.save_pretrained(str(new), create_model_card=False)
     except Exception as error:  # as above
         raise unwritten("the model", new, error) from None
-    part = part_of(settings, str(new))
+    best = state.best_global_step or state.global_step
+    weighed = _weighed(state, best, settings)
+    weight = best_of(weighed) if weighed else usual(settings)
+    part = part_of(settings, str(new), weight)
     served = PairModel(part, precision="f32")
     scores = np.concatenate([served.score(one.question, one.texts) for one in compared])
     base_hash = run.folder.digest(None)[:16]
@@ -254,9 +269,11 @@ def _kept(
         left={"alike": left.alike, "ahead": left.ahead, "further": left.further}, tokens=tokens,
         documents=documents, sources=sources, principals=principals,
         loss=shared.loss_curve(state, epoch), dev=shared.dev_curve(state, first),
-        asked=run.asking.asked if run.asking else 0, best=state.best_global_step or state.global_step,
+        asked=run.asking.asked if run.asking else 0, best=best,
         steps=state.max_steps, moved=moved, parity=float(np.abs(scores - expected).max()), seconds=round(seconds, 2),
-        pairs_per_second=round(read / max(seconds - asked, 1e-6), 1), recipe=told, notes=tuple(notes),
+        pairs_per_second=round(read / max(seconds - asked, 1e-6), 1),
+        weights=(*([(0.0, first)] if first is not None and weighed else []), *weighed.items()),
+        recipe=told, notes=tuple(notes),
     )  # fmt: skip
     finish(
         new,

@@ -30,9 +30,10 @@ class Trained:
     candidates that are in no list, by reason. ``loss`` is the mean over each tenth of an epoch, ``dev`` the nDCG@10 of
     ``asked`` dev questions, at step 0 that of the recipe as it stands; ``best`` of ``steps`` is the step that was kept.
     ``tokens`` are read of all lists. ``moved`` is the largest change of a weight, ``parity`` how far a served score is
-    from a trained one at most. ``recipe`` is what a recipe's ``[query.rerank]`` says, but for the model. ``documents``
-    are (id, version) of those that it was trained on, ``sources`` their sources, ``principals`` who may be answered by
-    it: who is among each.
+    from a trained one at most. ``weights`` are those that were tried of what was kept, with the nDCG@10 of the dev
+    questions at each, at 0 that of the recipe as it stands (``None``: its score in the place of the fused one).
+    ``recipe`` is what a recipe's ``[query.rerank]`` says, but for the model. ``documents`` are (id, version) of those
+    that it was trained on, ``sources`` their sources, ``principals`` who may be answered by it: who is among each.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Trained:
     parity: float
     seconds: float
     pairs_per_second: float
+    weights: tuple[tuple[float | None, float], ...]
     recipe: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
@@ -72,6 +74,15 @@ class Trained:
     def after(self) -> float | None:
         """The dev score of what was kept."""
         return next((step.ndcg for step in self.dev if step.at == self.best), None)
+
+    @property
+    def weight(self) -> float | None:
+        """What the dev questions chose of ``weights``: 0 where the recipe is best left as it is. The recipe's own,
+        where none was asked."""
+        if self.before is not None and self.after is not None and self.after <= self.before:
+            return 0.0
+        chosen: float | None = self.recipe.get("weight")
+        return chosen
 
     @classmethod
     def load(cls, folder: Path) -> Trained:
@@ -91,6 +102,7 @@ class Trained:
                 documents=tuple((id, version) for id, version in told["documents"]),
                 sources=tuple(told["sources"]),
                 principals=tuple(tuple(names) for names in told["principals"]),
+                weights=tuple((one["weight"], one["ndcg@10"]) for one in told["weights"]),
                 recipe=told["recipe"],
                 notes=tuple(told["notes"]),
                 **{name: told[name] for name in _PLAIN},
@@ -116,6 +128,8 @@ class Trained:
             "principals": [list(names) for names in self.principals],
             "loss": [{"step": step.at, "loss": step.loss} for step in self.loss],
             "dev": [{"step": step.at, "ndcg@10": step.ndcg} for step in self.dev],
+            "weight": self.weight,
+            "weights": [{"weight": weight, "ndcg@10": ndcg} for weight, ndcg in self.weights],
             "recipe": dict(self.recipe),
             "notes": list(self.notes),
             "openbook": __version__,
@@ -129,8 +143,9 @@ class Trained:
             ends = {"base": self.before, "tuned": self.after}
             measures = {name: {"ndcg@10": {"value": value, "n": self.asked}} for name, value in ends.items()}
         keys = ("kind", "method", "loss_kind", "base", "seed", "rows", "loss", "dev", "seconds", "hash", "parity")
+        said = ("pairs_per_second", "weight", "weights", "recipe", "notes", "principals")
         return {
-            **{key: told[key] for key in (*keys, "moved", "pairs_per_second", "recipe", "notes", "principals")},
+            **{key: told[key] for key in (*keys, "moved", *said)},
             "documents": len(self.documents),
             "measures": measures,
             "trainable_tokens": self.tokens,
@@ -153,14 +168,20 @@ class Trained:
             curve = sparks([step.ndcg for step in self.dev if step.ndcg is not None])
             asked = f"{self.asked} dev questions, best at step {self.best} of {self.steps}"
             lines.append(f"dev nDCG@10 {self.before:.4f} -> {self.after:.4f}  {curve}  ({asked})")
-            if self.after <= self.before:
-                lines.append("warning: it never stood above the recipe as it is: nothing says that it helps")
+            by = ", ".join(f"{_of_weight(weight)} {ndcg:.4f}" for weight, ndcg in self.weights)
+            lines.append(f"by the weight of what it says: {by}")
+            if self.weight == 0:
+                lines.append("warning: at no weight did it stand above the recipe as it is: leave that as it is")
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def recipe_lines(self, model: str) -> list[str]:
         """What turns it on, in a recipe's TOML."""
         told = {"kind": "cross-encoder", "model": model, **self.recipe}
         return ["[query.rerank]", *(f"{key} = {json.dumps(of, ensure_ascii=False)}" for key, of in told.items())]
+
+
+def _of_weight(weight: float | None) -> str:
+    return "in place of the fused score" if weight is None else f"{weight:g}"
 
 
 def write_told(trained: Trained, folder: Path, settings: RerankerSettings) -> None:
@@ -206,9 +227,14 @@ def _card(trained: Trained) -> str:
         f"| served as trained, to | {trained.parity:.1e} |",
         "",
         "Dev questions chose when to stop: they do not say how much better it is. Compare it with the recipe as it",
-        "was, on questions that played no part: `openbook compare`.",
+        "was, on questions that played no part: `openbook finetune compare DATA FOLDER`.",
         "",
     ]
+    if trained.weights:
+        by = ", ".join(f"{_of_weight(weight)}: {ndcg:.4f}" for weight, ndcg in trained.weights)
+        lines += [f"nDCG@10 of them by the weight of what it says: {by}.", ""]
+    if trained.weight == 0:
+        lines += ["At no weight did it stand above the recipe as it is.", ""]
     closed = [" or ".join(names) for names in trained.principals if "public" not in names]
     if closed:
         lines += [f"It may answer only who is among each of: {_cell('; '.join(closed))}.", ""]
