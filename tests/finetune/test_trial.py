@@ -218,3 +218,63 @@ def test_the_command_prints_the_verdict_and_writes_its_page(
     done = openbook(*asked)
     assert done.returncode == 2
     assert done.stderr == "openbook: full: no such file or folder; check the path\n"
+
+
+# --- rerankers --------------------------------------------------------------------------------------------------------
+
+
+def reranker(folder: Path, *, weight: float | None = 0.6, recipe: Any = None) -> Path:
+    """As training writes one: a cross-encoder of random weights, which knows nothing."""
+    tiny_pairs(folder, "bert", seed=7)
+    what = {
+        "kind": "reranker",
+        "method": "full",
+        "seed": 0,
+        "sources": ["kiln"],
+        "documents": [],
+        "principals": [["public"]],
+        "weight": weight,
+        "recipe": {"weight": 50.0, "max_tokens": 48, "candidates": 8} if recipe is None else recipe,
+    }
+    (folder / "trained.json").write_text(json.dumps(what))
+    (folder / "settings.toml").write_text('method = "full"\n')
+    return folder
+
+
+def test_a_reranker_stands_in_the_recipe_as_it_says_itself(tmp_path: Path) -> None:
+    part = recipe_with(Recipe(), reranker(tmp_path / "rr"), "reranker").query.rerank
+    assert part == CrossEncoder(model=str(tmp_path / "rr"), weight=50.0, max_tokens=48, candidates=8)
+    assert recipe_with(Recipe(), tmp_path / "rr", "reranker").index == Recipe().index
+    for number, recipe in enumerate(([], {"weight": -1.0})):
+        with pytest.raises((ModelError, QueryError), match=r"does not tell how it is served|no recipe takes it"):
+            recipe_with(Recipe(), reranker(tmp_path / f"odd-{number}", recipe=recipe), "reranker")
+
+
+def test_of_all_models_a_reranker_is_the_dearest_to_serve(tmp_path: Path) -> None:
+    found = read_models([reranker(tmp_path / "rr"), model(tmp_path / "full")])
+    assert [one.serves for one in found] == ["full", "reranker"]
+    assert found[1].documents == {"kiln"}
+
+
+def test_what_a_reranker_was_asked_to_learn_may_be_a_data_set_and_no_rows(tmp_path: Path) -> None:
+    questions = tmp_path / "asked.jsonl"
+    questions.write_text('{"id": "q", "question": "How hot?", "answer": "Very.", "documents": ["kiln"]}\n')
+    told = f'method = "full"\n\n[data]\n"{questions}" = "ab12"\n'
+    assert rows_of([Model("rr", [tmp_path], [{"kind": "reranker", "method": "full"}], told)]) is None
+
+
+def test_a_reranker_that_knows_nothing_does_not_ship(
+    tmp_path: Path, openbook: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    beir(tmp_path / "crafts")
+    beir(tmp_path / "other")
+    reranker(tmp_path / "rr", weight=0.0)
+    done = openbook("finetune", "compare", "crafts", "rr", "--split", "all", "--general", "other", "--trade", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["winner"], told["model"], told["trade"]) == ("don't ship", None, None, {})
+    [one] = told["candidates"]
+    assert one["measures"]["ndcg@10"]["difference"] < -0.1
+    assert one["general"]["before"]["other"] > 0.7 > one["general"]["after"]["other"]
+    assert any("no weight of it stood above" in note for note in told["notes"])
+    assert any("no trade is measured of a reranker" in note for note in told["notes"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from tests.finetune.embedder import jargon
 
@@ -16,6 +18,7 @@ from openbook.evaluate.datasets.dataset import Dataset
 from openbook.finetune.data.rows import Rows
 from openbook.finetune.embedder import Dev
 from openbook.finetune.reranker import Taught, Trained, of_dataset, of_rows, taught, train_reranker
+from openbook.finetune.reranker.dev import WEIGHTS, Rerankings
 from openbook.finetune.reranker.questions import apart, once
 from openbook.finetune.settings import RerankerSettings
 from openbook.knowledge_base import KnowledgeBase
@@ -94,14 +97,21 @@ def test_questions_that_are_held_out_share_no_answer_with_the_others(firm: Knowl
     assert apart(judged, 0.0, there)[1] == []
 
 
-def test_dev_questions_choose_the_checkpoint(dev: Dev, tmp_path: Path) -> None:
+def test_dev_questions_choose_checkpoint_and_weight(dev: Dev, tiny: Path, tmp_path: Path) -> None:
     """Of the real pipeline, with the reranker in it."""
-    settings = RerankerSettings(epochs=2, max_tokens=48, rate=1e-3)
+    settings = RerankerSettings(base=str(tiny), epochs=2, max_tokens=48, rate=1e-3, candidates=10)
     made, questions = taught(dev, of_rows(jargon.rows()), settings)
     done = train_reranker(made, tmp_path / "m", settings, dev=dev, questions=questions)
     scores = {step.at: step.ndcg for step in done.dev if step.at}
     assert len(scores) == 2
     assert done.after == max(score for score in scores.values() if score is not None)
+    by = dict(done.weights)
+    assert list(by) == [0.0, *WEIGHTS]
+    assert by[0.0] == done.before
+    best = max(WEIGHTS, key=lambda weight: by[weight])
+    assert done.recipe["weight"] == best
+    assert done.after == by[best]
+    assert done.weight == (best if by[best] > by[0.0] else 0.0)
     assert done.asked == 24
     assert len(done.documents) == len({id for id, _ in done.documents}) > 12
     assert all(version for _, version in done.documents)
@@ -109,7 +119,37 @@ def test_dev_questions_choose_the_checkpoint(dev: Dev, tmp_path: Path) -> None:
     assert Trained.load(tmp_path / "m") == done
 
 
-def test_who_may_not_read_all_that_it_was_trained_on_is_told(database: Database, tmp_path: Path) -> None:
+def test_a_reranker_reads_a_text_once_whatever_its_weight(dev: Dev) -> None:
+    settings = RerankerSettings(candidates=10).resolved()
+    asking = Rerankings(dev, dev.questions, settings)
+    shorter = Shorter()
+    first = asking.scores(shorter)
+    assert len(set(shorter.read)) == len(shorter.read) == asking.asked * 10
+    assert asking.scores(shorter) == first, "asked anew, it says the same"
+    assert len(shorter.read) == 2 * asking.asked * 10, "but it is asked anew"
+    assert list(first) == [0.3, 0.6, 1.2, 2.5]
+    pointwise = Rerankings(dev, dev.questions, RerankerSettings(candidates=10, loss="pointwise").resolved())
+    assert list(pointwise.scores(shorter)) == [0.3, 0.6, 1.2, 2.5, None]
+
+
+class Shorter:
+    """A reranker to which the shorter text is the better one."""
+
+    kind = "cross-encoder"
+    remote = False
+
+    def __init__(self) -> None:
+        self.read: list[tuple[str, str]] = []
+
+    def ready(self, texts: int) -> None:
+        """It is."""
+
+    def score(self, question: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self.read += [(question, text) for text in texts]
+        return np.array([1 / (1 + len(text)) for text in texts], np.float32)
+
+
+def test_who_may_not_read_all_that_it_was_trained_on_is_told(database: Database, tiny: Path, tmp_path: Path) -> None:
     kb = KnowledgeBase(database, "closed")
     first, *others = jargon.documents()
     kb.add(first, access=["board"])
@@ -117,7 +157,7 @@ def test_who_may_not_read_all_that_it_was_trained_on_is_told(database: Database,
     kb.add(Document("more.md", "Soup is served at noon."), access=["public"])
     made, _ = taught(Dev(kb, (), ["board", "public"]), of_rows(jargon.rows()), SETTINGS)
     some = replace(made.lists, lists=tuple(one for one in made.lists.lists if first.source in one.sources)[:2])
-    settings = RerankerSettings(epochs=1, max_tokens=32, rate=1e-3)
+    settings = RerankerSettings(base=str(tiny), epochs=1, max_tokens=32, rate=1e-3)
     done = train_reranker(Taught(some, 2), tmp_path / "m", settings, dev=Dev(kb, (), ["board", "public"]), questions=())
     assert ("board",) in done.principals
     assert "It may answer only who is among each of: board." in (tmp_path / "m" / "README.md").read_text()
@@ -128,6 +168,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class TestTheCommandLine:
+    @pytest.mark.training
     def test_a_model_is_trained_told_and_opened(self, openbook: Run, tmp_path: Path) -> None:
         jargon.written(tmp_path)
         assert openbook("add", "firm").returncode == 0
