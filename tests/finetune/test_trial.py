@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.embed.small import tiny_bert
+from tests.embed.small import tiny_bert, tiny_pairs
 
 from openbook.errors import ModelError, QueryError
 from openbook.evaluate import read
@@ -19,7 +19,7 @@ from openbook.finetune.data import Example, Passage, Rows, write
 from openbook.finetune.general import REPLAY
 from openbook.finetune.replay import STEPS
 from openbook.finetune.trial import Asking, Model, joined, read_models, recipe_with, rows_of, trade_of, try_models
-from openbook.recipe import IndexHalf, LocalEmbedder, Recipe
+from openbook.recipe import CrossEncoder, IndexHalf, LocalEmbedder, Recipe
 from openbook.types import Document
 
 CRAFTS = {
