@@ -169,10 +169,10 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 class TestTheCommandLine:
     @pytest.mark.training
-    def test_a_model_is_trained_told_and_opened(self, openbook: Run, tmp_path: Path) -> None:
+    def test_a_model_is_trained_told_and_opened(self, openbook: Run, tiny: Path, tmp_path: Path) -> None:
         jargon.written(tmp_path)
         assert openbook("add", "firm").returncode == 0
-        (tmp_path / "short.toml").write_text("max_tokens = 48\nepochs = 1.0\n")
+        (tmp_path / "short.toml").write_text(f'base = "{tiny}"\nmax_tokens = 48\nepochs = 1.0\n')
         done = openbook(
             *("finetune", "reranker", "rr", "rows.jsonl", "--dev", "dev.jsonl", "--settings", "short.toml", "--json")
         )
