@@ -60,8 +60,8 @@ def handbook() -> dict[str, Document]:
 
 
 @cache
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_handbook", EXAMPLES / "build_handbook.py")
+def script(name: str = "build_handbook") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -130,6 +130,22 @@ def test_questions() -> None:
     least = {"paraphrase": 15, "pdf": 4, "docx": 3, "html": 3, "superseded": 3, "jargon": 5, "table": 5, "multi": 2}
     assert {tag: tags.count(tag) >= n for tag, n in least.items()} == dict.fromkeys(least, True)
     assert tags.count("csv") + tags.count("xlsx") >= 2
+
+
+def test_jargon_is_what_its_script_writes() -> None:
+    assert "".join(script("build_jargon").lines()) == (EXAMPLES / "jargon.jsonl").read_text("utf-8")
+
+
+def test_jargon_stands_nowhere_in_the_handbook() -> None:
+    every = "\n".join(document.text for document in handbook().values())
+    for name, (source, words) in script("build_jargon").NAMES.items():
+        assert re.findall(rf"\b{name.removeprefix('the ')}\b", every, re.IGNORECASE) == []
+        assert one_line(words) in one_line(handbook()[source].text), name
+
+
+def test_no_wording_of_jargon_is_in_two_splits() -> None:
+    splits = [set(wordings) for wordings in script("build_jargon").ASKED.values()]
+    assert len(set.union(*splits)) == sum(map(len, splits))
 
 
 @pytest.mark.parametrize(("question", "evidence"), EVIDENCE)

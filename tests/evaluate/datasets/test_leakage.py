@@ -504,3 +504,18 @@ def test_what_is_found_between_the_splits_of_a_public_set_are_real_near_duplicat
     assert 700 <= len(found) - len(same) <= 1000
     agree = sum(train[leak.a].metadata["label"] == test[leak.b].metadata["label"] for leak in found) / len(found)
     assert agree >= 0.9
+
+
+def test_a_few_words_quoted_from_a_passage_of_the_same_document_are_found() -> None:
+    """Evidence is often short, and a sketch of one run of words tells nothing."""
+    page = "The HR system: contracts, leave, payslips and tide checks. The tool that pages people. Its volume is fixed."
+    trained = [Question("a", "Who pages me?", evidence=(Evidence("glossary.html", page),))]
+
+    def kind(source: str, text: str) -> list[str]:
+        tested = [Question("b", "What wakes us?", evidence=(Evidence(source, text),))]
+        return [leak.kind for leak in leakage.find(trained, tested)]
+
+    assert kind("glossary.html", "the tool that pages people") == ["passage"]
+    assert kind("other.html", "the tool that pages people") == []
+    assert kind("glossary.html", "that people") == ["document"]
+    assert kind("glossary.html", "The tool that wakes people") == ["document"]

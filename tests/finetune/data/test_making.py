@@ -7,6 +7,7 @@ import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,16 @@ class TestATrainSplit:
     def test_what_is_not_to_train_on_is_not_trained_on(self, town: KnowledgeBase) -> None:
         with pytest.raises(DatasetError, match=r"asked: none of its questions is to train on; say which questions are"):
             make(town, datasets=[asked(split="test")])
+
+    def test_of_a_data_set_with_documents_and_no_train_split_the_documents_are_read(
+        self, town: KnowledgeBase, tmp_path: Path
+    ) -> None:
+        tested = replace(asked(split="test"), corpus=tmp_path / "corpus.jsonl")
+        made = make(town, datasets=[tested], documents=30, negatives=1, drop_leaks=True)
+        assert len(made.rows.examples) >= 20
+        assert not {example.query for example in made.rows.examples} & {one.text for one in tested.questions.values()}
+        with pytest.raises(DatasetError, match="none of its questions is to train on"):
+            make(town, datasets=[tested])
 
     def test_labels_of_documents_that_are_gone_are_dropped_with_their_line(self, town: KnowledgeBase) -> None:
         gone = Question("lost", "What does the aviary do?", {"aviary.md": 1}, split="train")

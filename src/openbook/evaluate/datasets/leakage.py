@@ -102,6 +102,7 @@ def _passages(a: Sequence[Question], b: Sequence[Question]) -> Found:
         for i, known in by_source.get(evidence.source, ()):
             if _overlap(evidence, known):
                 yield i, j, 1.0, evidence.text or f"{evidence.source} {evidence.start}:{evidence.end}"
+    yield from _quoted(ours, theirs)
     sketches: Sketches[tuple[bool, int, int]] = Sketches()
     for mine, side in ((True, ours), (False, theirs)):
         for number, (at, evidence) in enumerate(side):
@@ -110,6 +111,24 @@ def _passages(a: Sequence[Question], b: Sequence[Question]) -> Found:
     for (mine, i, _), (also_mine, j, number), score in sketches.alike(NEAR_PASSAGE, HELD_PASSAGE):
         if mine and not also_mine:
             yield i, j, score, theirs[number][1].text
+
+
+def _quoted(ours: Sequence[tuple[int, Evidence]], theirs: Sequence[tuple[int, Evidence]]) -> Found:
+    """Where one text stands in the other and both are of one document: a sketch of a few words tells nothing."""
+
+    def told(evidence: Evidence) -> str:
+        known = normalised(evidence.text)
+        return f" {known} " if known.count(" ") >= QUOTED - 1 else ""
+
+    by_source: dict[str, dict[str, int]] = {}
+    for i, evidence in ours:
+        if evidence.source and (text := told(evidence)):
+            by_source.setdefault(evidence.source, {}).setdefault(text, i)
+    for j, evidence in theirs:
+        if text := told(evidence):
+            for known, i in by_source.get(evidence.source, {}).items():
+                if text in known or known in text:
+                    yield i, j, 1.0, evidence.text
 
 
 def _overlap(a: Evidence, b: Evidence) -> bool:
@@ -386,6 +405,9 @@ def _marked(text: str) -> frozenset[str]:
 
 NEAR_PASSAGE, HELD_PASSAGE = 0.6, 0.8
 """Two passages are the same where they share this much of their runs of words, or one holds this much of the other."""
+
+QUOTED = 4
+"""Words from which a text that stands in another of the same document is no chance."""
 
 NEAR_DOCUMENT = 0.5
 """Two documents that share this much are versions of one: they belong into one split."""

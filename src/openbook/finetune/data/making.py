@@ -192,6 +192,8 @@ def make(
         listing = kb.list(as_=as_)
         library = Library.of(kb, listing, {row["source"]: corpus.versions.of(row["source"]) for row in listing})
         for dataset in datasets:
+            if documents and dataset.corpus is not None and not _trains(dataset):
+                continue  # its documents alone are read
             found, gone = of_dataset(kb, dataset, listing, as_=as_)
             asked += found
             dropped += gone
@@ -310,6 +312,10 @@ def _model(kb: KnowledgeBase | None) -> Embedder:
     from openbook.recipe import LocalEmbedder
 
     return open_embedder(LocalEmbedder())
+
+
+def _trains(dataset: Dataset) -> bool:
+    return any(question.split == "train" for question in dataset.questions.values())
 
 
 def _test_questions(test: Sequence[Dataset], datasets: Sequence[Dataset]) -> list[Question]:

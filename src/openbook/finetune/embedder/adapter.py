@@ -27,6 +27,7 @@ import torch
 from openbook.embed.cache import sha256
 from openbook.errors import ModelError
 from openbook.finetune.embedder.trained import Progress, Step, unwritten
+from openbook.finetune.replay import pull
 
 if TYPE_CHECKING:
     from openbook.embed import FloatArray
@@ -168,7 +169,7 @@ def fit(
         held = value
         for number, vectors in enumerate(pulled, 1):
             some = vectors[torch.randint(len(vectors), (PULLED,), generator=_drawn(settings.seed, at, number))]
-            held = held + settings.pull * ((some @ change) ** 2).sum(1).mean()
+            held = held + settings.pull * pull(change, some)
         (gradient,) = torch.autograd.grad(held, change)
         rate = settings.rate * min(1.0, (at + 1) / warm if warm else 1.0)
         state.at += 1

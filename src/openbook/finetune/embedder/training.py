@@ -217,8 +217,10 @@ def _adapter(run: Run) -> Trained:
         queries, count, ids = targets.queries, len(examples), targets.documents
         pulled = [torch.from_numpy(targets.passages)]
     if run.replay is not None and settings.replay.ratio:
-        texts = [example.query for example in run.replay.examples] or [one.first.text for one in run.replay.scored]
-        pulled.append(torch.from_numpy(base.encode(texts, "query")))
+        kept_still = run.replay
+        asked = [example.query for example in kept_still.examples] or [one.first.text for one in kept_still.scored]
+        texts = list(dict.fromkeys(passage.text for passage in kept_still.passages))
+        pulled += [torch.from_numpy(base.encode(asked, "query")), torch.from_numpy(base.encode(texts))]
     score = None
     if run.asking is not None:
         asking = run.asking
