@@ -164,6 +164,7 @@ def _facts(told: Mapping[str, Any], seed: str) -> list[tuple[str, str]]:
         ("Hash", str(told.get("hash", ""))),
         ("Rows", f"{rows['used']:,}" if "used" in rows else ""),
         ("Dropped", why),
+        ("Weight of its score", f"{told['weight']:g}" if told.get("weight") is not None else ""),
         ("Seconds", f"{told['seconds']:,.0f}" if "seconds" in told else ""),
         ("Largest change of a weight", f"{told['moved']:.4f}" if "moved" in told else ""),
         ("Served as trained, to", f"{told['parity']:.1e}" if told.get("parity") is not None else ""),
