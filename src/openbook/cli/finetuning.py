@@ -274,6 +274,10 @@ def reranker(
         Path | None,
         typer.Option(help="Data set whose dev questions say when to stop; else a tenth of the questions does."),
     ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Data set that it will be measured on: questions that it asks are refused.")
+    ] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Report (JSON) of what answers now, on that data set.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
     seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
@@ -283,13 +287,14 @@ def reranker(
     json: Json = False,
 ) -> None:
     """Train a cross-encoder on what the live first stage finds for each question."""
-    from openbook.finetune import reranker
+    from openbook.evaluate.kept import read_report
+    from openbook.finetune import rails, reranker
     from openbook.finetune.data import formats
     from openbook.finetune.embedder import Dev, joined
     from openbook.finetune.running import is_first
     from openbook.finetune.settings import RerankerSettings, read_now
 
-    require_there(settings)
+    require_there(settings, test, baseline)
     changed = {
         "method": method,
         "base": base,
@@ -323,14 +328,24 @@ def reranker(
         for dataset in datasets:
             more, gone = reranker.of_dataset(library, dataset, as_=as_)
             judged, dropped = judged + more, dropped + gone
+        own = library if all(dataset.corpus is None for dataset in brought) else None
+        known = rails.Known.of(
+            own,
+            "reranker",
+            reranker.as_rows(judged),
+            test=questions_of(test) if test else None,
+            baseline=read_report(baseline) if baseline else None,
+        )
+        for rail in rails.look(known):
+            say(f"note: {one_line(rail.line)}")
         taught, questions = reranker.taught(documents, judged, chosen, dropped, progress=read)
         with curves("training") as told:
             trained = reranker.train_seeds(
                 taught, out, chosen, dev=documents, questions=questions, resume=resume, progress=told
             )
-        if is_first() and all(dataset.corpus is None for dataset in brought):
+        if own is not None and is_first():
             for one in trained:
-                library.register(one.folder)
+                own.register(one.folder)
     if not is_first():
         return
     best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))

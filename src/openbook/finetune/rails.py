@@ -35,7 +35,7 @@ class Known:
     ``edited`` how many of how many documents in the rows changed since they were added.
     """
 
-    method: Literal["adapter", "lora", "full"]
+    method: Literal["adapter", "lora", "full", "reranker"]
     rows: Rows
     test: Dataset | None = None
     baseline: Report | None = None
@@ -47,7 +47,7 @@ class Known:
     @staticmethod
     def of(
         kb: KnowledgeBase | None,
-        method: Literal["adapter", "lora", "full"],
+        method: Literal["adapter", "lora", "full", "reranker"],
         rows: Rows,
         *,
         test: Dataset | None = None,
@@ -104,7 +104,8 @@ def _apart(known: Known) -> str | None:
 
 
 def _negatives(known: Known) -> str | None:
-    if known.method == "adapter" or not known.rows.examples:  # an adapter's loss is over every chunk of the index
+    # An adapter's loss is over every chunk of the index, a reranker's over what the first stage found besides.
+    if known.method in ("adapter", "reranker") or not known.rows.examples:
         return None
     bare = sum(not example.negatives for example in known.rows.examples)
     if bare == len(known.rows.examples):
@@ -139,7 +140,7 @@ def _cheaper(known: Known) -> str | None:
 
 
 def _reindex(known: Known) -> str | None:
-    if known.method == "adapter":
+    if known.method in ("adapter", "reranker"):
         return None
     chunks = "every chunk" if known.chunks is None else f"{known.chunks:,} chunks"
     return (

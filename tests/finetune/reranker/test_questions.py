@@ -15,9 +15,10 @@ from tests.finetune.embedder import jargon
 
 from openbook.errors import DatasetError
 from openbook.evaluate.datasets.dataset import Dataset
+from openbook.finetune import rails
 from openbook.finetune.data.rows import Rows
 from openbook.finetune.embedder import Dev
-from openbook.finetune.reranker import Taught, Trained, of_dataset, of_rows, taught, train_reranker
+from openbook.finetune.reranker import Taught, Trained, as_rows, of_dataset, of_rows, taught, train_reranker
 from openbook.finetune.reranker.dev import WEIGHTS, Rerankings
 from openbook.finetune.reranker.questions import apart, once
 from openbook.finetune.settings import RerankerSettings
@@ -78,6 +79,15 @@ def test_the_train_split_of_a_data_set_is_what_it_teaches(dev: Dev) -> None:
     assert len(judged) >= len(asked.questions)
     made, _ = taught(dev, judged, SETTINGS, dropped)
     assert made.questions == len(asked.questions), "each question once"
+
+
+def test_what_the_test_set_asks_is_refused_and_no_rail_speaks_of_an_index(firm: KnowledgeBase) -> None:
+    judged = of_rows(jargon.rows())
+    known = rails.Known.of(firm, "reranker", as_rows(judged), test=jargon.questions())
+    assert {told.name for told in rails.look(known)} == {"baseline", "cheaper fixes"}
+    same = Dataset("same", {"same": replace(judged[0].question, id="same", split="test")})
+    with pytest.raises(DatasetError, match="1 rows ask what the test set asks"):
+        rails.look(replace(known, test=same))
 
 
 def test_few_questions_are_refused(dev: Dev) -> None:

@@ -8,9 +8,9 @@ training.py   ``train_reranker``: from lists to a model's folder
 trained.py    what training did, and the files that say so
 """
 
-from openbook.finetune.reranker.questions import Taught, of_dataset, of_rows, taught
+from openbook.finetune.reranker.questions import Taught, as_rows, of_dataset, of_rows, taught
 from openbook.finetune.reranker.trained import Trained
 from openbook.finetune.reranker.training import train_reranker, train_seeds
 from openbook.finetune.running import PARITY
 
-__all__ = ["PARITY", "Taught", "Trained", "of_dataset", "of_rows", "taught", "train_reranker", "train_seeds"]
+__all__ = ["PARITY", "Taught", "Trained", "as_rows", "of_dataset", "of_rows", "taught", "train_reranker", "train_seeds"]

@@ -13,13 +13,12 @@ from openbook.evaluate.datasets.dataset import Question
 from openbook.evaluate.datasets.evidence import locate
 from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.report import LEAST
-from openbook.finetune.data.rows import Dropped, digest, merged, named, same_text
+from openbook.finetune.data.rows import Dropped, Example, Passage, Rows, digest, merged, named, same_text
 from openbook.finetune.embedder.dev import LEAST as LEAST_ASKED
 from openbook.finetune.lists import Lists, Ranked, lists_of, ranked
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
-    from openbook.finetune.data.rows import Example, Rows
     from openbook.finetune.embedder import Dev
     from openbook.finetune.settings import RerankerSettings
     from openbook.knowledge_base import KnowledgeBase
@@ -107,6 +106,19 @@ def once(judged: Sequence[Judged]) -> list[Judged]:
             )
         found[same] = one
     return list(found.values())
+
+
+def as_rows(judged: Sequence[Judged]) -> Rows:
+    """Questions and what answers them, as rails look at what is trained on."""
+    return Rows(
+        tuple(
+            Example(
+                one.question.text,
+                tuple(Passage("", source) for source, grade in one.question.judgements.items() if grade > 0),
+            )
+            for one in judged
+        )
+    )
 
 
 def apart(judged: Sequence[Judged], share: float, there: Mapping[str, str]) -> tuple[list[Judged], list[Question]]:
