@@ -65,6 +65,7 @@ def train(run: Run) -> Trained:
         _add_lora(model, settings)
     started = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
     rows, dataset, sampler = _dataset(run)
+    shared.read_by_length(model)
     quick = settings.bf16 if settings.bf16 is not None else shared.multiplies_bf16()
     trainee = _Trainee(model, settings, run.base.hash, quick, started)
     evaluator = first = None

@@ -68,6 +68,7 @@ def train(run: Run) -> Trained:
     model = _opened(run)
     if settings.method == "lora":
         _add_lora(model, settings)
+    shared.read_by_length(model)
     started = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
     lists = [one for one in run.taught.lists.lists if one.teaches]
     trainee = _Trainee(model, quick)

@@ -1,0 +1,57 @@
+"""What both trainings do with a model: texts of one length are read together, and nothing is read otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from tests.embed import small
+
+from openbook.finetune.trainer import TOGETHER, read_by_length
+
+TEXTS = [" ".join(["the kiln fires clay"] * (1 + number * 5 % 9)) for number in range(2 * TOGETHER + 3)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small.tiny_bert(tmp_path_factory.mktemp("base") / "bert")
+
+
+def vectors(model: SentenceTransformer) -> torch.Tensor:
+    features = model.preprocess(TEXTS)
+    found: torch.Tensor = model(features)["sentence_embedding"]
+    return found
+
+
+def test_vectors_and_gradients_are_those_of_the_whole_batch(folder: Path) -> None:
+    model = SentenceTransformer(str(folder), device="cpu").eval()
+    lengths: list[int] = []
+    weight = next(model.parameters())
+
+    def learnt() -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        found = vectors(model)
+        found.square().matmul(torch.arange(found.shape[1], dtype=found.dtype)).sum().backward()
+        assert weight.grad is not None
+        return found.detach(), weight.grad.clone()
+
+    whole, gradient = learnt()
+    read_by_length(model)
+    model.transformers_model.base_model.embeddings.register_forward_hook(
+        lambda module, given, out: lengths.append(out.shape[1])
+    )
+    parts, same = learnt()
+    assert torch.allclose(parts, whole, atol=1e-6)
+    assert torch.allclose(same, gradient, rtol=1e-4, atol=1e-5)
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[-1] < lengths[0] / 2
+
+
+def test_scores_of_a_cross_encoder_are_those_of_the_whole_batch(folder: Path) -> None:
+    model = CrossEncoder(str(folder), num_labels=1, device="cpu")
+    pairs = [("who fires clay?", text) for text in TEXTS]
+    whole = model.predict(pairs, batch_size=len(pairs))
+    read_by_length(model)
+    assert torch.allclose(torch.tensor(model.predict(pairs, batch_size=len(pairs))), torch.tensor(whole), atol=1e-6)
