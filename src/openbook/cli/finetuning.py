@@ -273,6 +273,9 @@ def compare(
     trade: Annotated[
         bool, typer.Option("--trade", help="Measure what lies between base and model, too, on dev questions.")
     ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Build a release by the winner, beside the one that answers.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which resamples are drawn.", min=0)] = 0,
     as_: As = None,
@@ -282,11 +285,12 @@ def compare(
 ) -> None:
     """Compare models that were trained with their base: ship, don't ship, or insufficient evidence.
 
-    The gain is told apart for questions whose evidence was trained on, and what was forgotten is always measured.
+    The gain is told apart for questions whose evidence was trained on, and what was forgotten is always measured. With
+    --release, what wins becomes a candidate: nothing answers otherwise before it is promoted.
     """
     from openbook.evaluate.datasets.dataset import SPLITS
     from openbook.evaluate.pages import html as pages
-    from openbook.finetune import trial
+    from openbook.finetune import promotion, trial
     from openbook.finetune.data import formats
     from openbook.finetune.general import DEFAULT, general_sets
     from openbook.finetune.page import trial_page
@@ -298,11 +302,14 @@ def compare(
     require_replaceable(html=html)
     named = general or [DEFAULT]
     require_there(data, *models, recipe, *(trained_on or ()), *(one for one in named if one != DEFAULT))
+    dataset = questions_of(data)
+    if release:
+        promotion.require_own(dataset, str(data), recipe)
     found = trial.read_models(models)
     rows = trial.joined([formats.read(path) for path in trained_on]) if trained_on else None
     with bar("comparing") as advance:
         tried = trial.try_models(
-            questions_of(data),
+            dataset,
             found,
             general=general_sets(named),
             recipe=Recipe.load(recipe) if recipe else None,
@@ -313,7 +320,7 @@ def compare(
                 as_=as_,
                 split=split,
                 limit=limit,
-                say=say,
+                say=lambda line: say(one_line(line)),
                 progress=advance,
             ),
             primary=primary,
@@ -324,9 +331,16 @@ def compare(
         )
     if html is not None:
         pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
+    done = None
+    if release:
+        with opened(context, db, kb) as base, bar("building") as advance:
+            done = promotion.release(base, tried, progress=lambda at: advance(at.documents, at.of_documents))
     if json:
         between = {name: [one.as_json() for one in of.trade] for name, of in tried.trainings.items() if of.trade}
-        print_json({**tried.trial.as_json(), "model": tried.model and str(tried.model), "trade": between})
+        plans = {name: plan.as_json() for name, plan in tried.plans.items()}
+        model = tried.model and str(tried.model)
+        told = {**tried.trial.as_json(), "model": model, "trade": between, "plans": plans}
+        print_json({**told, **({"release": None} if done is None else done.as_json())})
         return
     for line in tried.trial.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
@@ -335,6 +349,11 @@ def compare(
             print(f"{one_line(name)}, {line}")
     if tried.model is not None:
         print(tried.model)
+    if done is not None:
+        for line in done.lines():
+            print(one_line(line))
+    elif release:
+        print("no release is built: nothing that answers changes")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,14 @@ from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.rows import Rows, merged
 from openbook.finetune.general import DEFAULT, REPLAY
 from openbook.finetune.page import Training
+from openbook.finetune.promotion import planned, priced
 from openbook.finetune.replay import Traded, interpolated, traded
 from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
 from openbook.recipe import Recipe
 
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
+    from openbook.releasing import Plan
 
 COST = ("adapter", "lora", "full")
 """In order of what serving them takes: an adapter leaves the index as it is."""
@@ -161,13 +163,15 @@ def joined(files: Sequence[Rows]) -> Rows:
 @dataclass(frozen=True, slots=True)
 class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
-    questions was in them. ``model`` is the folder to serve; ``None``: there is no winner."""
+    questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
+    each candidate would take, where the base is the live one."""
 
     trial: Trial
     model: Path | None
     trainings: Mapping[str, Training]
     rows: Rows | None
     seen: Mapping[str, str] | None
+    plans: Mapping[str, Plan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +219,16 @@ def try_models(
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
     """
     asking = asking or Asking()
+    live = recipe is None and dataset.corpus is None
     if recipe is None and dataset.corpus is not None:
         recipe = Recipe()
     chosen = dataset.select(asking.split, asking.limit)
     rows = rows if rows is not None else rows_of(models)
     with asking.opened(dataset, recipe) as kb:
+        plans = planned(kb, models, kb.recipe) if live else {}
+        for name, plan in plans.items():
+            for line in plan.lines():
+                asking.say(f"{name}: {line}")
         base = asking.report(kb, dataset, asking.split, asking.limit)
         recipe, seen = kb.recipe, _seen(kb, chosen, models, rows, asking.as_)
     before = {}
@@ -239,6 +248,7 @@ def try_models(
                     after[name].append(asking.report(kb, one, "all"))
         candidates.append(Candidate(model.name, reports, after))
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
+    trial = priced(trial, plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
@@ -250,7 +260,7 @@ def try_models(
     }
     trainings = {model.name: Training(model.trained, model.settings, between[model.name]) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
-    return Tried(trial, won, trainings, rows, seen)
+    return Tried(trial, won, trainings, rows, seen, plans)
 
 
 def trade_of(
