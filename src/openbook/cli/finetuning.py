@@ -30,6 +30,7 @@ from openbook.errors import NotFound, QueryError
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
+    from openbook.finetune.settings import EmbedderSettings
     from openbook.knowledge_base import KnowledgeBase
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -172,12 +173,26 @@ def embedder(
     seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
     seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    from_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--from-feedback",
+            help="Retrain the query adapter on what was clicked and said since the live release was promoted.",
+        ),
+    ] = False,
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="On ship leave it a candidate; else it answers from then on.")
+    ] = False,
     as_: As = None,
     db: Db = None,
     kb: Kb = None,
     json: Json = False,
 ) -> None:
-    """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full)."""
+    """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full).
+
+    With --from-feedback the adapter goes on from the live one, is compared with what answers now, and answers in its
+    place where the verdict is "ship".
+    """
     from openbook.evaluate.kept import read_report
     from openbook.finetune import rails
     from openbook.finetune.data import formats
@@ -200,6 +215,16 @@ def embedder(
         "replay": {"data": {"path": str(replay_file(replay))} if replay else None},
     }
     chosen = EmbedderSettings.load(settings, **changed)
+    if from_feedback:
+        why, do = "feedback is what is trained on", "leave it away"
+        refuse_idle(context, why, do, "base", "dev", "baseline", "resume")
+        if chosen.data or chosen.dev.data is not None or chosen.start is not None:
+            do = "name no rows and no dev questions, or train on them without --from-feedback"
+            raise QueryError(why, where="--from-feedback", do=do)
+        require_there(*([chosen.replay.data.path] if chosen.replay.data else []))
+        _retrain(context, out, chosen, test, promote=not no_promote, as_=as_, db=db, kb=kb, json=json)
+        return
+    refuse_idle(context, "nothing is promoted", "give --from-feedback, too", "no_promote")
     named = [*chosen.data, *(part.data.path for part in (chosen.dev, chosen.replay) if part.data is not None)]
     require_there(*named)
     if not chosen.data:
@@ -248,6 +273,45 @@ def embedder(
         for line in one.lines():
             print(one_line(line))
     print(best.folder if len(trained) > 1 else out)
+
+
+def _retrain(
+    context: typer.Context,
+    out: Path,
+    settings: EmbedderSettings,
+    test: Path | None,
+    *,
+    promote: bool,
+    as_: list[str] | None,
+    db: str | None,
+    kb: str | None,
+    json: bool,
+) -> None:
+    from openbook.finetune.data import formats
+    from openbook.finetune.feedback import retrain
+
+    asked = questions_of(test) if test else None
+    kept = formats.read(settings.replay.data.path) if settings.replay.data else None
+    with opened(context, db, kb) as base, bar("asking") as advance, curves("training") as curve:
+        done = retrain(
+            base,
+            out,
+            settings,
+            test=asked,
+            replay=kept,
+            as_=as_,
+            promote=promote,
+            say=lambda line: say(one_line(line)),
+            progress=advance,
+            curve=curve,
+        )
+    if json:
+        print_json(done.as_json())
+    else:
+        for line in done.lines():
+            print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
+    if done.failed:
+        raise typer.Exit(1)
 
 
 @app.command("compare")

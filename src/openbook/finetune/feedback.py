@@ -282,7 +282,8 @@ def retrain(
     )
     done = release(kb, tried)
     if done is None:
-        why = f"nothing that answers is changed, by {tried.trial.verdict}: {out} stays as it is"
+        said = "; ".join(reason for one in tried.trial.candidates for reason in one.reasons)
+        why = f"{live.name} answers as before, and {out} stays: {tried.trial.verdict} ({said})"
         return Retrained(parts, trained, tried, None, why)
     say(f"{done.release} is built")
     if not promote:
