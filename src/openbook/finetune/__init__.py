@@ -9,7 +9,9 @@ lora.py       small matrices beside a model's own, and the files that peft write
 reranker.py   ``train_reranker``: lists in, an adapter's folder out
 general/      questions about anything: what a model may forget, and pairs to replay
 replay.py     against it: general pairs among the rows, and what lies between base and tuned
+feedback.py   ``retrain``: the query adapter goes on learning from use
 trial.py      folders of models, asked what their base is asked; verdict.py: may one replace it? page.py: as a page
+promotion.py  the winner becomes a release, with the verdict as its report
 
 torch is imported where it is first needed: ``pip install 'openbook[train]'``.
 """
