@@ -193,15 +193,19 @@ class Retrained:
 
     def as_json(self) -> dict[str, Any]:
         """As the command line prints it."""
-        best = next((one for one in self.trained if one.folder == self.tried.model), self.trained[0])
+        served = self.tried.model and self.tried.model.absolute()
+        highest = max(self.trained, key=lambda one: (one.after or 0.0, -one.seed))
+        best = next((one for one in self.trained if one.folder == served), highest)
+        trial = self.tried.trial.as_json()
+        general = trial["candidates"][0]["general"]
         return {
             **best.report(),
             "model": str(best.folder),
             "seeds": [one.summary() for one in self.trained],
             "feedback": self.parts.as_json(),
-            "trial": self.tried.trial.as_json(),
+            "trial": trial,
+            "general": {"before": general["before"], "after": general["after"]},
             "verdict": self.tried.trial.verdict,
-            "release": None,
             "live": self.parts.live,
             **({} if self.released is None else self.released.as_json()),
             "promoted": self.is_live,
@@ -259,12 +263,12 @@ def retrain(
     if out.exists():
         raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
     live = kb.show_release(kb.release)
+    if live.state != "live":
+        raise QueryError("is not the live release", where=live.name, do="open the knowledge base without naming one")
     begun, note = _start(kb, live)
     if note:
         say(note)
     parts = parted(kb, test=test, seed=settings.seed, as_=as_, progress=progress)
-    for line in parts.lines():
-        say(line)
     settings, _ = read_now(_small(settings.model_copy(update={"start": begun}), len(parts.rows.examples)))
     dev = Dev(kb, parts.dev, as_)
     trained = train_seeds(parts.rows, out, settings, dev=dev, replay=replay, progress=curve)
@@ -283,13 +287,13 @@ def retrain(
     done = release(kb, tried)
     if done is None:
         said = "; ".join(reason for one in tried.trial.candidates for reason in one.reasons)
-        why = f"{live.name} answers as before, and {out} stays: {tried.trial.verdict} ({said})"
+        why = f"{tried.trial.base.release} answers as before, and {out} stays: {tried.trial.verdict} ({said})"
         return Retrained(parts, trained, tried, None, why)
     say(f"{done.release} is built")
     if not promote:
-        return Retrained(parts, trained, tried, done, f"{live.name} answers as before")
-    if others := _left_out(kb, live, done):
-        return Retrained(parts, trained, tried, done, f"{live.name} answers as before: {others}")
+        return Retrained(parts, trained, tried, done, f"{done.live} answers as before")
+    if others := _left_out(kb, done):
+        return Retrained(parts, trained, tried, done, f"{done.live} answers as before: {others}")
     try:
         done = promoted(kb, done)
     except QueryError as error:
@@ -314,8 +318,9 @@ def _small(settings: EmbedderSettings, rows: int) -> EmbedderSettings:
     return settings.model_copy(update={"batch": batch, "epochs": epochs})
 
 
-def _left_out(kb: KnowledgeBase, live: Release, done: Released) -> str:
+def _left_out(kb: KnowledgeBase, done: Released) -> str:
     """Whom the live adapter answers and the new one would not: what to say of them. They would lose what they have."""
+    live = kb.show_release(done.live)
     if not isinstance(live.recipe.query.adapter, LinearAdapter):
         return ""
     before = {rule for one in kb.restricted(live.name) if one.kind == "adapter" for rule in one.rules}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from openbook.embed.folder import read_folder, read_json
-from openbook.errors import ModelError, QueryError
+from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.evaluate import sides
 from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, Split
 from openbook.evaluate.datasets.evidence import locate
@@ -27,6 +27,7 @@ from openbook.finetune.general import DEFAULT, REPLAY
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
 from openbook.finetune.replay import Traded, interpolated, traded
+from openbook.finetune.settings import hash_of
 from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
 from openbook.recipe import Recipe
 
@@ -63,6 +64,15 @@ class Model:
         try:
             return [Path(path) for path in tomllib.loads(self.settings).get("data", {})]
         except tomllib.TOMLDecodeError:
+            return []
+
+    def changed(self) -> list[Path]:
+        """Those of its files that do not hold what it was trained on any more."""
+        try:
+            held = tomllib.loads(self.settings).get("data", {})
+            there = {Path(path): hash for path, hash in held.items() if hash and Path(path).exists()}
+            return [path for path, hash in there.items() if hash_of(path) != hash]
+        except (tomllib.TOMLDecodeError, AttributeError, DatasetError):
             return []
 
     @property
@@ -223,6 +233,7 @@ def try_models(
     if recipe is None and dataset.corpus is not None:
         recipe = Recipe()
     chosen = dataset.select(asking.split, asking.limit)
+    changed = [] if rows is not None else [(model.name, path) for model in models for path in model.changed()]
     rows = rows if rows is not None else rows_of(models)
     with asking.opened(dataset, recipe) as kb:
         plans = planned(kb, models, kb.recipe) if live else {}
@@ -248,6 +259,8 @@ def try_models(
                     after[name].append(asking.report(kb, one, "all"))
         candidates.append(Candidate(model.name, reports, after))
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
+    what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
+    trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
     trial = priced(trial, plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
