@@ -71,6 +71,25 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def lines(self) -> Iterator[str]:
+        """As a person reads it: what is to be read, and which of its models do not answer everybody."""
+        yield self._reading
+        yield from map(str, self.restricted)
+
+    @property
+    def _reading(self) -> str:
+        if not self.reindex:
+            return "nothing to read: an index for this recipe is there"
+        model = "the packaged model" if self.model == "default" else self.model
+        read = f"{_so_many(self.documents, 'document')}, {_so_many(self.chunks, 'chunk')}"
+        if not self.texts:
+            return f"{read}: every text has been embedded by {model} before"
+        where = f"sent to {self.host}" if self.host else "embedded on this machine"
+        money = ", price unknown" if self.cost is None else "" if self.host is None else f", {self.cost:.4f} US dollars"
+        about = "at least" if self.host else "about"
+        texts, tokens = _so_many(self.texts, "text"), _so_many(self.tokens, "token")
+        return f"{read}: {texts} of {tokens} to be {where} by {model}, {about} {self.seconds:.0f} s{money}"
+
 
 @dataclass(frozen=True, slots=True)
 class Building:
@@ -268,6 +287,17 @@ class Releasing:
         release, index, _ = self.releases.opened(name)
         return restricted(release.recipe, index.embedder, self.database, self.kb)
 
+    def whole(self, wanted: Recipe) -> Release | None:
+        """The release by this recipe and its models that could be promoted as it is; ``None``: it is to be built.
+
+        Raises:
+            ModelError: as ``plan``.
+        """
+        recipe = self.recipe(wanted)
+        index = self.releases.index_of(recipe, open_embedder(recipe.index.embed).hash)
+        same = [one for one in self.releases.all() if one.index == index and one.recipe == recipe]
+        return next((one for one in same if one.state in ("ready", "previous")), None)
+
     def prune(self, *names: str) -> list[str]:
         """Delete releases with their indexes: those named, or all that neither answer, nor are what a rollback returns
         to, nor are being built. The live one cannot be. Returns the names of those that went.
@@ -381,3 +411,7 @@ def _host(part: Any) -> str | None:
     if not isinstance(part, OpenAIEmbedder):
         return None
     return urlsplit(part.base_url).hostname if part.base_url else "api.openai.com"
+
+
+def _so_many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -12,32 +12,26 @@ from safetensors.torch import load_file, save_file
 
 from openbook.embed.folder import read_folder
 from openbook.errors import DatasetError, ModelError, QueryError
-from openbook.finetune.data import Example, Passage, read
+from openbook.finetune.data import read
 from openbook.finetune.general import REPLAY
-from openbook.finetune.replay import STEPS, Traded, chosen, interpolated, mixed, pull, trade_lines, traded
-
-OWN = [Example(f"what is number {n}", (Passage(f"Number {n} is {n * n}."),), kind="file") for n in range(100)]
+from openbook.finetune.replay import STEPS, Traded, chosen, drawn, interpolated, pull, trade_lines, traded
 
 
-def test_general_rows_are_mixed_in_by_their_ratio_each_before_any_comes_twice() -> None:
+def test_general_rows_are_drawn_by_their_ratio_each_before_any_comes_twice() -> None:
     general = read(REPLAY).examples
-    found = mixed(OWN, general, ratio=2.0, seed=3)
-    replayed = Counter(one.query for one in found if one.kind == "replay")
-    assert len(found) == 300
-    assert sum(replayed.values()) == 200
-    assert {*replayed.values()} == {2, 3}
-    assert [one for one in found if one.kind == "file"] != OWN
-    assert {one.query for one in found} >= {one.query for one in OWN}
-    assert found == mixed(OWN, general, ratio=2.0, seed=3) != mixed(OWN, general, ratio=2.0, seed=4)
-    assert all(one.group for one in found if one.kind == "replay")
+    found = drawn(general, 100, ratio=2.0, seed=3)
+    assert len(found) == 200
+    assert {*Counter(one.query for one in found).values()} == {2, 3}
+    assert found == drawn(general, 100, ratio=2.0, seed=3) != drawn(general, 100, ratio=2.0, seed=4)
+    assert len({one.query for one in drawn(general, 100)}) == 25
 
 
-def test_no_ratio_mixes_nothing_in_and_nothing_cannot_be_mixed_in() -> None:
-    assert Counter(one.query for one in mixed(OWN, [], ratio=0.0)) == Counter(one.query for one in OWN)
+def test_no_ratio_draws_nothing_and_from_nothing_nothing_can_be_drawn() -> None:
+    assert drawn([], 100, ratio=0.0) == []
     with pytest.raises(DatasetError, match="no pair to replay"):
-        mixed(OWN, [])
+        drawn([], 100)
     with pytest.raises(QueryError, match="a ratio of -1"):
-        mixed(OWN, [], ratio=-1)
+        drawn([], 100, ratio=-1)
 
 
 def test_the_pull_is_the_mean_square_of_what_changes() -> None:

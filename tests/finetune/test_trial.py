@@ -109,8 +109,10 @@ def test_the_rows_are_those_of_the_settings_unless_one_is_gone(tmp_path: Path) -
     rows = rows_of(found)
     assert rows is not None
     assert {one.query for one in rows.examples} == {one.query for one in ROWS.examples}
+    assert found[0].changed() == [file]
     file.unlink()
     assert rows_of(found) is None
+    assert found[0].changed() == []
     assert found[0].documents == {"kiln", "loom"}
     assert rows_of([Model("bare", [tmp_path], [{"method": "full"}])]) is None
     assert len(joined([ROWS, ROWS]).examples) == len(ROWS.examples)

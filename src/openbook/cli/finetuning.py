@@ -30,6 +30,7 @@ from openbook.errors import NotFound, QueryError
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
+    from openbook.finetune.settings import EmbedderSettings
     from openbook.knowledge_base import KnowledgeBase
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -172,12 +173,26 @@ def embedder(
     seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
     seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    from_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--from-feedback",
+            help="Retrain the query adapter on what was clicked and said since the live release was promoted.",
+        ),
+    ] = False,
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="On ship leave it a candidate; else it answers from then on.")
+    ] = False,
     as_: As = None,
     db: Db = None,
     kb: Kb = None,
     json: Json = False,
 ) -> None:
-    """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full)."""
+    """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full).
+
+    With --from-feedback the adapter goes on from the live one, is compared with what answers now, and answers in its
+    place where the verdict is "ship".
+    """
     from openbook.evaluate.kept import read_report
     from openbook.finetune import rails
     from openbook.finetune.data import formats
@@ -200,6 +215,16 @@ def embedder(
         "replay": {"data": {"path": str(replay_file(replay))} if replay else None},
     }
     chosen = EmbedderSettings.load(settings, **changed)
+    if from_feedback:
+        why, do = "feedback is what is trained on", "leave it away"
+        refuse_idle(context, why, do, "base", "dev", "baseline", "resume")
+        if chosen.data or chosen.dev.data is not None or chosen.start is not None:
+            do = "name no rows and no dev questions, or train on them without --from-feedback"
+            raise QueryError(why, where="--from-feedback", do=do)
+        require_there(*([chosen.replay.data.path] if chosen.replay.data else []))
+        _retrain(context, out, chosen, test, promote=not no_promote, as_=as_, db=db, kb=kb, json=json)
+        return
+    refuse_idle(context, "nothing is promoted", "give --from-feedback, too", "no_promote")
     named = [*chosen.data, *(part.data.path for part in (chosen.dev, chosen.replay) if part.data is not None)]
     require_there(*named)
     if not chosen.data:
@@ -360,6 +385,45 @@ def reranker(
         print(line)
 
 
+def _retrain(
+    context: typer.Context,
+    out: Path,
+    settings: EmbedderSettings,
+    test: Path | None,
+    *,
+    promote: bool,
+    as_: list[str] | None,
+    db: str | None,
+    kb: str | None,
+    json: bool,
+) -> None:
+    from openbook.finetune.data import formats
+    from openbook.finetune.feedback import retrain
+
+    asked = questions_of(test) if test else None
+    kept = formats.read(settings.replay.data.path) if settings.replay.data else None
+    with opened(context, db, kb) as base, bar("asking") as advance, curves("training") as curve:
+        done = retrain(
+            base,
+            out,
+            settings,
+            test=asked,
+            replay=kept,
+            as_=as_,
+            promote=promote,
+            say=lambda line: say(one_line(line)),
+            progress=advance,
+            curve=curve,
+        )
+    if json:
+        print_json(done.as_json())
+    else:
+        for line in done.lines():
+            print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
+    if done.failed:
+        raise typer.Exit(1)
+
+
 @app.command("compare")
 def compare(
     context: typer.Context,
@@ -383,6 +447,9 @@ def compare(
     trade: Annotated[
         bool, typer.Option("--trade", help="Measure what lies between base and model, too, on dev questions.")
     ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Build a release by the winner, beside the one that answers.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which resamples are drawn.", min=0)] = 0,
     as_: As = None,
@@ -392,11 +459,12 @@ def compare(
 ) -> None:
     """Compare models that were trained with their base: ship, don't ship, or insufficient evidence.
 
-    The gain is told apart for questions whose evidence was trained on, and what was forgotten is always measured.
+    The gain is told apart for questions whose evidence was trained on, and what was forgotten is always measured. With
+    --release, what wins becomes a candidate: nothing answers otherwise before it is promoted.
     """
     from openbook.evaluate.datasets.dataset import SPLITS
     from openbook.evaluate.pages import html as pages
-    from openbook.finetune import trial
+    from openbook.finetune import promotion, trial
     from openbook.finetune.data import formats
     from openbook.finetune.general import DEFAULT, general_sets
     from openbook.finetune.page import trial_page
@@ -408,11 +476,14 @@ def compare(
     require_replaceable(html=html)
     named = general or [DEFAULT]
     require_there(data, *models, recipe, *(trained_on or ()), *(one for one in named if one != DEFAULT))
+    dataset = questions_of(data)
+    if release:
+        promotion.require_own(dataset, str(data), recipe)
     found = trial.read_models(models)
     rows = trial.joined([formats.read(path) for path in trained_on]) if trained_on else None
     with bar("comparing") as advance:
         tried = trial.try_models(
-            questions_of(data),
+            dataset,
             found,
             general=general_sets(named),
             recipe=Recipe.load(recipe) if recipe else None,
@@ -423,7 +494,7 @@ def compare(
                 as_=as_,
                 split=split,
                 limit=limit,
-                say=say,
+                say=lambda line: say(one_line(line)),
                 progress=advance,
             ),
             primary=primary,
@@ -434,9 +505,16 @@ def compare(
         )
     if html is not None:
         pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
+    done = None
+    if release:
+        with opened(context, db, kb) as base, bar("building") as advance:
+            done = promotion.release(base, tried, progress=lambda at: advance(at.documents, at.of_documents))
     if json:
         between = {name: [one.as_json() for one in of.trade] for name, of in tried.trainings.items() if of.trade}
-        print_json({**tried.trial.as_json(), "model": tried.model and str(tried.model), "trade": between})
+        plans = {name: plan.as_json() for name, plan in tried.plans.items()}
+        model = tried.model and str(tried.model)
+        told = {**tried.trial.as_json(), "model": model, "trade": between, "plans": plans}
+        print_json({**told, **({"release": None} if done is None else done.as_json())})
         return
     for line in tried.trial.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
@@ -445,6 +523,11 @@ def compare(
             print(f"{one_line(name)}, {line}")
     if tried.model is not None:
         print(tried.model)
+    if done is not None:
+        for line in done.lines():
+            print(one_line(line))
+    elif release:
+        print("no release is built: nothing that answers changes")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbook.cli.opening import Db, Json, Kb, opened
-from openbook.cli.printing import bar, counted, one_line, print_json, say, shortened
+from openbook.cli.printing import bar, one_line, print_json, say, shortened
 from openbook.errors import QueryError
 
 if TYPE_CHECKING:
@@ -194,23 +194,7 @@ def _turned(now: Any, seconds: float, json: bool) -> None:
 
 
 def _planned(plan: Plan) -> str:
-    return "\n".join([_reindex(plan), *(one_line(str(restricted)) for restricted in plan.restricted)])
-
-
-def _reindex(plan: Plan) -> str:
-    model = "the packaged model" if plan.model == "default" else one_line(plan.model)
-    if not plan.reindex:
-        return "nothing to read: an index for this recipe is there"
-    read = f"{counted(plan.documents, 'document')}, {counted(plan.chunks, 'chunk')}"
-    if not plan.texts:
-        return f"{read}: every text has been embedded by {model} before"
-    where = f"sent to {plan.host}" if plan.host else "embedded on this machine"
-    money = ", price unknown" if plan.cost is None else "" if plan.host is None else f", {plan.cost:.4f} US dollars"
-    about = "at least" if plan.host else "about"
-    return (
-        f"{read}: {counted(plan.texts, 'text')} of {counted(plan.tokens, 'token')} to be {where} by"
-        f" {model}, {about} {plan.seconds:.0f} s{money}"
-    )
+    return "\n".join(map(one_line, plan.lines()))
 
 
 def _ask(plan: Plan, yes: bool, json: bool) -> None:

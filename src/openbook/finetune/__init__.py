@@ -10,7 +10,9 @@ running.py    a training as a run: its own files, and how it ends
 trainer.py    what trainings by sentence-transformers' trainers share
 general/      questions about anything: what a model may forget, and pairs to replay
 replay.py     against it: general pairs among the rows, and what lies between base and tuned
+feedback.py   ``retrain``: the query adapter goes on learning from use
 trial.py      folders of models, asked what their base is asked; verdict.py: may one replace it? page.py: as a page
+promotion.py  the winner becomes a release, with the verdict as its report
 
 torch is imported where it is first needed: ``pip install 'openbook[train]'``.
 """

@@ -1,6 +1,6 @@
 """Against forgetting: general pairs among the rows, a pull towards the base, and what lies between base and tuned.
 
-``mixed`` and ``pull`` act while a model is trained, ``interpolated`` afterwards: (1 - α) · base + α · tuned, weight by
+``drawn`` and ``pull`` act while a model is trained, ``interpolated`` afterwards: (1 - α) · base + α · tuned, weight by
 weight (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Which α, is chosen on dev questions and
 general ones (``traded``, ``chosen``).
 """
@@ -10,15 +10,16 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openbook.errors import DatasetError, ModelError, QueryError
-from openbook.finetune.data.rows import Example, grouped
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 RATIO = 0.25
 """General pairs to each row: a fifth of what is read in training."""
@@ -34,10 +35,8 @@ _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # --- while it is trained ----------------------------------------------------------------------------------------------
 
 
-def mixed(rows: Sequence[Example], general: Sequence[Example], *, ratio: float = RATIO, seed: int = 0) -> list[Example]:
-    """The rows with ``ratio`` general ones to each, in an order drawn by ``seed``. Of the general ones each is taken
-    once before any is taken twice; their kind is ``replay``, and what is taken twice is of one group, which must not
-    share a batch.
+def drawn(general: Sequence[T], beside: int, *, ratio: float = RATIO, seed: int = 0) -> list[T]:
+    """``ratio`` general rows to each of so many ``beside`` them. Each is taken once before any is taken twice.
 
     Raises:
         DatasetError: there is no general row to take.
@@ -45,17 +44,14 @@ def mixed(rows: Sequence[Example], general: Sequence[Example], *, ratio: float =
     """
     if ratio < 0:
         raise QueryError(f"a ratio of {ratio:g}", where="replay", do="name one from 0, such as 0.25")
-    wanted = round(ratio * len(rows))
+    wanted = round(ratio * beside)
     if wanted and not general:
         raise DatasetError("no pair to replay", do="name a file of pairs, or default")
-    known = general if all(one.group for one in general) else grouped(general)
     draw = random.Random(seed)
-    taken: list[Example] = []
+    taken: list[T] = []
     while len(taken) < wanted:
-        taken += draw.sample(list(known), min(len(known), wanted - len(taken)))
-    every = [*rows, *(replace(one, kind="replay") for one in taken)]
-    draw.shuffle(every)
-    return every
+        taken += draw.sample(list(general), min(len(general), wanted - len(taken)))
+    return taken
 
 
 def pull(change: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

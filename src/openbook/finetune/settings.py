@@ -144,16 +144,18 @@ class EmbedderSettings(Settings):
 
     ``method`` says what of it: a linear map of queries (``adapter``), small matrices in it (``lora``), all of it
     (``full``). Of each query ``negatives`` hard ones are taken. ``scale`` is what a cosine is multiplied by in a
-    softmax. ``pull`` holds an adapter to the identity on the documents' own vectors and on the replayed queries.
-    ``matryoshka``: dimensions at which the loss is taken as well. ``interpolate``: how much of what was learnt is kept,
-    1 being all. ``max_tokens``: of a text, so many are read in training (the model's own where not said). ``bf16``:
-    where the processor multiplies in it, if not said.
+    softmax. ``pull`` holds an adapter to the identity on the documents' own vectors and on the replayed queries. An
+    adapter may ``start`` where another one stands, and is held to that instead. ``matryoshka``: dimensions at which the
+    loss is taken as well. ``interpolate``: how much of what was learnt is kept, 1 being all. ``max_tokens``: of a text,
+    so many are read in training (the model's own where not said). ``bf16``: where the processor multiplies in it, if
+    not said.
 
     What is not said depends on the method: ``loss``, ``epochs``, ``batch``, ``rate``, ``decay``, ``warmup``.
     """
 
     method: Method = "adapter"
     base: str = "default"
+    start: File | None = None
     seed: int = Field(default=0, ge=0)
     seeds: int = Field(default=1, ge=1, le=100)
     loss: Loss | None = None
@@ -179,6 +181,8 @@ class EmbedderSettings(Settings):
             raise ValueError(f"method {self.method!r} has no loss {self.loss!r}: {', '.join(LOSSES[self.method])}")
         if self.matryoshka and self.method == "adapter":
             raise ValueError("an adapter leaves documents' vectors as they are: matryoshka needs lora or full")
+        if self.start is not None and self.method != "adapter":
+            raise ValueError("only an adapter starts at another one: lora and full begin at their base")
         return self
 
     def resolved(self, *, scored: bool = False) -> EmbedderSettings:
@@ -254,6 +258,10 @@ def read_now(settings: S) -> tuple[S, list[str]]:
 
     data = dict(now(path, hash) for path, hash in settings.data.items())
     told: dict[str, Any] = {"data": data}
+    start = getattr(settings, "start", None)
+    if start is not None:
+        path, held = now(start.path, start.hash)
+        told["start"] = File(path=path, hash=held)
     for name in ("dev", "replay"):
         part = getattr(settings, name, None)
         if part is not None and part.data is not None:

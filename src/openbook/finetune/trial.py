@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from openbook.embed.folder import read_folder, read_json
-from openbook.errors import ModelError, QueryError
+from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.evaluate import sides
 from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, Split
 from openbook.evaluate.datasets.evidence import locate
@@ -25,12 +25,15 @@ from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.rows import Rows, merged
 from openbook.finetune.general import DEFAULT, REPLAY
 from openbook.finetune.page import Training
+from openbook.finetune.promotion import planned, priced
 from openbook.finetune.replay import Traded, interpolated, traded
+from openbook.finetune.settings import hash_of
 from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
 from openbook.recipe import Recipe
 
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
+    from openbook.releasing import Plan
 
 COST = ("adapter", "lora", "full", "reranker")
 """In order of what serving them takes: an adapter leaves the index as it is, and a reranker reads for each question all
@@ -61,8 +64,8 @@ class Model:
 
     @property
     def serves(self) -> str:
-        """What it is to a recipe: one of ``COST``. (The method of a reranker says how it was trained.)"""
-        return "reranker" if self.trained[0].get("kind") == "reranker" else self.method
+        """What it is to a recipe: one of ``COST``."""
+        return serves(self.trained[0])
 
     @property
     def data(self) -> list[Path]:
@@ -70,6 +73,15 @@ class Model:
         try:
             return [Path(path) for path in tomllib.loads(self.settings).get("data", {})]
         except tomllib.TOMLDecodeError:
+            return []
+
+    def changed(self) -> list[Path]:
+        """Those of its files that do not hold what it was trained on any more."""
+        try:
+            held = tomllib.loads(self.settings).get("data", {})
+            there = {Path(path): hash for path, hash in held.items() if hash and Path(path).exists()}
+            return [path for path, hash in there.items() if hash_of(path) != hash]
+        except (tomllib.TOMLDecodeError, AttributeError, DatasetError):
             return []
 
     @property
@@ -95,6 +107,11 @@ class Model:
     def documents(self) -> set[str]:
         """The sources of the documents that it was trained on."""
         return {source for told in self.trained for source in told.get("sources", ())}
+
+
+def serves(told: Mapping[str, Any]) -> str:
+    """What a model is to a recipe, by what it tells of itself. (The method of a reranker says how it was trained.)"""
+    return "reranker" if told.get("kind") == "reranker" else str(told.get("method"))
 
 
 def read_models(paths: Sequence[Path]) -> list[Model]:
@@ -188,13 +205,15 @@ def joined(files: Sequence[Rows]) -> Rows:
 @dataclass(frozen=True, slots=True)
 class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
-    questions was in them. ``model`` is the folder to serve; ``None``: there is no winner."""
+    questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
+    each candidate would take, where the base is the live one."""
 
     trial: Trial
     model: Path | None
     trainings: Mapping[str, Training]
     rows: Rows | None
     seen: Mapping[str, str] | None
+    plans: Mapping[str, Plan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +261,17 @@ def try_models(
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
     """
     asking = asking or Asking()
+    live = recipe is None and dataset.corpus is None
     if recipe is None and dataset.corpus is not None:
         recipe = Recipe()
     chosen = dataset.select(asking.split, asking.limit)
+    changed = [] if rows is not None else [(model.name, path) for model in models for path in model.changed()]
     rows = rows if rows is not None else rows_of(models)
     with asking.opened(dataset, recipe) as kb:
+        plans = planned(kb, models, kb.recipe) if live else {}
+        for name, plan in plans.items():
+            for line in plan.lines():
+                asking.say(f"{name}: {line}")
         base = asking.report(kb, dataset, asking.split, asking.limit)
         recipe, seen = kb.recipe, _seen(kb, chosen, models, rows, asking.as_)
     before = {}
@@ -266,6 +291,9 @@ def try_models(
                     after[name].append(asking.report(kb, one, "all"))
         candidates.append(Candidate(model.name, reports, after))
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
+    what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
+    trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
+    trial = priced(trial, plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
@@ -276,7 +304,7 @@ def try_models(
     between = {model.name: trade_of(dataset, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
-    return Tried(trial, won, trainings, rows, seen)
+    return Tried(trial, won, trainings, rows, seen, plans)
 
 
 def _of_rerankers(models: Sequence[Model], *, trade: bool) -> Iterator[str]:

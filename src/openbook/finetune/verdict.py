@@ -405,7 +405,7 @@ def _doubts(
     if unseen is None and seen is not None:
         what = counted(others) if others else "no question"
         yield f"{what} with evidence that was not trained on: whether it helps with anything else is not known"
-    if seen is not None and unseen is not None and unseen.gain <= 0 < seen.gain:
+    if seen is not None and unseen is not None and unseen.gain <= 0 < seen.gain and seen.p_holm <= ALPHA:
         yield (
             f"the gain is on the {seen.paired.n} questions whose evidence was trained on ({seen.gain:+.4f}); the other"
             f" {unseen.paired.n} have none ({unseen.gain:+.4f}): it is memory"

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -281,9 +282,11 @@ def from_feedback(
     *,
     as_: Sequence[str] | None = None,
     shares: Mapping[str, float] = SHARES,
+    since: datetime | None = None,
     progress: Progress | None = None,
 ) -> Made:
-    """The questions that people said something of, as far as ``as_`` may see their traces and documents.
+    """The questions that people said something of (``since`` then), as far as ``as_`` may see their traces and
+    documents.
 
     An answer with thumbs up gives its quotes as answer and evidence, an abstention with thumbs up an unanswerable
     question, a better answer an accepted one; its evidence is the passage named with it, or where it stands word for
@@ -294,7 +297,7 @@ def from_feedback(
     Raises:
         DatasetError: nobody has said anything that this caller may see.
     """
-    reviewed = kb.reviewed(as_=as_)
+    reviewed = reviewed_since(kb, since, as_)
     if not reviewed:
         do = 'give some: openbook feedback TRACE up|down|"better answer"'
         raise DatasetError("no feedback that could be seen", where=f"knowledge base {kb.name}", do=do)
@@ -320,6 +323,18 @@ def from_feedback(
     said = sum(len(trace.feedback) for trace in reviewed)
     details = {"traces": len(reviewed), "feedback": said, "merged": len(reviewed) - len(asked)}
     return Made(dataset("feedback", made), {}, tuple(rows), contradictory, notes, details)
+
+
+def reviewed_since(kb: KnowledgeBase, since: datetime | None, as_: Sequence[str] | None) -> list[Reviewed]:
+    """Every trace with what was said of it since then; one of which nothing was is left out."""
+    if since is None:
+        return [*kb.reviewed(as_=as_)]
+    found = []
+    for trace in kb.reviewed(as_=as_):
+        new = [said for said in trace.feedback if datetime.fromisoformat(str(said.created)) >= since]
+        if new:
+            found.append(replace(trace, feedback=new))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

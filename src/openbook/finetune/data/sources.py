@@ -7,6 +7,7 @@ its line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from openbook.errors import DatasetError
@@ -73,9 +74,14 @@ def _asked(
 
 
 def of_feedback(
-    kb: KnowledgeBase, listing: Sequence[Mapping[str, Any]], *, as_: Sequence[str] | None = None
+    kb: KnowledgeBase,
+    listing: Sequence[Mapping[str, Any]],
+    *,
+    since: datetime | None = None,
+    as_: Sequence[str] | None = None,
 ) -> tuple[list[Asked], list[Dropped]]:
-    """What people liked or clicked (``right``) and disliked of what was found, as far as ``as_`` may see it.
+    """What people liked or clicked (``right``) and disliked of what was found, ``since`` then, as far as ``as_`` may
+    see it.
 
     Positives are those of ``openbook dataset from-feedback``; a passage with a thumb down, and none up, is a negative.
 
@@ -84,11 +90,11 @@ def of_feedback(
     """
     from openbook.evaluate.datasets.making import from_feedback
 
-    made = from_feedback(kb, as_=as_, shares={"train": 1.0})
+    made = from_feedback(kb, as_=as_, shares={"train": 1.0}, since=since)
     ids = {row["source"]: row["document"] for row in listing}
     questions = [question for question in made.dataset.questions.values() if question.answerable]
     located = locate(kb, questions, as_=as_)
-    wrong, asked_by = _disliked(kb, ids, as_)
+    wrong, asked_by = _disliked(kb, ids, since, as_)
     found, dropped = [], [Dropped(row.question, row.note) for row in made.to_annotate]
     others = [question for question in made.dataset.questions.values() if not question.answerable]
     dropped += [Dropped(question.text, "the documents do not answer it") for question in others]
@@ -106,12 +112,14 @@ def of_feedback(
 
 
 def _disliked(
-    kb: KnowledgeBase, ids: Mapping[str, str], as_: Sequence[str] | None
+    kb: KnowledgeBase, ids: Mapping[str, str], since: datetime | None, as_: Sequence[str] | None
 ) -> tuple[dict[str, list[Place]], dict[str, tuple[str, ...]]]:
     """By question: the passages that somebody disliked and nobody liked, as they still stand; and whose it was."""
+    from openbook.evaluate.datasets.making import reviewed_since
+
     wrong: dict[str, list[Place]] = {}
     asked_by: dict[str, tuple[str, ...]] = {}
-    for trace in kb.reviewed(as_=as_):
+    for trace in reviewed_since(kb, since, as_):
         same = leakage.normalised(trace.question)
         by = kb.trace(trace.trace, as_=as_)["principals"]
         asked_by[same] = tuple(sorted({*asked_by.get(same, ()), *(by or ())} - {"public"}))

@@ -1,10 +1,11 @@
 """A linear map of queries, trained on vectors that are there already: seconds, and nothing is indexed anew.
 
-x ↦ x (1 + D), brought to unit length. D begins at 0, so that training begins at the base. The loss of a query is
+x ↦ x (1 + D), brought to unit length. D begins at 0, so that training begins at the base; or where another adapter
+stands (``start``), which it then goes on from and is held to. The loss of a query is
 -log(Σ e^(s·cos) over what answers it / Σ over all), over all chunks of the index (``softmax``) or over the passages of
-the queries in the same batch (``in-batch``); of scored pairs, the square of cosine - score. ``pull`` · mean ‖z D‖² is
-added over documents' own vectors and the queries that are replayed, in whose directions nothing is to change: without
-it, questions about other things lose what these gain.
+the queries in the same batch (``in-batch``); of scored pairs, the square of cosine - score. Added is ``pull`` · mean
+‖z (D - start)‖² over documents' own vectors and the queries that are replayed, in whose directions nothing is to
+change: without it, questions about other things lose what these gain.
 
 Its files are those of sentence-transformers' ``Dense`` module, ``weight`` being (1 + D)ᵀ.
 """
@@ -53,6 +54,7 @@ class State:
     mean: torch.Tensor
     square: torch.Tensor
     best: torch.Tensor
+    start: torch.Tensor
     at: int = 0
     steps: int = 0
     best_at: int = 0
@@ -65,9 +67,11 @@ class State:
     asking: float = 0.0
 
     @classmethod
-    def new(cls, dimension: int) -> State:
-        change, mean, square, best = torch.zeros(4, dimension, dimension)
-        return cls(change, mean, square, best)
+    def new(cls, dimension: int, start: torch.Tensor | None = None) -> State:
+        """At the identity, or where another adapter stands."""
+        mean, square, nothing = torch.zeros(3, dimension, dimension)
+        start = nothing if start is None else start
+        return cls(start.clone(), mean, square, start.clone(), start)
 
     def save(self, file: Path) -> None:
         """Whole, or not at all. Raises: ModelError."""
@@ -86,7 +90,7 @@ class State:
             "loss": [(step.at, step.of, step.loss) for step in self.loss],
             "dev": [(step.at, step.of, step.ndcg) for step in self.dev],
         }
-        tensors = {"change": self.change, "mean": self.mean, "square": self.square, "best": self.best}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
         new = file.with_suffix(".new")
         try:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, {"told": json.dumps(told)})
@@ -105,7 +109,7 @@ class State:
         try:
             with safe_open(file, "pt") as opened:
                 told: dict[str, Any] = json.loads(opened.metadata()["told"])
-                held = {name: opened.get_tensor(name) for name in ("change", "mean", "square", "best")}
+                held = {name: opened.get_tensor(name) for name in _TENSORS}
                 state = cls(**held)
             state.loss = [Step(at, of, loss=value) for at, of, value in told.pop("loss")]
             state.dev = [Step(at, of, ndcg=value) for at, of, value in told.pop("dev")]
@@ -117,19 +121,21 @@ class State:
         return state
 
 
+_TENSORS = ("change", "mean", "square", "best", "start")
+
+
 def fit(
     rows: int,
     loss: Loss,
     pulled: Sequence[torch.Tensor],
     settings: EmbedderSettings,
     *,
-    dimension: int,
     score: Callable[[FloatArray], float] | None,
     checkpoint: Path,
-    state: State | None,
+    state: State,
     progress: Progress,
 ) -> State:
-    """Train D on ``rows`` rows, from ``state`` where it was kept; the best is what stood highest by ``score``, a dev
+    """Train D on ``rows`` rows, from ``state`` on; the best is what stood highest by ``score``, a dev
     score of a matrix x ↦ x M.
 
     The order of rows and what is drawn depend on seed and step alone, so that a run which goes on is the same run.
@@ -143,13 +149,12 @@ def fit(
     steps = max(1, round(epoch * settings.epochs))
     warm, told = steps * settings.warmup, max(1, epoch // 10)
     asks = max(1, round(epoch / settings.dev.per_epoch))
-    state = state or State.new(dimension)
     state.steps = steps
 
     def asked() -> Step:
         assert score is not None
         begun = time.perf_counter()
-        found = Step(state.at, steps, ndcg=score(matrix(state.change, settings.interpolate)))
+        found = Step(state.at, steps, ndcg=score(matrix(state.change, settings.interpolate, state.start)))
         state.asking += time.perf_counter() - begun
         progress(found)
         return found
@@ -169,7 +174,7 @@ def fit(
         held = value
         for number, vectors in enumerate(pulled, 1):
             some = vectors[torch.randint(len(vectors), (PULLED,), generator=_drawn(settings.seed, at, number))]
-            held = held + settings.pull * pull(change, some)
+            held = held + settings.pull * pull(change - state.start, some)
         (gradient,) = torch.autograd.grad(held, change)
         rate = settings.rate * min(1.0, (at + 1) / warm if warm else 1.0)
         state.at += 1
@@ -206,7 +211,8 @@ def _adam(state: State, gradient: torch.Tensor, rate: float, decay: float) -> No
         state.square = BETAS[1] * state.square + (1 - BETAS[1]) * gradient**2
         mean = state.mean / (1 - BETAS[0] ** state.at)
         square = state.square / (1 - BETAS[1] ** state.at)
-        state.change = state.change * (1 - rate * decay) - rate * mean / (square.sqrt() + EPSILON)
+        kept = state.start + (state.change - state.start) * (1 - rate * decay)
+        state.change = kept - rate * mean / (square.sqrt() + EPSILON)
 
 
 def _drawn(seed: int, at: int, what: int) -> torch.Generator:
@@ -263,9 +269,26 @@ def cosine_loss(first: FloatArray, second: FloatArray, scored: Sequence[Scored])
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def matrix(change: torch.Tensor, share: float) -> FloatArray:
-    """M = 1 + ``share`` · D."""
-    return np.asarray((torch.eye(len(change)) + share * change).numpy(), np.float32)
+def matrix(change: torch.Tensor, share: float, start: torch.Tensor) -> FloatArray:
+    """M = 1 + start + ``share`` · (D - start)."""
+    return np.asarray((torch.eye(len(change)) + torch.lerp(start, change, share)).numpy(), np.float32)
+
+
+def standing(folder: Path, fits: str) -> torch.Tensor:
+    """D of an adapter that another one begins at.
+
+    Raises:
+        ModelError: it cannot be read, fits other vectors, or has a bias, which is not trained.
+    """
+    from openbook.embed.linear import read_linear
+
+    found = read_linear(folder)
+    if found.fits != fits:
+        what = f"fits the vectors of another embedder ({found.fits}; these are of {fits})"
+        raise ModelError(what, where=str(folder), do="begin anew: leave it out")
+    if found.bias is not None:
+        raise ModelError("has a bias, and none is trained", where=str(folder), do="begin anew: leave it out")
+    return torch.from_numpy(np.ascontiguousarray(found.weight.T)) - torch.eye(found.dimension)
 
 
 def turned(vectors: FloatArray, matrix: FloatArray) -> FloatArray:

@@ -7,12 +7,11 @@ served is opened as a recipe opens it.
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,14 +35,13 @@ from openbook.finetune.embedder.dev import MEASURE
 from openbook.finetune.embedder.pool import Pool, pool_of
 from openbook.finetune.embedder.trained import Step, Trained, unwritten
 from openbook.finetune.embedder.training import Run, finish, provenance
+from openbook.finetune.replay import drawn
 from openbook.finetune.running import is_first
 from openbook.recipe import LocalEmbedder
 
 if TYPE_CHECKING:
     from openbook.embed import FloatArray, IntArray, TextKind
     from openbook.finetune.settings import EmbedderSettings
-
-T = TypeVar("T")
 
 COMPARED = 16
 """Queries and passages on which what is served is compared with what was trained."""
@@ -142,7 +140,7 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
     if prepared.scored:
         pairs = [*prepared.scored]
         if run.replay is not None:
-            pairs += _some(run.replay.scored, settings, len(pairs))
+            pairs += drawn(run.replay.scored, len(pairs), ratio=settings.replay.ratio, seed=settings.seed)
         columns: dict[str, list[Any]] = {
             "sentence1": [one.first.text for one in pairs],
             "sentence2": [one.second.text for one in pairs],
@@ -151,7 +149,7 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
         return len(pairs), Dataset.from_dict(columns), None
     examples = [*prepared.examples]
     if run.replay is not None:
-        examples += _some(run.replay.examples, settings, len(examples))
+        examples += drawn(run.replay.examples, len(examples), ratio=settings.replay.ratio, seed=settings.seed)
     negatives = settings.negatives
     if settings.loss == "triplet":
         examples = [replace(one, negatives=(of,)) for one in examples for of in one.negatives[: max(1, negatives)]]
@@ -164,12 +162,6 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
     names = ["anchor", "positive", *(f"negative_{n}" for n in range(1, negatives + 1))]
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     return len(rows), Dataset.from_dict(columns), Apart(tuple(lines))
-
-
-def _some(replayed: Sequence[T], settings: EmbedderSettings, beside: int) -> list[T]:
-    """Of the replayed rows so many as go with the others."""
-    wanted = min(len(replayed), round(settings.replay.ratio * beside))
-    return random.Random(settings.seed).sample(list(replayed), wanted)
 
 
 def _loss(model: SentenceTransformer, settings: EmbedderSettings) -> torch.nn.Module:

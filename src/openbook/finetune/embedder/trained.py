@@ -129,7 +129,8 @@ class Trained:
         }
 
     def report(self) -> dict[str, Any]:
-        """As the command line prints it: its own keys, and those of a verdict, which is not there yet."""
+        """As the command line prints it: its own keys, and those of a verdict and its release, which are not there
+        yet."""
         told = self.as_json()
         measures: dict[str, Any] = {}
         if self.dev:
@@ -142,6 +143,9 @@ class Trained:
             "principals": told["principals"],
             "measures": measures,
             "trainable_tokens": self.tokens,
+            "general": None,
+            "verdict": None,
+            "release": None,
         }
 
     def summary(self) -> dict[str, Any]:

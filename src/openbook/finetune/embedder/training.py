@@ -180,6 +180,11 @@ def provenance(
     sources = {*rows.documents, *(run.replay.documents if run.replay else ())}
     access = {*rows.access, *(run.replay.access if run.replay else ())}
     documents: dict[str, int | None] = {}
+    if run.settings.start is not None:  # what that was trained on is in this one, too
+        before = Trained.load(Path(run.settings.start.path))
+        documents |= dict(before.documents)
+        sources |= {*before.sources}
+        access |= {*before.principals}
     unknown = set(sources)  # no id is known of these: they are named by their source
     for row in run.dev.kb.list(as_=run.dev.as_) if run.dev is not None else ():
         if row["source"] in sources:
@@ -231,12 +236,16 @@ def _adapter(run: Run) -> Trained:
 
         kept = Turned(base, lambda vectors: vectors)
     checkpoint = run.place / "state.safetensors"
-    state = adapter.State.load(checkpoint) if run.resume and checkpoint.is_file() else None
+    if run.resume and checkpoint.is_file():
+        state = adapter.State.load(checkpoint)
+    else:
+        begun = None if settings.start is None else adapter.standing(Path(settings.start.path), base.hash)
+        state = adapter.State.new(base.dimension, begun)
     state = adapter.fit(
         count, loss, pulled if settings.pull else [], settings,
-        dimension=base.dimension, score=score, checkpoint=checkpoint, state=state, progress=run.progress,
+        score=score, checkpoint=checkpoint, state=state, progress=run.progress,
     )  # fmt: skip
-    matrix = adapter.matrix(state.best, settings.interpolate)
+    matrix = adapter.matrix(state.best, settings.interpolate, state.start)
     new = run.place / "model"
     try:
         shutil.rmtree(new, ignore_errors=True)
@@ -253,7 +262,8 @@ def _adapter(run: Run) -> Trained:
         used=prepared.used, dropped=prepared.dropped, cut=prepared.cut, tokens=prepared.tokens,
         documents=documents, sources=sources, principals=principals,
         loss=tuple(state.loss), dev=tuple(state.dev), asked=len(run.asking.questions) if run.asking else 0,
-        best=state.best_at, steps=state.steps, moved=float(state.best.abs().max()), parity=float(abs(served - x).max()),
+        best=state.best_at, steps=state.steps, moved=float((state.best - state.start).abs().max()),
+        parity=float(abs(served - x).max()),
         seconds=round(state.seconds + state.asking, 2),
         pairs_per_second=round(state.at * min(settings.batch or 1, count) / max(state.seconds, 1e-6), 1),
         notes=run.notes,

@@ -1,0 +1,147 @@
+"""A verdict becomes a release: priced before anybody has won, built beside what answers, its report kept with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.finetune.embedder import jargon
+from tests.finetune.test_trial import beir, model
+
+from openbook.errors import QueryError
+from openbook.evaluate import read
+from openbook.evaluate.datasets.dataset import Dataset, Question, dataset
+from openbook.finetune import promotion
+from openbook.finetune.embedder import train_embedder
+from openbook.finetune.settings import EmbedderSettings
+from openbook.finetune.trial import Asking, Tried, read_models, try_models
+from openbook.knowledge_base import KnowledgeBase
+from openbook.recipe import Extractive, LinearAdapter, QueryHalf, Recipe
+
+TEST = dataset(
+    "firm",
+    [
+        Question(f"{number}-{name}", template.format(name), judgements={jargon.SOURCES[name]: 1}, split="test")
+        for name in jargon.THINGS
+        for number, template in enumerate(jargon.HELD)
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that has learnt a firm's words."""
+    folder = tmp_path_factory.mktemp("models") / "turned"
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=10, batch=12, pull=1.0))
+    return folder
+
+
+@pytest.fixture
+def firm(kb: KnowledgeBase) -> KnowledgeBase:
+    kb.add(*jargon.documents())
+    return kb
+
+
+def compared(kb: KnowledgeBase, *models: Path, data: Dataset = TEST, said: list[str] | None = None) -> Tried:
+    asking = Asking(db=kb.database.address, kb=kb.name, say=([] if said is None else said).append)
+    return try_models(data, read_models(models), general={}, rows=jargon.rows(), asking=asking)
+
+
+# --- in Python --------------------------------------------------------------------------------------------------------
+
+
+def test_the_winner_is_built_with_its_report_and_answers_when_it_is_promoted(firm: KnowledgeBase, turned: Path) -> None:
+    said: list[str] = []
+    verdict = compared(firm, turned, said=said)
+    assert verdict.trial.verdict == "ship"
+    assert said[0] == "turned: nothing to read: an index for this recipe is there"
+    assert "its release: nothing to read: an index for this recipe is there" in verdict.trial.candidates[0].notes
+    done = promotion.release(firm, verdict)
+    assert done is not None
+    assert (done.release, done.live, firm.release) == ("r2", "r1", "r1")
+    assert done.built is not None
+    assert done.built.embedded == 0
+    report = firm.show_release("r2").report
+    assert report is not None
+    assert (report["a"], report["b"], report["verdict"]) == ("r1", "r2", "ship")
+    assert report["general"] == {"before": {}, "after": {}, "mean": None}
+    assert "zorvel" not in json.dumps(report)
+    part = firm.show_release("r2").recipe.query.adapter
+    assert isinstance(part, LinearAdapter)
+    assert part.path == str(turned)
+    again = promotion.release(firm, verdict)
+    assert again is not None
+    assert (again.release, again.built) == ("r2", None)
+    now = promotion.promoted(firm, done)
+    assert now.pointers is not None
+    assert (now.pointers.live, firm.release) == ("r2", "r2")
+    assert firm.search("Anything to heed with our zorvel?", 1).hits[0].source == jargon.SOURCES["zorvel"]
+    assert list(now.lines())[-1] == "r2 answers now; openbook release rollback returns to r1"
+    firm.rollback()
+    assert firm.release == "r1"
+
+
+def test_it_is_not_promoted_over_another_release_than_it_was_compared_with(firm: KnowledgeBase, turned: Path) -> None:
+    done = promotion.release(firm, compared(firm, turned))
+    assert done is not None
+    other = firm.build(Recipe(query=QueryHalf(generate=Extractive(sentences=3)))).release
+    firm.promote(other)
+    with pytest.raises(QueryError, match=f"was compared with r1, and {other} is live"):
+        promotion.promoted(firm, done)
+    assert firm.release == other
+
+
+def test_what_a_document_model_takes_and_whom_it_does_not_answer_is_told_before(
+    firm: KnowledgeBase, tmp_path: Path
+) -> None:
+    told = compared(firm, model(tmp_path / "full", principals=[["hr"]]), data=few(TEST))
+    assert told.trial.winner is None
+    notes = told.trial.candidates[0].notes
+    reading = r"its release: 18 documents, 18 chunks: 18 texts of \d+ tokens to be embedded on this machine by"
+    assert any(re.match(reading, one) for one in notes)
+    assert any("answers callers who are hr; the release answers nobody else" in one for one in notes)
+    assert promotion.release(firm, told) is None
+    assert [one.name for one in firm.releases()] == ["r1"]
+
+
+def test_what_a_corpus_of_its_own_says_is_of_no_release(firm: KnowledgeBase, turned: Path, tmp_path: Path) -> None:
+    apart = try_models(read(beir(tmp_path / "crafts")), read_models([turned]), general={}, asking=Asking(split="all"))
+    assert apart.plans == {}
+    with pytest.raises(QueryError, match="brings documents of its own"):
+        promotion.require_own(read(tmp_path / "crafts"), "crafts")
+
+
+def few(data: Dataset) -> Dataset:
+    return data.select("test", 4)
+
+
+# --- on the command line ----------------------------------------------------------------------------------------------
+
+
+def test_the_command_builds_the_winner_and_nothing_else(
+    tmp_path: Path, turned: Path, openbook: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    jargon.written(tmp_path)
+    assert openbook("add", "firm").returncode == 0
+    questions = (tmp_path / "dev.jsonl").read_text().replace('"split": "dev"', '"split": "test"')
+    (tmp_path / "test.jsonl").write_text(questions)
+    beir(tmp_path / "crafts")
+    refused = openbook("finetune", "compare", "crafts", str(turned), "--release")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "openbook: crafts: brings documents of its own, and a release is of yours; leave --release away, or name"
+        " questions about your own documents\n"
+    )
+    asked = ["finetune", "compare", "test.jsonl", "--trained-on", "rows.jsonl", "--general", "crafts", "--release"]
+    done = openbook(*asked, str(turned), "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["verdict"], said["winner"], said["release"], said["live"]) == ("ship", "turned", "r2", "r1")
+    assert said["plan"]["reindex"] is said["plans"]["turned"]["reindex"] is False
+    listed = json.loads(openbook("release", "list", "--json").stdout)
+    assert [(one["release"], one["state"]) for one in listed["releases"]] == [("r1", "live"), ("r2", "ready")]
+    assert openbook("release", "promote", "r2", "--require-report").returncode == 0
