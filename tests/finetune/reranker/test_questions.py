@@ -138,6 +138,7 @@ def test_a_reranker_reads_a_text_once_whatever_its_weight(dev: Dev) -> None:
     assert asking.scores(shorter) == first, "asked anew, it says the same"
     assert len(shorter.read) == 2 * asking.asked * 10, "but it is asked anew"
     assert list(first) == [0.3, 0.6, 1.2, 2.5]
+    assert len(set(first.values())) > 1, "the weight changes what is found"
     pointwise = Rerankings(dev, dev.questions, RerankerSettings(candidates=10, loss="pointwise").resolved())
     assert list(pointwise.scores(shorter)) == [0.3, 0.6, 1.2, 2.5, None]
 
