@@ -1,8 +1,9 @@
 """The documentation's examples run, and print what it says they print.
 
 In a ``console`` block, ``$`` starts a command and what follows is its expected output; ``...`` stands for anything.
-The blocks of a page run in order in one folder that holds copies of examples/handbook and examples/migration. Most
-pages begin by adding the handbook, which takes half of their time: that is done once for all of them.
+The blocks of a page run in order in one folder that holds copies of examples/handbook, examples/migration and
+examples/jargon.jsonl. Most pages begin by adding the handbook, which takes half of their time: that is done once for
+all of them.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
 def provided(folder: Path) -> Path:
     for name in ("handbook", "migration"):
         shutil.copytree(ROOT / "examples" / name, folder / name)
+    shutil.copy(ROOT / "examples" / "jargon.jsonl", folder)
     return folder
 
 

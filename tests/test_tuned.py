@@ -107,6 +107,14 @@ def test_a_keyword_search_does_not_ask_it(filled: KnowledgeBase, tmp_path: Path)
     assert "adapter" not in trace.details
 
 
+def test_a_quote_is_weighed_by_it_for_those_whom_it_answers(filled: KnowledgeBase, tmp_path: Path) -> None:
+    """Found, and then weighed by the vector that had not found it, it was never quoted."""
+    release(filled, adapter(filled, tmp_path / "a", principals=[["group:board"]]))
+    answer = filled.ask(QUESTION, as_=["group:board"])
+    assert [cited.source for cited in answer.citations] == ["bees"]
+    assert [cited.source for cited in filled.ask(QUESTION, as_=["public"]).citations] != ["bees"]
+
+
 def test_it_answers_only_who_may_read_all_that_it_was_trained_on(filled: KnowledgeBase, tmp_path: Path) -> None:
     """And nobody is told whose texts these are."""
     release(filled, adapter(filled, tmp_path / "a", "sick", "board", "hr"))

@@ -282,6 +282,12 @@ class Serving:
             assert isinstance(generator, language_model.LanguageModel)
             allowance = language_model.Allowance(budget.tokens, budget.dollars).without(before)
             answer = generator.generate(self._meant(trace, llm), hits, on_text, examples, allowance=allowance)
+        elif trace.details.get("adapter", {}).get("applied") and isinstance(self.writer(llm), Extractive):
+            from openbook.generate import extractive
+
+            assert isinstance(generator, extractive.Extractive)
+            adapter = self.retriever.adapter(trace.principals)
+            answer = generator.generate(self._meant(trace, llm), hits, on_text, adapter=adapter)
         else:
             answer = generator.generate(self._meant(trace, llm), hits, on_text, examples)
         return replace(answer, usage=before + answer.usage)

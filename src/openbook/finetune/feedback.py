@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,8 @@ def parted(
     miner = Miner(kb, Library.of(kb, listing, {}), 0, as_=as_)
     mined = [one.example for one in miner.mine([one for group in trained for one in group], progress)]
     examples, twice = merged(mined)
-    rows = Rows(grouped(examples))
+    # A row is named by its query, and the model's folder tells which were not used: without what somebody asked.
+    rows = Rows(tuple(replace(one, where=f"fb-{digest(one.query)}") for one in grouped(examples)))
     require_enough(rows, queries)
     sources = {row["document"]: row["source"] for row in listing}
     texts = kb.texts(sorted({place.document for one in asked for place in one.right}), as_=as_)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tantivy import TextAnalyzer
 
     from openbook.embed import Embedder
+    from openbook.embed.linear import LinearMap
     from openbook.generate.examples import Example
 
 # A question longer than this is cut: what it asks stands in its first lines.
@@ -287,8 +288,11 @@ def _above(hit: Hit, unit: Unit) -> list[str]:
     return [part for part in dict.fromkeys(parts) if part]
 
 
-def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | None:
-    """Every candidate of ``hits`` (best first) with what it says about ``question``; None where nothing is quotable."""
+def weigh(
+    question: str, hits: Sequence[Hit], embedder: Embedder, adapter: LinearMap | None = None
+) -> Evidence | None:
+    """Every candidate of ``hits`` (best first) with what it says about ``question``, whose vector goes through the
+    ``adapter`` by which it was looked for; None where nothing is quotable."""
     hits = hits[:MAX_HITS]
     chunks = [units(i, hit.chunk.text) for i, hit in enumerate(hits)]
     candidates: list[Unit] = []
@@ -344,7 +348,8 @@ def weigh(question: str, hits: Sequence[Hit], embedder: Embedder) -> Evidence | 
     weights = list(RANKING.values())
     kept = sorted(range(n), key=lambda i: -_dot(weights[1:], lexical[i]))[:MAX_UNITS]
     in_context = [": ".join((*_above(hits[candidates[i].hit], candidates[i]), candidates[i].bare)) for i in kept]
-    asked_vector = embedder.encode([question], "query")[0]
+    asked_vectors = embedder.encode([question], "query")
+    asked_vector = (asked_vectors if adapter is None else adapter.apply(asked_vectors))[0]
     cosines = (embedder.encode([text[: 2 * MAX_EMBEDDED] for text in in_context]) @ asked_vector).tolist()
     rows = [(cosine, *lexical[i]) for cosine, i in zip(cosines, kept, strict=True)]
     scores = [_dot(weights, row) for row in rows]
@@ -393,13 +398,15 @@ class Extractive:
         hits: Sequence[Hit],
         on_text: Callable[[str], None] | None = None,
         examples: Sequence[Example] = (),
+        *,
+        adapter: LinearMap | None = None,
     ) -> Answer:
         """Answer ``question`` with quotes from ``hits``, best first; ``on_text`` hears the answer once, whole. What is
-        quoted takes its form from no example."""
+        quoted takes its form from no example. ``adapter``: the one by which the hits were found."""
         question = " ".join(question[:MAX_QUESTION].split())
         if not hits:
             return Answer("", abstained=True, reason="nothing was found", confidence=0.0)
-        evidence = weigh(question, hits, self._embedder)
+        evidence = weigh(question, hits, self._embedder, adapter)
         if evidence is None:
             reason = "the passages found hold no sentence that could be quoted"
             return Answer("", abstained=True, reason=reason, confidence=0.0)

@@ -140,6 +140,10 @@ class Retriever:
 
             self.by_model = ByModel(part.transform)
 
+    def adapter(self, principals: Sequence[str] | None) -> LinearMap | None:
+        """The query adapter, if there is one that may answer this caller now."""
+        return None if self._adapted is None else self._adapted.of(principals)[0]
+
     def retrieve(
         self,
         question: str,
