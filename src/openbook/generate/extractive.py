@@ -288,9 +288,7 @@ def _above(hit: Hit, unit: Unit) -> list[str]:
     return [part for part in dict.fromkeys(parts) if part]
 
 
-def weigh(
-    question: str, hits: Sequence[Hit], embedder: Embedder, adapter: LinearMap | None = None
-) -> Evidence | None:
+def weigh(question: str, hits: Sequence[Hit], embedder: Embedder, adapter: LinearMap | None = None) -> Evidence | None:
     """Every candidate of ``hits`` (best first) with what it says about ``question``, whose vector goes through the
     ``adapter`` by which it was looked for; None where nothing is quotable."""
     hits = hits[:MAX_HITS]
