@@ -26,12 +26,14 @@ from openbook.cli.opening import (
     typed,
 )
 from openbook.cli.printing import bar, curves, one_line, print_json, say
-from openbook.errors import NotFound, QueryError
+from openbook.errors import NotFound, OpenbookError, QueryError
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
     from openbook.finetune.settings import EmbedderSettings
+    from openbook.finetune.trial import Measured
     from openbook.knowledge_base import KnowledgeBase
+    from openbook.recipe import Recipe
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -167,12 +169,15 @@ def embedder(
         typer.Option(help="General rows against forgetting; default: openbook's own.", metavar="FILE"),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(help="Data set that it will be measured on: rows that ask the same are refused.")
+        Path | None, typer.Option(help="Data set that it is measured on: rows that ask the same are refused.")
     ] = None,
     baseline: Annotated[Path | None, typer.Option(help="Report (JSON) of what answers now, on that data set.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides what is drawn.", min=0)] = None,
     seeds: Annotated[int | None, typer.Option(help="Train so many, each by a seed of its own.", min=1)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    train_only: Annotated[
+        bool, typer.Option("--train-only", help="Do not ask afterwards what it forgot, and what it gained on --test.")
+    ] = False,
     from_feedback: Annotated[
         bool,
         typer.Option(
@@ -189,6 +194,8 @@ def embedder(
     json: Json = False,
 ) -> None:
     """Train an embedding model: its queries (adapter), small matrices in it (lora) or all of it (full).
+
+    What it forgot is measured afterwards, and with --test what it gained, too.
 
     With --from-feedback the adapter goes on from the live one, is compared with what answers now, and answers in its
     place where the verdict is "ship".
@@ -217,7 +224,7 @@ def embedder(
     chosen = EmbedderSettings.load(settings, **changed)
     if from_feedback:
         why, do = "feedback is what is trained on", "leave it away"
-        refuse_idle(context, why, do, "base", "dev", "baseline", "resume")
+        refuse_idle(context, why, do, "base", "dev", "baseline", "resume", "train_only")
         if chosen.data or chosen.dev.data is not None or chosen.start is not None:
             do = "name no rows and no dev questions, or train on them without --from-feedback"
             raise QueryError(why, where="--from-feedback", do=do)
@@ -235,6 +242,7 @@ def embedder(
     rows = joined([formats.read(path) for path in chosen.data])
     kept = joined([formats.read(chosen.replay.data.path)]) if chosen.replay.data else None
     asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
+    tested = questions_of(test) if test else None
     with (
         bar("indexing") as indexed,
         _asking(context, db, kb, asked, indexed) as library,
@@ -245,7 +253,7 @@ def embedder(
             own,
             chosen.method,
             rows,
-            test=questions_of(test) if test else None,
+            test=tested,
             baseline=read_report(baseline) if baseline else None,
         )
         for told in rails.look(known):
@@ -263,16 +271,46 @@ def embedder(
         if own is not None and is_first():
             for one in trained:
                 own.register(one.folder)
+        recipe = None if library is None else library.recipe
     if not is_first():
         return
     best = max(trained, key=lambda one: (one.after or 0.0, -one.seed))
+    after = None if train_only else _measured(context, out, tested, recipe, as_=as_, db=db, kb=kb)
     if json:
-        print_json({"model": str(best.folder), "seeds": [one.summary() for one in trained], **best.report()})
+        every = [one.summary() for one in trained]
+        more = {} if after is None else after.as_json()
+        print_json({"model": str(best.folder), "seeds": every, **best.report(), **more})
         return
     for one in trained:
         for line in one.lines():
             print(one_line(line))
+    for line in () if after is None else after.lines():
+        print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
     print(best.folder if len(trained) > 1 else out)
+
+
+def _measured(
+    context: typer.Context,
+    out: Path,
+    tested: Dataset | None,
+    recipe: Recipe | None,
+    *,
+    as_: list[str] | None,
+    db: str | None,
+    kb: str | None,
+) -> Measured | None:
+    """What was gained and forgotten. The model is there, whatever becomes of this."""
+    from openbook.finetune import trial
+
+    with bar("comparing") as advance:
+        asking = trial.Asking(
+            db=db or context.obj["db"], kb=kb or context.obj["kb"] or "default", as_=as_, say=say, progress=advance
+        )
+        try:
+            return trial.measured(out, tested, recipe, asking)
+        except OpenbookError as error:
+            say(f"note: it was not measured: {one_line(str(error))}")
+            return None
 
 
 @app.command("reranker")

@@ -28,7 +28,7 @@ FILE = "settings.toml"
 
 OF_METHOD: Mapping[Method, Mapping[str, Any]] = {
     "adapter": {"loss": "softmax", "epochs": 12, "batch": 64, "rate": 1e-3, "decay": 0.0, "warmup": 0.0},
-    "lora": {"loss": "in-batch", "epochs": 3, "batch": 32, "rate": 5e-4, "decay": 0.0, "warmup": 0.1},
+    "lora": {"loss": "in-batch", "epochs": 2, "batch": 32, "rate": 5e-4, "decay": 0.0, "warmup": 0.1},
     "full": {"loss": "in-batch", "epochs": 2, "batch": 32, "rate": 3e-5, "decay": 0.01, "warmup": 0.1},
 }
 """What each depth of training takes where nothing is said: rates that are right for a matrix would ruin a model."""
@@ -83,7 +83,7 @@ class Lora(Group):
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0.0)
-    dropout: float = Field(default=0.05, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
 class RerankerLora(Lora):
@@ -166,7 +166,7 @@ class EmbedderSettings(Settings):
     warmup: float | None = Field(default=None, ge=0.0, le=1.0)
     negatives: int = Field(default=1, ge=0, le=50)
     scale: float = Field(default=20.0, gt=0.0)
-    pull: float = Field(default=3.0, ge=0.0)
+    pull: float = Field(default=10.0, ge=0.0)
     matryoshka: tuple[int, ...] = ()
     interpolate: float = Field(default=1.0, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=8)

@@ -23,7 +23,7 @@ from openbook.evaluate.report import Report
 from openbook.finetune.data import formats
 from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.rows import Rows, merged
-from openbook.finetune.general import DEFAULT, REPLAY
+from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
 from openbook.finetune.replay import Traded, interpolated, traded
@@ -274,22 +274,14 @@ def try_models(
                 asking.say(f"{name}: {line}")
         base = asking.report(kb, dataset, asking.split, asking.limit)
         recipe, seen = kb.recipe, _seen(kb, chosen, models, rows, asking.as_)
-    before = {}
-    for name, one in general.items():
-        with asking.opened(one, recipe) as kb:
-            before[name] = asking.report(kb, one, "all")
+    before, after = kept(models, general, recipe, asking)
     candidates = []
     for model in models:
         reports: list[Report] = []
-        after: dict[str, list[Report]] = {name: [] for name in general}
         for folder in model.folders:
-            tuned = recipe_with(recipe, folder, model.serves)
-            with asking.opened(dataset, tuned) as kb:
+            with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
                 reports.append(asking.report(kb, dataset, asking.split, asking.limit))
-            for name, one in general.items():
-                with asking.opened(one, tuned) as kb:
-                    after[name].append(asking.report(kb, one, "all"))
-        candidates.append(Candidate(model.name, reports, after))
+        candidates.append(Candidate(model.name, reports, after[model.name]))
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
     what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
     trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
@@ -305,6 +297,84 @@ def try_models(
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
     return Tried(trial, won, trainings, rows, seen, plans)
+
+
+def kept(
+    models: Sequence[Model], general: Mapping[str, Dataset], recipe: Recipe, asking: Asking
+) -> tuple[dict[str, Report], dict[str, dict[str, list[Report]]]]:
+    """What of general knowledge is kept: by general set what the base finds; and by model and set, what each of its
+    seeds does.
+
+    Raises:
+        QueryError, DatasetError, ModelError, StoreError: something cannot be opened or asked.
+    """
+    before: dict[str, Report] = {}
+    after: dict[str, dict[str, list[Report]]] = {model.name: {name: [] for name in general} for model in models}
+    for name, dataset in general.items():
+        with asking.opened(dataset, recipe) as kb:
+            before[name] = asking.report(kb, dataset, "all")
+        for model in models:
+            for folder in model.folders:
+                with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
+                    after[model.name][name].append(asking.report(kb, dataset, "all"))
+    return before, after
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What training is told to have done: by general set, nDCG@10 of base and model (the mean of its seeds); and the
+    trial, where test questions were named."""
+
+    general: Mapping[str, tuple[float, float]]
+    trial: Trial | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of a training's report that only questions can fill."""
+        told: dict[str, Any] = {
+            "general": {
+                "before": {name: before for name, (before, _) in self.general.items()},
+                "after": {name: after for name, (_, after) in self.general.items()},
+            }
+        }
+        if self.trial is not None:
+            [one] = self.trial.candidates
+            ends = {"base": "a", "tuned": "b"}
+            told["measures"] = {
+                end: {name: {"value": getattr(row.paired, key), "n": row.paired.n} for name, row in one.rows.items()}
+                for end, key in ends.items()
+            }
+            told |= {"verdict": self.trial.verdict, "trial": self.trial.as_json()}
+        return told
+
+    def lines(self) -> Iterator[str]:
+        """As a person reads it."""
+        if self.trial is not None:
+            yield from self.trial.lines()
+            return
+        for name, (before, after) in self.general.items():
+            yield f"general, {name}: {MEASURE} {before:.4f} to {after:.4f}, {after - before:+.4f}"
+
+
+def measured(folder: Path, test: Dataset | None, recipe: Recipe | None, asking: Asking) -> Measured:
+    """What the model in ``folder`` forgot of the general questions that come with openbook, and what it gained on the
+    test questions of ``test``, over the live release or the documents that ``test`` brings. Without ``test`` the base
+    is ``recipe``, or the default.
+
+    Raises:
+        QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
+    """
+    general, models = general_sets(), read_models([folder])
+    if test is not None:
+        trial = try_models(test, models, general=general, asking=asking).trial
+        [one] = trial.candidates
+        return Measured({name: (row.paired.a, row.paired.b) for name, row in one.general.items()}, trial)
+    before, after = kept(models, general, recipe or Recipe(), asking)
+    [its] = after.values()
+    means = {
+        name: (report.measures[MEASURE].value, fmean(run.measures[MEASURE].value for run in its[name]))
+        for name, report in before.items()
+    }
+    return Measured(means)
 
 
 def _of_rerankers(models: Sequence[Model], *, trade: bool) -> Iterator[str]:

@@ -193,8 +193,11 @@ class TestTheCommandLine:
         assert told["rows"]["used"] == 60
         assert told["measures"]["tuned"]["ndcg@10"]["value"] > told["measures"]["base"]["ndcg@10"]["value"]
         assert told["loss"][-1]["loss"] < told["loss"][0]["loss"]
+        assert told["general"]["before"]["default"] == pytest.approx(0.763, abs=0.01)
+        assert 0 < abs(told["general"]["after"]["default"] - told["general"]["before"]["default"]) < 0.2
+        assert told["verdict"] is None
         assert (tmp_path / "turned" / "model.safetensors").is_file()
-        again = openbook("finetune", "embedder", "again", "--settings", "turned/settings.toml")
+        again = openbook("finetune", "embedder", "again", "--settings", "turned/settings.toml", "--train-only")
         assert again.returncode == 0, again.stderr
         assert again.stdout.splitlines()[-1] == "again"
         assert "dev nDCG@10" in again.stdout
@@ -203,9 +206,11 @@ class TestTheCommandLine:
 
     def test_several_seeds_are_several_models(self, openbook: Run, tmp_path: Path) -> None:
         jargon.written(tmp_path)
-        done = openbook("finetune", "embedder", "m", "rows.jsonl", "--epochs", "1", "--seeds", "2", "--json")
+        asked = ("--epochs", "1", "--seeds", "2", "--train-only", "--json")
+        done = openbook("finetune", "embedder", "m", "rows.jsonl", *asked)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
+        assert told["general"] is None
         assert [one["seed"] for one in told["seeds"]] == [0, 1]
         assert {folder.name for folder in (tmp_path / "m").iterdir()} == {"seed-0", "seed-1"}
 
