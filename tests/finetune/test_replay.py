@@ -14,7 +14,7 @@ from openbook.embed.folder import read_folder
 from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.finetune.data import read
 from openbook.finetune.general import REPLAY
-from openbook.finetune.replay import STEPS, Traded, chosen, drawn, interpolated, pull, trade_lines, traded
+from openbook.finetune.replay import drawn, interpolated, pull
 
 
 def test_general_rows_are_drawn_by_their_ratio_each_before_any_comes_twice() -> None:
@@ -111,13 +111,3 @@ def test_what_is_not_one_architecture_or_no_safe_weights_is_refused_and_leaves_n
 
 
 # --- the trade --------------------------------------------------------------------------------------------------------
-
-
-def test_of_the_steps_that_forget_little_the_best_on_dev_is_chosen() -> None:
-    found = traded(lambda share: (0.6 + 0.1 * share, 0.8 - 0.04 * share**2))
-    assert [one.share for one in found] == [0.0, *STEPS]
-    assert chosen(found, allowed=0.01).share == 0.5
-    assert chosen(found, allowed=0.0).share == 0.0
-    assert list(trade_lines(found))[2] == "0.5 of the way: dev 0.6500 (+0.0500), general 0.7900 (-0.0100)"
-    useless = [Traded(0.0, 0.6, 0.8), Traded(0.5, 0.6, 0.8), Traded(1.0, 0.5, 0.8)]
-    assert chosen(useless, allowed=0.01).share == 0.0

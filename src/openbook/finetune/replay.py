@@ -1,8 +1,8 @@
 """Against forgetting: general pairs among the rows, a pull towards the base, and what lies between base and tuned.
 
 ``drawn`` and ``pull`` act while a model is trained, ``interpolated`` afterwards: (1 - α) · base + α · tuned, weight by
-weight (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Which α, is chosen on dev questions and
-general ones (``traded``, ``chosen``).
+weight (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). What each α gains on dev questions and
+forgets of general ones, ``traded`` measures.
 """
 
 from __future__ import annotations
@@ -174,19 +174,6 @@ def traded(measure: Callable[[float], tuple[float, float]], steps: Sequence[floa
     """What is gained and what is forgotten at each step, the base first. ``measure`` takes a share (0: the base) and
     gives the means on dev questions and on general sets."""
     return [Traded(share, *measure(share)) for share in dict.fromkeys((0.0, *steps))]
-
-
-def chosen(found: Sequence[Traded], *, allowed: float) -> Traded:
-    """The step with the best dev mean of those whose general mean loses no more than ``allowed``; of equals the one
-    nearest to the base. Where none gains anything it is the base itself.
-
-    >>> steps = [Traded(0.0, 0.60, 0.80), Traded(0.5, 0.68, 0.795), Traded(1.0, 0.70, 0.76)]
-    >>> chosen(steps, allowed=0.01).share, chosen(steps, allowed=0.05).share
-    (0.5, 1.0)
-    """
-    base = next(one for one in found if one.share == 0.0)
-    kept = [one for one in found if base.general - one.general <= allowed + 1e-9]
-    return max(kept, key=lambda one: (one.dev, -one.share))
 
 
 def trade_lines(found: Sequence[Traded]) -> Iterator[str]:

@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from openbook.errors import ModelError, QueryError
 from openbook.finetune.settings import FILE
 
 if TYPE_CHECKING:
-    from openbook.finetune.settings import Settings
+    from openbook.finetune.settings import EmbedderSettings, RerankerSettings, Settings
+
+S = TypeVar("S", "EmbedderSettings", "RerankerSettings")
+T = TypeVar("T")
 
 PARITY = 1e-3
 """How far what is served may be from what was trained, in a vector's number or in a score."""
@@ -68,6 +71,40 @@ def begin(place: Path, settings: Settings, *, resume: bool) -> None:
     except OSError as error:
         do = "name a place that can be written"
         raise ModelError(f"cannot be written ({error.strerror})", where=str(place), do=do) from None
+
+
+def each_seed(
+    out: Path, settings: S, train: Callable[[Path, S, bool], T], load: Callable[[Path], T], *, resume: bool
+) -> list[T]:
+    """As many models as ``settings.seeds`` says: ``out`` itself, or of several ``out/seed-N`` each, by ``train(folder,
+    settings, resume)``. With ``resume`` those that are there stay (``load``), and what was cut off goes on.
+
+    Raises:
+        QueryError: one that is there was trained with other settings.
+    """
+    if settings.seeds == 1:
+        return [train(out, settings, resume)]
+    done = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        folder = out / f"seed-{seed}"
+        one = settings.model_copy(update={"seed": seed, "seeds": 1})
+        if resume and folder.exists():
+            _require_same(folder, one)
+            done.append(load(folder))
+        else:
+            done.append(train(folder, one, resume and place_of(folder).exists()))
+    return done
+
+
+def _require_same(folder: Path, settings: Settings) -> None:
+    """Raises: QueryError: the model in a folder was not trained as is asked for."""
+    told = type(settings).load(folder / FILE)
+    for name in type(settings).model_fields:
+        mine, its = getattr(settings, name), getattr(told, name)
+        # What was not said was filled in; the packaged model is called by what the index holds.
+        if mine not in (None, its) and (name, mine) != ("base", "default"):
+            do = "name another folder, or say the settings that its other seeds have"
+            raise QueryError(f"its {name} is {its}, and not {mine}", where=str(folder), do=do)
 
 
 def finish(new: Path, out: Path, *, moved: float, parity: float, tell: Callable[[Path], None]) -> None:

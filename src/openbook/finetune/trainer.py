@@ -35,12 +35,10 @@ TOGETHER = 8
 
 
 def arguments(
-    place: Path, settings: EmbedderSettings | RerankerSettings, rows: int, *, quick: bool, asks: bool
-) -> tuple[dict[str, Any], int]:
-    """A trainer's arguments, and the steps of an epoch over ``rows``. ``settings`` are resolved."""
-    assert settings.batch is not None
+    place: Path, settings: EmbedderSettings | RerankerSettings, epoch: int, *, quick: bool, asks: bool
+) -> dict[str, Any]:
+    """A trainer's arguments. ``settings`` are resolved; an ``epoch`` has so many steps."""
     assert settings.epochs is not None
-    epoch = math.ceil(rows / settings.batch)
     steps = math.ceil(settings.epochs * epoch)
     warmup: float = settings.warmup or 0.0  # a share, below 1
     if math.ceil(warmup * steps) >= steps:  # it begins at a rate of 0: a run of one step would move nothing
@@ -79,7 +77,7 @@ def arguments(
             "metric_for_best_model": f"eval_{MEASURE}",
             "greater_is_better": True,
         }
-    return how, epoch
+    return how
 
 
 def read_by_length(model: SentenceTransformer | CrossEncoder) -> None:

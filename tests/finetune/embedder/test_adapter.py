@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,11 @@ from tests.finetune.embedder import jargon
 from openbook.embed import Embedder
 from openbook.errors import ModelError, QueryError
 from openbook.finetune.data.rows import Example, Passage, Rows, Scored
-from openbook.finetune.embedder import PARITY, Dev, Step, Trained, adapter, train_embedder
+from openbook.finetune.embedder import PARITY, Dev, Step, Trained, adapter, train_embedder, train_seeds
 from openbook.finetune.embedder.vectors import of_index
 from openbook.finetune.settings import EmbedderSettings
 from openbook.knowledge_base import KnowledgeBase
+from openbook.types import Document
 
 QUICK = EmbedderSettings(epochs=6, batch=12, pull=1.0)
 
@@ -195,8 +199,6 @@ def test_only_what_its_callers_may_read_is_a_negative(kb: KnowledgeBase) -> None
 
 
 def test_other_chunks_of_a_document_that_answers_are_no_negatives(kb: KnowledgeBase) -> None:
-    from openbook.types import Document
-
     long = "\n\n".join(f"{word} " * 60 + "." for word in ("kiln", "loom", "press", "forge"))
     kb.add(Document("long.md", long), *jargon.documents())
     with kb.index.database.snapshot(None) as connection:
@@ -224,3 +226,35 @@ def test_it_takes_seconds(dev: Dev, tmp_path: Path) -> None:
     begun = time.process_time()
     train_embedder(jargon.rows(), tmp_path / "turned", QUICK, dev=dev)
     assert time.process_time() - begun < 60
+
+
+def test_copies_and_versions_of_what_answers_are_no_negatives(new_kb: Callable[..., KnowledgeBase]) -> None:
+    kb = new_kb()
+    text = "The kiln fires clay at 1,240 degrees for eleven hours and cools for a day with its door shut."
+    others = [Document(f"{n}.md", other) for n, other in enumerate(jargon.OTHERS)]
+    kb.add(
+        Document("a.md", text), Document("copy.md", text), Document("old.md", text.replace("eleven", "ten")), *others
+    )
+    asked = [Example("How hot is the kiln?", (Passage(text, "a.md"),), group="g")]
+    targets = of_index(asked, kb.embedder, Dev(kb), [("public",)])
+    assert len(targets.passages) == 9
+    assert len(targets.right[0]) == 1
+    assert len(targets.left[0]) == 2
+
+
+def test_nothing_is_held_out_where_too_little_would_be_left(firm: KnowledgeBase, tmp_path: Path) -> None:
+    """A group that fell into the tenth took all rows with it."""
+    examples = tuple(replace(one, group="g-1") for one in jargon.examples()[:20])
+    share = {"dev": EmbedderSettings().dev.model_copy(update={"share": 0.999})}
+    done = train_embedder(Rows(examples), tmp_path / "m", QUICK.model_copy(update=share), dev=Dev(firm))
+    assert done.used == 20
+    assert done.asked == 0
+
+
+def test_seeds_that_are_there_must_be_of_the_same_settings(tmp_path: Path) -> None:
+    two = QUICK.model_copy(update={"seeds": 2, "epochs": 1.0})
+    train_seeds(jargon.rows(), tmp_path / "m", two)
+    shutil.rmtree(tmp_path / "m" / "seed-1")
+    with pytest.raises(QueryError, match=r"seed-0: its rate is 0.001, and not 0.05"):
+        train_seeds(jargon.rows(), tmp_path / "m", two.model_copy(update={"rate": 0.05}), resume=True)
+    assert len(train_seeds(jargon.rows(), tmp_path / "m", two, resume=True)) == 2

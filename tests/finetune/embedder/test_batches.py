@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook.finetune.data.rows import Example, Passage, grouped, same_text
-from openbook.finetune.embedder.batches import Apart, Line, lines_of
+from openbook.finetune.embedder.batches import Apart, Line, lines_of, without_answers
 
 
 def sampled(lines: list[Line], batch: int, *, epoch: int = 0, seed: int = 0, drop_last: bool = False) -> Any:
@@ -35,7 +35,7 @@ def examples(draw: st.DrawFn) -> list[Example]:
 @given(examples(), st.integers(1, 6), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_nothing_that_answers_a_query_is_its_negative(made: list[Example], batch: int, negatives: int) -> None:
-    rows, lines = lines_of(made, negatives)
+    rows, lines = lines_of(without_answers(made), negatives)
     right: dict[str, set[str]] = {}
     for one in made:
         right.setdefault(one.group, set()).update(passage.text for passage in one.positives)
@@ -45,8 +45,9 @@ def test_nothing_that_answers_a_query_is_its_negative(made: list[Example], batch
         assert 1 <= len(numbers) <= batch
         seen += numbers
         for own in numbers:
-            others = {same_text(text) for other in numbers if other != own for text in rows[other][1:]}
-            assert not others & right[group[rows[own][0]]]
+            wrong = {same_text(text) for other in numbers if other != own for text in rows[other][1:]}
+            wrong |= {same_text(text) for text in rows[own][2:]}
+            assert not wrong & right[group[rows[own][0]]]
     assert sorted(seen) == list(range(len(rows))), "each row once"
 
 
@@ -65,3 +66,9 @@ def test_rows_that_may_stand_with_no_other_are_a_batch_each(drop_last: bool) -> 
     made = [Example(f"{n}?", (Passage(f"text {n}"),), group="one") for n in range(3)]
     _, lines = lines_of(made, 0)
     assert [len(batch) for batch in sampled(lines, 8, drop_last=drop_last)] == [1, 1, 1]
+
+
+def test_the_steps_of_an_epoch_are_those_of_its_batches() -> None:
+    made = [Example(f"{n}?", (Passage(f"text {n}"),), group=f"g{n % 2}") for n in range(10)]
+    _, lines = lines_of(made, 0)
+    assert Apart(tuple(lines)).steps(5, 0) == 5 == len(sampled(lines, 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,17 @@ class Line:
     texts: frozenset[int]
     answers: frozenset[int]
     group: int
+
+
+def without_answers(examples: Sequence[Example]) -> list[Example]:
+    """The same without negatives that answer a query of their group: queries that are nearly the same share answers."""
+    answers: dict[str, set[str]] = {}
+    for one in examples:
+        answers.setdefault(one.group, set()).update(same_text(passage.text) for passage in one.positives)
+    return [
+        replace(one, negatives=tuple(p for p in one.negatives if same_text(p.text) not in answers[one.group]))
+        for one in examples
+    ]
 
 
 def lines_of(examples: Sequence[Example], negatives: int) -> tuple[list[list[str]], list[Line]]:
@@ -53,6 +64,10 @@ class Apart:
 
     def __call__(self, dataset: Any, **how: Any) -> ApartSampler:
         return ApartSampler(dataset, self.lines, **how)
+
+    def steps(self, batch: int, seed: int) -> int:
+        """Of the first epoch: more than rows by batch where many rows cannot stand together."""
+        return len(self(range(len(self.lines)), batch_size=batch, drop_last=False, seed=seed))
 
 
 class ApartSampler(DefaultBatchSampler):

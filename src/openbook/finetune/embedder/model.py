@@ -7,6 +7,7 @@ served is opened as a recipe opens it.
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ from openbook.embed.local import LocalModel
 from openbook.errors import ModelError
 from openbook.finetune import trainer as shared
 from openbook.finetune.data.negatives import filled
-from openbook.finetune.embedder.batches import Apart, lines_of
+from openbook.finetune.embedder.batches import Apart, lines_of, without_answers
 from openbook.finetune.embedder.dev import MEASURE
 from openbook.finetune.embedder.pool import Pool, pool_of
 from openbook.finetune.embedder.trained import Step, Trained, unwritten
@@ -70,7 +71,9 @@ def train(run: Run) -> Trained:
     if run.asking is not None:
         evaluator = _Evaluator(trainee, pool_of(run.asking, run.asking.dev.kb.embedder, settings.dev.pool))
         first = evaluator.measured()
-    args, epoch = _arguments(run, rows, sampler, quick, asks=evaluator is not None)
+    assert settings.batch is not None
+    epoch = math.ceil(rows / settings.batch) if sampler is None else sampler.steps(settings.batch, settings.seed)
+    args = _arguments(run, epoch, sampler, quick, asks=evaluator is not None)
     callbacks: list[TrainerCallback] = [shared.Watch(run.progress, settings.method)]
     if evaluator is not None:
         callbacks.append(EarlyStoppingCallback(settings.dev.patience))
@@ -134,7 +137,7 @@ def _add_lora(model: SentenceTransformer, settings: EmbedderSettings) -> None:
     )
 
 
-def _dataset(run: Run) -> tuple[int, Dataset, Any]:
+def _dataset(run: Run) -> tuple[int, Dataset, Apart | None]:
     """How many lines are read in an epoch, the lines, and what says which of them share a batch."""
     settings, prepared = run.settings, run.prepared
     if prepared.scored:
@@ -150,6 +153,7 @@ def _dataset(run: Run) -> tuple[int, Dataset, Any]:
     examples = [*prepared.examples]
     if run.replay is not None:
         examples += drawn(run.replay.examples, len(examples), ratio=settings.replay.ratio, seed=settings.seed)
+    examples = without_answers(examples)
     negatives = settings.negatives
     if settings.loss == "triplet":
         examples = [replace(one, negatives=(of,)) for one in examples for of in one.negatives[: max(1, negatives)]]
@@ -186,12 +190,11 @@ def _loss(model: SentenceTransformer, settings: EmbedderSettings) -> torch.nn.Mo
 
 
 def _arguments(
-    run: Run, rows: int, sampler: Any, quick: bool, *, asks: bool
-) -> tuple[SentenceTransformerTrainingArguments, int]:
-    """The trainer's arguments, and the steps of an epoch."""
+    run: Run, epoch: int, sampler: Apart | None, quick: bool, *, asks: bool
+) -> SentenceTransformerTrainingArguments:
     settings, folder = run.settings, run.folder
     assert folder is not None
-    how, epoch = shared.arguments(run.place, settings, rows, quick=quick, asks=asks)
+    how = shared.arguments(run.place, settings, epoch, quick=quick, asks=asks)
     if sampler is not None:
         how["batch_sampler"] = sampler
     prompts = {
@@ -201,7 +204,7 @@ def _arguments(
     prompts |= {"sentence1": prompts["anchor"], "sentence2": prompts["positive"]}
     if any(prompts.values()):
         how["prompts"] = prompts
-    return SentenceTransformerTrainingArguments(**how), epoch
+    return SentenceTransformerTrainingArguments(**how)
 
 
 @dataclass(slots=True)

@@ -28,8 +28,6 @@ MOST = 1_200
 FURTHER = 20
 """Times as many keyword hits are looked at, since most of them are none of the pool's."""
 
-_FETCHED = 512
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:

@@ -16,6 +16,7 @@ from openbook.errors import QueryError
 from openbook.evaluate.datasets.dataset import Question
 from openbook.finetune import running
 from openbook.finetune.data.formats import examples_of, scored_of
+from openbook.finetune.data.report import LEAST
 from openbook.finetune.data.rows import Rows, grouped
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
 from openbook.finetune.embedder.prepared import Prepared, prepare
@@ -112,18 +113,7 @@ def train_seeds(
     def trained(folder: Path, one: EmbedderSettings, resume: bool) -> Trained:
         return train_embedder(rows, folder, one, dev=dev, replay=replay, resume=resume, progress=progress)
 
-    if settings.seeds == 1:
-        return [trained(out, settings, resume)]
-    done = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        folder = out / f"seed-{seed}"
-        begun = running.place_of(folder).exists()
-        one = settings.model_copy(update={"seed": seed, "seeds": 1})
-        if resume and folder.exists():
-            done.append(Trained.load(folder))
-        else:
-            done.append(trained(folder, one, resume and begun))
-    return done
+    return running.each_seed(out, settings, trained, Trained.load, resume=resume)
 
 
 def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[EmbedderSettings, Embedder, ModelFolder | None]:
@@ -156,6 +146,9 @@ def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> t
     sources = {row["source"]: row["document"] for row in dev.kb.list(as_=dev.as_)}
     groups, questions = held_out(prepared.examples, settings.dev.share, sources)
     kept = tuple(one for one in prepared.examples if one.group not in groups)
+    left = {one.group for one in kept}
+    if len({one.query for one in kept}) < LEAST or (len(left) == 1 and not any(one.negatives for one in kept)):
+        return prepared, ()  # so little would be left that nothing could be learnt
     return replace(prepared, examples=kept), questions[: settings.dev.questions]
 
 

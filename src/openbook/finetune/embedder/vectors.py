@@ -23,6 +23,9 @@ MOST = 100_000
 SAME = 0.8
 """Of the words of the shorter of two texts, the share that the other has from which a chunk is the passage."""
 
+ALIKE = 0.98
+"""Cosine from which two passages say the same as far as a model can tell: copies, and versions with a word changed."""
+
 _FETCHED = 512
 
 
@@ -116,9 +119,24 @@ def _targets(
         groups.setdefault(example.group, set()).update(of_query, also)
         right.append(tuple(sorted(of_query)))
         own.append(tuple(sorted({row for passage in example.passages for row in places[passage.text]})))
+    alike = _alike(passages, sorted({row for rows in groups.values() for row in rows}))
+    for rows in groups.values():
+        rows.update(*(alike[row] for row in rows.copy()))
     left = [tuple(sorted(groups[example.group] - {*rows})) for example, rows in zip(examples, right, strict=True)]
     queries = embedder.encode([example.query for example in examples], "query")
     return Targets(queries, passages, tuple(right), tuple(own), tuple(left), tuple(documents))
+
+
+def _alike(passages: FloatArray, rows: Sequence[int]) -> dict[int, list[int]]:
+    """By row the passages that say nearly the same, in other documents or other versions of one: they answer, too."""
+    import numpy as np
+
+    found: dict[int, list[int]] = {}
+    for first in range(0, len(rows), _FETCHED):
+        some = rows[first : first + _FETCHED]
+        for row, cosines in zip(some, passages[some] @ passages.T, strict=True):
+            found[row] = np.flatnonzero(cosines >= ALIKE).tolist()
+    return found
 
 
 def _texts(dev: Dev, library: Library, chunks: Sequence[int], view: View) -> dict[int, str]:

@@ -7,6 +7,7 @@ head that is new begins at 0, so that training begins at the order of the first 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def train(run: Run) -> Trained:
     evaluator = first = None
     if run.asking is not None:
         evaluator, first = _Evaluator(trainee, run.asking), run.asking.before()
-    how, epoch = shared.arguments(run.place, settings, len(lists), quick=quick, asks=evaluator is not None)
+    epoch = math.ceil(len(lists) / (settings.batch or 1))
+    how = shared.arguments(run.place, settings, epoch, quick=quick, asks=evaluator is not None)
     callbacks: list[TrainerCallback] = [shared.Watch(run.progress, settings.method)]
     if evaluator is not None:
         callbacks.append(EarlyStoppingCallback(settings.dev.patience))

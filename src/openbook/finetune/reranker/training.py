@@ -19,7 +19,7 @@ from openbook.finetune.embedder.trained import Progress
 from openbook.finetune.reranker.dev import Rerankings
 from openbook.finetune.reranker.questions import Taught
 from openbook.finetune.reranker.trained import Trained
-from openbook.finetune.running import begin, place_of, require_new, require_torch
+from openbook.finetune.running import begin, each_seed, place_of, require_new, require_torch
 from openbook.finetune.settings import RerankerSettings
 
 if TYPE_CHECKING:
@@ -102,17 +102,7 @@ def train_seeds(
     def trained(folder: Path, one: RerankerSettings, resume: bool) -> Trained:
         return train_reranker(taught, folder, one, dev=dev, questions=questions, resume=resume, progress=progress)
 
-    if settings.seeds == 1:
-        return [trained(out, settings, resume)]
-    done = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        folder = out / f"seed-{seed}"
-        one = settings.model_copy(update={"seed": seed, "seeds": 1})
-        if resume and folder.exists():
-            done.append(Trained.load(folder))
-        else:
-            done.append(trained(folder, one, resume and place_of(folder).exists()))
-    return done
+    return each_seed(out, settings, trained, Trained.load, resume=resume)
 
 
 def _base(settings: RerankerSettings) -> ModelFolder:
