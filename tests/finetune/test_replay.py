@@ -111,3 +111,9 @@ def test_what_is_not_one_architecture_or_no_safe_weights_is_refused_and_leaves_n
 
 
 # --- the trade --------------------------------------------------------------------------------------------------------
+
+
+def test_the_trade_is_told_step_by_step() -> None:
+    found = traded(lambda share: (0.6 + 0.1 * share, 0.8 - 0.04 * share**2))
+    assert [one.share for one in found] == [0.0, *STEPS]
+    assert list(trade_lines(found))[2] == "0.5 of the way: dev 0.6500 (+0.0500), general 0.7900 (-0.0100)"
