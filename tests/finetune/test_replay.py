@@ -14,7 +14,7 @@ from openbook.embed.folder import read_folder
 from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.finetune.data import read
 from openbook.finetune.general import REPLAY
-from openbook.finetune.replay import drawn, interpolated, pull
+from openbook.finetune.replay import STEPS, drawn, interpolated, pull, trade_lines, traded
 
 
 def test_general_rows_are_drawn_by_their_ratio_each_before_any_comes_twice() -> None:
