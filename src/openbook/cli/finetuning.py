@@ -208,6 +208,7 @@ def embedder(
     from openbook.finetune.settings import EmbedderSettings, read_now
 
     require_there(settings, test, baseline)
+    _require_ready("embedder", out, resume=resume)
     changed = {
         "method": method,
         "base": base,
@@ -286,7 +287,16 @@ def embedder(
             print(one_line(line))
     for line in () if after is None else after.lines():
         print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
-    print(best.folder if len(trained) > 1 else out)
+    print(out / best.folder.name if len(trained) > 1 else out)
+
+
+def _require_ready(what: str, out: Path, *, resume: bool) -> None:
+    """What can be told before anything is read. Raises: ModelError."""
+    from openbook.finetune import running
+
+    running.require_torch(f"finetune {what}")
+    if not resume:
+        running.require_new(out)
 
 
 def _measured(
@@ -358,6 +368,7 @@ def reranker(
     from openbook.finetune.settings import RerankerSettings, read_now
 
     require_there(settings, test, baseline)
+    _require_ready("reranker", out, resume=resume)
     changed = {
         "method": method,
         "base": base,
@@ -418,7 +429,7 @@ def reranker(
     for one in trained:
         for line in one.lines():
             print(one_line(line))
-    folder = str(best.folder) if len(trained) > 1 else str(out)
+    folder = str(out / best.folder.name if len(trained) > 1 else out)
     for line in [folder] if best.weight == 0 else best.recipe_lines(folder):
         print(line)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", "EmbedderSettings", "RerankerSettings")
 T = TypeVar("T")
+
+NEEDED = ("torch", "safetensors", "sentence_transformers", "datasets", "accelerate", "peft")
+"""What comes with ``openbook[train]``."""
 
 PARITY = 1e-3
 """How far what is served may be from what was trained, in a vector's number or in a score."""
@@ -39,12 +43,11 @@ def require_new(out: Path) -> None:
 
 
 def require_torch(what: str) -> None:
-    """Raises: ModelError."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        do = "run: pip install 'openbook[train]'"
-        raise ModelError("training needs torch, which is not installed", where=what, do=do) from None
+    """Raises: ModelError: something that training needs is not installed."""
+    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if lacking:
+        do = "install torch first (its CPU build spares gigabytes), then: pip install 'openbook[train]'"
+        raise ModelError(f"training needs {', '.join(lacking)}: not installed", where=what, do=do)
 
 
 def begin(place: Path, settings: Settings, *, resume: bool) -> None:
