@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -82,3 +83,24 @@ def test_it_is_shipped_and_forgets_little(trained: tuple[Path, dict[str, Any], d
     before, after = (told["general"][when]["default"] for when in ("before", "after"))
     assert before == pytest.approx(0.763, abs=0.01)
     assert after - before >= -0.01
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.training) for seed in (2, 3))])
+def test_what_is_trained_on_shuffled_labels_does_not_ship(
+    trained: tuple[Path, dict[str, Any], dict[str, Any]], seed: int
+) -> None:
+    """It gains on all questions, for it has learnt which documents are asked for, and is told apart by that."""
+    folder, _, _ = trained
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    asked = [(row["anchor"], row["metadata"]["group"]) for row in rows]
+    random.Random(seed).shuffle(asked)
+    for row, (query, group) in zip(rows, asked, strict=True):
+        row["anchor"], row["metadata"]["group"] = query, group
+    name = f"shuffled-{seed}"
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    how = ("--replay", "default", "--seed", str(seed), "--test", "jargon.jsonl")
+    told = openbook(folder, "finetune", "embedder", name, f"{name}.jsonl", *how)
+    assert told["verdict"] != "ship"
+    [one] = told["trial"]["candidates"]
+    assert one["measures"]["ndcg@10"]["difference"] > 0.03
+    assert abs(one["own"]["difference"]) < 0.05

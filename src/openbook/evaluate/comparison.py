@@ -45,17 +45,19 @@ def decide(
     *,
     worth: float = 0.0,
     allowed: Iterable[tuple[float, float, float]] = (),
+    needed: Iterable[tuple[float, float]] = (),
 ) -> Verdict:
     """The verdict on a candidate.
 
     ``gain``, its 95 % ``interval`` and ``p`` are the primary measure's difference in the direction that is better, and
     its corrected p; ``guards`` the gain and corrected p of each guard; ``worth`` is the smallest gain worth having.
-    ``allowed`` are guards that may lose something: their gain, p, and the loss that is allowed.
+    ``allowed`` are guards that may lose something: their gain, p, and the loss that is allowed; ``needed`` the gain and
+    p of what must be better, too.
 
     - *don't ship*: the primary measure or any guard is significantly worse (one that may lose something: worse by more
       than that, too), or the interval ends below ``worth``;
     - *ship*: else, where the primary measure is significantly better, its interval lies above 0, the gain is no less
-      than ``worth``, and no guard lost more than it may, for certain or not;
+      than ``worth``, no guard lost more than it may, for certain or not, and what is needed is significantly better;
     - *insufficient evidence*: else.
 
     >>> decide(0.04, (0.01, 0.07), 0.003)
@@ -68,6 +70,8 @@ def decide(
     "don't ship"
     >>> [decide(0.04, (0.01, 0.07), 0.003, allowed=[(loss, p, 0.01)]) for loss, p in ((-0.02, 0.03), (-0.02, 0.3))]
     ["don't ship", 'insufficient evidence']
+    >>> decide(0.04, (0.01, 0.07), 0.003, needed=[(0.001, 0.8)])
+    'insufficient evidence'
     """
     low, high = interval
     # 0.5 - 0.49 is a little more than 0.01.
@@ -75,7 +79,8 @@ def decide(
     worse = any(change < 0 and chance <= ALPHA for change, chance in [(gain, p), *guards])
     if worse or any(chance <= ALPHA for chance in beyond) or (worth > 0 and high < worth):
         return "don't ship"
-    return "ship" if p <= ALPHA and low > 0 and gain >= worth and not beyond else "insufficient evidence"
+    earned = all(change > 0 and chance <= ALPHA for change, chance in [(gain, p), *needed])
+    return "ship" if earned and low > 0 and gain >= worth and not beyond else "insufficient evidence"
 
 
 def is_right(measure: str, value: float) -> bool:
@@ -123,6 +128,10 @@ class Row:
     @property
     def is_worse(self) -> bool:
         return self.gain < 0 and self.p_holm <= ALPHA
+
+    @property
+    def is_better(self) -> bool:
+        return self.gain > 0 and self.p_holm <= ALPHA
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self.paired), "p_holm": self.p_holm, "role": self.role}

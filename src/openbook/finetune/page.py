@@ -92,6 +92,7 @@ def _candidate(one: Judged) -> dict[str, Any]:
         ("All test questions", one.primary),
         ("Evidence was trained on", one.seen),
         ("Evidence was not trained on", one.unseen),
+        ("Own answers over those of other questions", one.own),
     )
     general = [{**compared_row(row), "name": name} for name, row in one.general.items()]
     if one.forgotten is not None and len(general) > 1:

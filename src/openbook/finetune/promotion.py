@@ -143,7 +143,7 @@ def report_of(trial: Trial, one: Judged, name: str) -> dict[str, Any]:
         "questions": len(base.questions),
         "primary": trial.primary,
         "settings": dict(trial.settings),
-        **{key: told[key] for key in ("verdict", "reasons", "measures", "seeds", "seen", "unseen", "general")},
+        **{key: told[key] for key in ("verdict", "reasons", "measures", "seeds", "seen", "unseen", "own", "general")},
     }
 
 

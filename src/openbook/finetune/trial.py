@@ -273,7 +273,9 @@ def try_models(
             for line in plan.lines():
                 asking.say(f"{name}: {line}")
         base = asking.report(kb, dataset, asking.split, asking.limit)
-        recipe, seen = kb.recipe, _seen(kb, chosen, models, rows, asking.as_)
+        recipe, there = kb.recipe, _located(kb, chosen, asking.as_)
+    seen = _seen(there, models, rows)
+    answers = {question.id: question.judgements for question in there if question.judgements}
     before, after = kept(models, general, recipe, asking)
     candidates = []
     for model in models:
@@ -282,7 +284,10 @@ def try_models(
             with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
                 reports.append(asking.report(kb, dataset, asking.split, asking.limit))
         candidates.append(Candidate(model.name, reports, after[model.name]))
-    trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
+    trial = judge(
+        base, candidates, general=before, seen=seen, judgements=answers, primary=primary, worth=worth, allowed=allowed,
+        seed=seed,
+    )  # fmt: skip
     what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
     trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
     trial = priced(trial, plans)
@@ -416,14 +421,12 @@ def trade_of(
     return traded(measure)
 
 
-def _seen(
-    kb: KnowledgeBase, dataset: Dataset, models: Sequence[Model], rows: Rows | None, as_: Sequence[str] | None
-) -> dict[str, str] | None:
-    """The test questions whose evidence was trained on, as the documents here name it; ``None``: nobody knows."""
+def _located(kb: KnowledgeBase, dataset: Dataset, as_: Sequence[str] | None) -> list[Question]:
+    """The questions with what answers them as the documents here name it."""
     questions = list(dataset.questions.values())
     located = locate(kb, questions, as_=as_)
     spans = located.spans
-    there = [
+    return [
         replace(
             question,
             judgements=located.judgements.get(question.id, {}),
@@ -431,6 +434,10 @@ def _seen(
         )
         for question in questions
     ]
+
+
+def _seen(there: Sequence[Question], models: Sequence[Model], rows: Rows | None) -> dict[str, str] | None:
+    """The test questions whose evidence was trained on; ``None``: nobody knows."""
     if rows is not None:
         return trained_on(rows, there)
     documents = {source for model in models for source in model.documents}

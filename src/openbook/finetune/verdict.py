@@ -1,9 +1,11 @@
 """Whether what was trained may replace what was there: one paired comparison of all candidates, and one of three words.
 
 The rule is ``evaluate.comparison.decide``. What decides is the gain over all test questions, which stand for what will
-be asked. Three things may stop it: another measure that is significantly worse; general sets, which tell what was
-forgotten; and the test questions whose evidence was not trained on. The same documents are searched before and after,
-and a question about a document that training has shown gains for that alone: a gain which others pay for is memory.
+be asked. Four things may stop it: another measure that is significantly worse; general sets, which tell what was
+forgotten; a gain that is as great where answers are swapped between questions (``swapped``), as training on shuffled
+labels brings it; and the test questions whose evidence was not trained on. The same documents are searched before and
+after, and a question about a document that training has shown gains for that alone: a gain which others pay for is
+memory.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ from openbook.evaluate.report import Report, counted
 from openbook.evaluate.significance import ALPHA, RESAMPLES, Paired, holm, paired
 from openbook.finetune.data import report as data_report
 from openbook.finetune.data.rows import Rows
+from openbook.finetune.swapped import Judgements, swapped
+
+MEASURE = "ndcg@10"
+"""By which a question's own answers are compared with those of others, whatever decides."""
 
 LOSS = 0.01
 """What the mean over general sets, and the questions whose evidence was not trained on, may lose: more is seen by those
@@ -54,7 +60,8 @@ class Judged:
 
     ``rows`` has the primary measure first. ``seen`` and ``unseen`` are the primary measure on the test questions whose
     evidence was trained on, and on the others; ``None`` where there are none, or too few to tell anything.
-    ``general`` has each general set, ``forgotten`` their mean.
+    ``general`` has each general set, ``forgotten`` their mean. ``own`` is nDCG@10 of each question's own answers over
+    that of other questions'; ``None`` where no two differ.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Judged:
     unseen: Row | None
     general: Mapping[str, Row]
     forgotten: Row | None
+    own: Row | None
     verdict: Verdict
     reasons: Sequence[str]
     notes: Sequence[str]
@@ -80,6 +88,7 @@ class Judged:
             "measures": {name: row.as_json() for name, row in self.rows.items()},
             "seen": self.seen and self.seen.as_json(),
             "unseen": self.unseen and self.unseen.as_json(),
+            "own": self.own and self.own.as_json(),
             "general": {
                 "before": {name: row.paired.a for name, row in self.general.items()},
                 "after": {name: row.paired.b for name, row in self.general.items()},
@@ -136,6 +145,8 @@ class Trial:
             for what, row in (("trained on", one.seen), ("not trained on", one.unseen)):
                 if row is not None:
                     yield f"  evidence {what} ({row.paired.n}): {_moved(row)}"
+            if one.own is not None:
+                yield f"  own answers over those of other questions ({one.own.paired.n}): {_moved(one.own)}"
             for name, row in one.general.items():
                 yield f"  general, {name} ({row.paired.n}): {_moved(row)}"
             if one.forgotten is not None and len(one.general) > 1:
@@ -168,6 +179,7 @@ def judge(
     general: Mapping[str, Report],
     seen: Mapping[str, str] | None = None,
     measures: Sequence[str] | None = None,
+    judgements: Judgements | None = None,
     primary: str | None = None,
     worth: float = 0.0,
     allowed: float = LOSS,
@@ -178,8 +190,9 @@ def judge(
 
     Candidates come in order of what they cost to serve, the cheapest first (an adapter needs no new index): of those
     that may be shipped a later one wins only where it is significantly better than the one before. ``seen`` are the
-    test questions whose evidence was trained on (``trained_on``; ``None``: it is not known). ``allowed`` is what the
-    mean over general sets, and the questions not seen, may lose.
+    test questions whose evidence was trained on (``trained_on``; ``None``: it is not known); ``judgements`` what
+    answers them, by the documents' names in the reports. ``allowed`` is what the mean over general sets, and the
+    questions not seen, may lose.
 
     Raises:
         QueryError: there is no candidate, two have one name, one has no report, or seeds or general sets are missing
@@ -209,7 +222,7 @@ def judge(
     for one, p in zip(candidates, corrected, strict=True):
         found = {first: Row(first, "primary", rows[one.name][first].paired, p)}
         found |= {name: row for name, row in rows[one.name].items() if name != first}
-        judged.append(_judged(base, one, found, general, seen, worth, allowed, how))
+        judged.append(_judged(base, one, found, general, seen, judgements or {}, worth, allowed, how))
     if seen is None:
         notes.append("the rows that were trained on are not known: the gain may be memory (name them)")
     if not general:
@@ -245,6 +258,7 @@ def _judged(
     rows: Mapping[str, Row],
     general: Mapping[str, Report],
     seen: Mapping[str, str] | None,
+    judgements: Judgements,
     worth: float,
     allowed: float,
     how: Mapping[str, int],
@@ -273,6 +287,7 @@ def _judged(
         None if found is None else Row(measure, "guard", found, next(chances)) for found in (parts["unseen"], forgotten)
     )
     guards = [row for row in rows.values() if row.role == "guard"]
+    own = _own(base, one, judgements, how)
     told = [row for row in (unseen, lost) if row is not None]
     verdict = decide(
         primary.gain,
@@ -281,11 +296,28 @@ def _judged(
         [(row.gain, row.p_holm) for row in guards],
         worth=worth,
         allowed=[(row.gain, row.p_holm, allowed) for row in told],
+        needed=[] if own is None else [(own.gain, own.p_holm)],
     )
     seen_row = None if parts["seen"] is None else Row(measure, "told", parts["seen"], parts["seen"].p)
     notes = [*_without_it(one), *_doubts(primary, seen_row, unseen, seen, base)]
-    why = _reasons(verdict, primary, guards, unseen, lost, worth, allowed)
-    return Judged(one.name, rows, seen_row, unseen, sets, lost, verdict, why, notes)
+    why = _reasons(verdict, primary, guards, unseen, lost, own, worth, allowed)
+    return Judged(one.name, rows, seen_row, unseen, sets, lost, own, verdict, why, notes)
+
+
+def _own(base: Report, one: Candidate, judgements: Judgements, how: Mapping[str, int]) -> Row | None:
+    """What is gained for each question's own answers, over what is gained for those of others."""
+    if MEASURE not in base.per_question:
+        return None
+
+    def over(report: Report) -> dict[str, float]:
+        others = swapped(report, judgements, MEASURE)
+        return {id: report.per_question[MEASURE][id] - value for id, value in others.items()}
+
+    before, runs = over(base), [over(report) for report in one.reports]
+    if len(before) < SMALLEST_SLICE:
+        return None
+    found = paired(before, runs, name=MEASURE, **how)
+    return Row(MEASURE, "guard", found, found.p)
 
 
 def _parts(
@@ -362,6 +394,7 @@ def _reasons(
     guards: Sequence[Row],
     unseen: Row | None,
     lost: Row | None,
+    own: Row | None,
     worth: float,
     allowed: float,
 ) -> list[str]:
@@ -380,6 +413,9 @@ def _reasons(
         parts = (("questions whose evidence was not trained on", unseen), ("general sets", lost))
         held = [f"{what} {row.gain:+.4f}" for what, row in parts if row is not None]
         return [*said, *held]
+    if own is not None and primary.is_better and not own.is_better:
+        what = f"its gain over what it gains for other questions' answers is {own.gain:+.4f} (p {shown_p(own.p_holm)})"
+        said.append(f"but {what}: it learnt which documents are asked for, and not which of them answers what")
     return [*said, *(f"but {why}" for _, why in beyond)]
 
 
