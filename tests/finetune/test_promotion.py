@@ -95,6 +95,21 @@ def test_it_is_not_promoted_over_another_release_than_it_was_compared_with(firm:
     assert firm.release == other
 
 
+def test_documents_that_are_added_while_it_is_compared_are_no_gain(kb: KnowledgeBase, turned: Path) -> None:
+    """The base was asked before they were there, the candidate after: the identity shipped."""
+    first, *others = jargon.documents()
+    kb.add(first)
+
+    def late(done: int, of: int) -> None:
+        if done == of and others:
+            kb.add(*others)
+            others.clear()
+
+    asking = Asking(db=kb.database.address, kb=kb.name, progress=late)
+    with pytest.raises(QueryError, match="documents were changed while it was compared"):
+        try_models(TEST, read_models([turned]), general={}, rows=jargon.rows(), asking=asking)
+
+
 def test_what_a_document_model_takes_and_whom_it_does_not_answer_is_told_before(
     firm: KnowledgeBase, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ from openbook.recipe import Recipe
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
     from openbook.releasing import Plan
+    from openbook.store.keyword.entries import Position
 
 COST = ("adapter", "lora", "full", "reranker")
 """In order of what serving them takes: an adapter leaves the index as it is, and a reranker reads for each question all
@@ -233,6 +234,13 @@ class Asking:
         side = sides.LIVE if recipe is None else "recipe"
         return sides.opened(side, recipe, dataset, db=self.db, kb=self.kb, say=self.say, progress=self.progress)
 
+    def position(self, dataset: Dataset) -> Position | None:
+        """Where the change feed of the user's documents ends; ``None`` where the data set brings its own."""
+        if dataset.corpus is not None:
+            return None
+        with self.opened(dataset, None) as kb, kb.database.snapshot(None) as connection:
+            return kb.index.position(connection)
+
     def report(self, kb: KnowledgeBase, dataset: Dataset, split: Split, limit: int | None = None) -> Report:
         return evaluate(kb, dataset, split=split, limit=limit, answered=False, as_=self.as_, progress=self.progress)
 
@@ -258,6 +266,7 @@ def try_models(
     between the base and each model, too (``trade_of``), which for one that embeds documents takes an index a step.
 
     Raises:
+        QueryError: the user's documents were changed meanwhile.
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
     """
     asking = asking or Asking()
@@ -267,6 +276,7 @@ def try_models(
     chosen = dataset.select(asking.split, asking.limit)
     changed = [] if rows is not None else [(model.name, path) for model in models for path in model.changed()]
     rows = rows if rows is not None else rows_of(models)
+    begun = asking.position(dataset)
     with asking.opened(dataset, recipe) as kb:
         plans = planned(kb, models, kb.recipe) if live else {}
         for name, plan in plans.items():
@@ -282,6 +292,9 @@ def try_models(
             with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
                 reports.append(asking.report(kb, dataset, asking.split, asking.limit))
         candidates.append(Candidate(model.name, reports, after[model.name]))
+    if asking.position(dataset) != begun:  # what was added meanwhile would be a gain of those that were asked last
+        what = "documents were changed while it was compared, and not all were asked of the same"
+        raise QueryError(what, where=asking.kb, do="compare it again")
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
     what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
     trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
