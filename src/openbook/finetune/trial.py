@@ -22,6 +22,7 @@ from openbook.evaluate.evaluation import evaluate
 from openbook.evaluate.report import Report
 from openbook.finetune.data import formats
 from openbook.finetune.data.formats import examples_of
+from openbook.finetune.data.report import shared
 from openbook.finetune.data.rows import Rows, merged
 from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
@@ -266,16 +267,20 @@ def try_models(
     between the base and each model, too (``trade_of``), which for one that embeds documents takes an index a step.
 
     Raises:
-        QueryError: the user's documents were changed meanwhile.
+        QueryError: the user's documents were changed meanwhile, or the test is one of memory (``without_rows``).
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
     """
     asking = asking or Asking()
     live = recipe is None and dataset.corpus is None
     if recipe is None and dataset.corpus is not None:
         recipe = Recipe()
-    chosen = dataset.select(asking.split, asking.limit)
     changed = [] if rows is not None else [(model.name, path) for model in models for path in model.changed()]
     rows = rows if rows is not None else rows_of(models)
+    whole = dataset
+    remembered: tuple[str, ...] = ()
+    if rows is not None:
+        dataset, remembered = without_rows(dataset, rows, asking.split)
+    chosen = dataset.select(asking.split, asking.limit)
     begun = asking.position(dataset)
     with asking.opened(dataset, recipe) as kb:
         plans = planned(kb, models, kb.recipe) if live else {}
@@ -298,7 +303,7 @@ def try_models(
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
     what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
     trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
-    trial = priced(trial, plans)
+    trial = priced(replace(trial, notes=(*trial.notes, *remembered)), plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
@@ -306,10 +311,33 @@ def try_models(
         trial = replace(trial, notes=(*trial.notes, what))
     trial = replace(trial, notes=(*trial.notes, *_of_rerankers(models, trade=trade)))
     traded_ = [model for model in models if trade and model.serves != "reranker"]
-    between = {model.name: trade_of(dataset, model, general=general, recipe=recipe, asking=asking) for model in traded_}
+    between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
     return Tried(trial, won, trainings, rows, seen, plans)
+
+
+def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, tuple[str, ...]]:
+    """The data set without the questions of ``split`` that are in the rows themselves, and what is to be told of them.
+    What is asked nearly the same stays, and is told: of scifact's 300 test claims a train claim is so to 75.
+
+    Raises:
+        QueryError: more than half of them are in the rows, or nearly.
+    """
+    asked = dataset.select(split).questions
+    kinds = {leak.b: leak.kind for leak in shared(rows, list(asked.values()))}
+    same = {id for id, kind in kinds.items() if kind == "question"}
+    near = {id for id, kind in kinds.items() if kind == "near question"}
+    if 2 * len(same | near) > len(asked):
+        what = f"{len(same)} of {len(asked)} test questions are in the rows, and {len(near)} more nearly: it is memory"
+        raise QueryError(what, where=dataset.name, do="name another test set, or train without them")
+    told = []
+    if same:
+        told.append(f"{len(same)} of {len(asked)} test questions are in the rows themselves, and were not asked")
+    if near:
+        told.append(f"{len(near)} of {len(asked)} test questions are nearly in the rows: what they gain may be memory")
+    left = {id: question for id, question in dataset.questions.items() if id not in same}
+    return replace(dataset, questions=left), tuple(told)
 
 
 def kept(
