@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from tests.finetune.test_trial import beir, model
 
 from openbook.errors import QueryError
 from openbook.evaluate import read
-from openbook.evaluate.datasets.dataset import Dataset, Question, dataset
+from openbook.evaluate.datasets.dataset import Dataset, Question, Split, dataset
 from openbook.finetune import promotion
-from openbook.finetune.embedder import train_embedder
+from openbook.finetune.embedder import Dev, train_embedder
 from openbook.finetune.settings import EmbedderSettings
 from openbook.finetune.trial import Asking, Tried, read_models, try_models
 from openbook.knowledge_base import KnowledgeBase
@@ -83,6 +84,31 @@ def test_the_winner_is_built_with_its_report_and_answers_when_it_is_promoted(fir
     assert list(now.lines())[-1] == "r2 answers now; openbook release rollback returns to r1"
     firm.rollback()
     assert firm.release == "r1"
+
+
+def test_questions_that_chose_what_was_kept_speak_for_no_release(firm: KnowledgeBase, tmp_path: Path) -> None:
+    """A model shipped by the dev questions that it was stopped by."""
+    folder = tmp_path / "chosen"
+    dev = Dev(firm, tuple(TEST.questions.values()))
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=2, batch=12, pull=1.0), dev=dev)
+    [model] = read_models([folder])
+    assert model.chosen_by(TEST.questions.values()) == len(TEST.questions)
+    assert not any(name in (folder / "trained.json").read_text() for name in ("zorvel", "heed"))
+    tried = compared(firm, folder, data=few(TEST))
+    assert "4 of the 4 questions chose what was kept of chosen: it stands too high by them" in tried.trial.notes
+    with pytest.raises(QueryError, match="chosen: 4 of the questions chose what was kept of it"):
+        promotion.release(firm, replace(tried, trial=replace(tried.trial, winner="chosen"), model=folder))
+    with pytest.raises(QueryError, match=f"chosen: {len(TEST.questions)} of the questions chose"):
+        promotion.require_test(TEST, [model], "test")
+
+
+def test_a_split_with_dev_questions_speaks_for_no_release() -> None:
+    dev = {id: replace(one, split="dev") for id, one in TEST.questions.items()}
+    splits: tuple[Split, ...] = ("dev", "all")
+    promotion.require_test(TEST, [], "all")
+    for split in splits:
+        with pytest.raises(QueryError, match=f"firm: has dev questions, and split {split} asks them"):
+            promotion.require_test(replace(TEST, questions=dev), [], split)
 
 
 def test_it_is_not_promoted_over_another_release_than_it_was_compared_with(firm: KnowledgeBase, turned: Path) -> None:

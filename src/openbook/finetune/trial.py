@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -23,7 +23,7 @@ from openbook.evaluate.report import Report
 from openbook.finetune.data import formats
 from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.report import shared
-from openbook.finetune.data.rows import Rows, merged
+from openbook.finetune.data.rows import Rows, digests, merged
 from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
@@ -104,6 +104,11 @@ class Model:
             kept = [step.get("ndcg@10") for step in told.get("dev", ()) if step.get("step") == told.get("best")]
             scores.append(kept[0] if kept and kept[0] is not None else 0.0)
         return self.folders[scores.index(max(scores))]
+
+    def chosen_by(self, questions: Iterable[Question]) -> int:
+        """How many of these were dev questions of it: they chose what was kept, and are no fair test of it."""
+        dev = {one for told in self.trained for one in told.get("dev_questions", ())}
+        return sum(not dev.isdisjoint(digests([question.text])) for question in questions)
 
     @property
     def documents(self) -> set[str]:
@@ -208,7 +213,8 @@ def joined(files: Sequence[Rows]) -> Rows:
 class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
     questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
-    each candidate would take, where the base is the live one."""
+    each candidate would take, where the base is the live one; ``chosen_by``: how many of the questions chose what was
+    kept of it, where any did."""
 
     trial: Trial
     model: Path | None
@@ -216,6 +222,7 @@ class Tried:
     rows: Rows | None
     seen: Mapping[str, str] | None
     plans: Mapping[str, Plan] = field(default_factory=dict)
+    chosen_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +310,10 @@ def try_models(
     trial = judge(base, candidates, general=before, seen=seen, primary=primary, worth=worth, allowed=allowed, seed=seed)
     what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
     trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
-    trial = priced(replace(trial, notes=(*trial.notes, *remembered)), plans)
+    dev = {model.name: count for model in models if (count := model.chosen_by(chosen.questions.values()))}
+    of = f"of the {len(chosen.questions)} questions chose what was kept of"
+    picked = (f"{count} {of} {name}: it stands too high by them" for name, count in dev.items())
+    trial = priced(replace(trial, notes=(*trial.notes, *remembered, *picked)), plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
@@ -314,7 +324,7 @@ def try_models(
     between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
-    return Tried(trial, won, trainings, rows, seen, plans)
+    return Tried(trial, won, trainings, rows, seen, plans, dev)
 
 
 def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, tuple[str, ...]]:
