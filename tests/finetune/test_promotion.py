@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from tests.finetune.embedder import jargon
 from tests.finetune.test_trial import beir, model
 
-from openbook.errors import QueryError
+from openbook.errors import ModelError, QueryError
 from openbook.evaluate import read
 from openbook.evaluate.datasets.dataset import Dataset, Question, Split, dataset
 from openbook.finetune import promotion
@@ -100,6 +101,21 @@ def test_questions_that_chose_what_was_kept_speak_for_no_release(firm: Knowledge
         promotion.release(firm, replace(tried, trial=replace(tried.trial, winner="chosen"), model=folder))
     with pytest.raises(QueryError, match=f"chosen: {len(TEST.questions)} of the questions chose"):
         promotion.require_test(TEST, [model], "test")
+
+
+def test_another_model_in_the_folder_since_is_not_released(firm: KnowledgeBase, turned: Path, tmp_path: Path) -> None:
+    """It got the verdict of the one before."""
+    folder = tmp_path / "turned"
+    shutil.copytree(turned, folder)
+    tried = compared(firm, folder)
+    assert tried.trial.winner == "turned"
+    shutil.rmtree(folder)
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=1, batch=60, rate=1e-6, seed=5))
+    with pytest.raises(ModelError, match="was changed since it was compared; compare it again"):
+        promotion.release(firm, tried)
+    shutil.rmtree(folder)
+    with pytest.raises(ModelError, match="cannot be read"):
+        promotion.release(firm, tried)
 
 
 def test_a_split_with_dev_questions_speaks_for_no_release() -> None:

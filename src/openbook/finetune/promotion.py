@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import QueryError
+from openbook.errors import ModelError, QueryError
 from openbook.finetune.verdict import Judged, Trial
 from openbook.releasing import Releasing
 from openbook.store.releases import Releases
@@ -131,6 +132,7 @@ def release(kb: KnowledgeBase, tried: Tried, *, progress: Callable[[Building], N
         return None
     live = tried.trial.base.release
     _require_unasked(won.name, tried.chosen_by.get(won.name, 0))
+    _require_same(tried.model, tried.contents)
     if won.name not in tried.plans:
         raise QueryError("was not compared with a live release", where=won.name, do="name no recipe and no corpus")
     wanted = recipe_with(kb.show_release(live).recipe, tried.model, serves(tried.trainings[won.name].trained[0]))
@@ -143,6 +145,18 @@ def release(kb: KnowledgeBase, tried: Tried, *, progress: Callable[[Building], N
         done = Released(built.release, live, plan, built)
     kb.keep_report(done.release, report_of(tried.trial, won, done.release))
     return done
+
+
+def _require_same(folder: Path, contents: Mapping[Path, str]) -> None:
+    """Raises: ModelError: the folder does not hold what was asked."""
+    from openbook.embed.provenance import content_of
+
+    try:
+        now = content_of(folder)
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error})", where=str(folder), do="compare it again") from None
+    if now != contents.get(folder):
+        raise ModelError("was changed since it was compared", where=str(folder), do="compare it again")
 
 
 def report_of(trial: Trial, one: Judged, name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from openbook.embed.folder import read_folder, read_json
+from openbook.embed.provenance import content_of
 from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.evaluate import sides
 from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, Split
@@ -214,7 +215,7 @@ class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
     questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
     each candidate would take, where the base is the live one; ``chosen_by``: how many of the questions chose what was
-    kept of it, where any did."""
+    kept of it, where any did. ``contents``: the hash of each folder when it was asked."""
 
     trial: Trial
     model: Path | None
@@ -223,6 +224,7 @@ class Tried:
     seen: Mapping[str, str] | None
     plans: Mapping[str, Plan] = field(default_factory=dict)
     chosen_by: Mapping[str, int] = field(default_factory=dict)
+    contents: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,7 @@ def try_models(
                 asking.say(f"{name}: {line}")
         base = asking.report(kb, dataset, asking.split, asking.limit)
         recipe, seen = kb.recipe, _seen(kb, chosen, models, rows, asking.as_)
+    contents = {folder: content_of(folder) for model in models for folder in model.folders}
     before, after = kept(models, general, recipe, asking)
     candidates = []
     for model in models:
@@ -324,7 +327,7 @@ def try_models(
     between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
-    return Tried(trial, won, trainings, rows, seen, plans, dev)
+    return Tried(trial, won, trainings, rows, seen, plans, dev, contents)
 
 
 def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, tuple[str, ...]]:
