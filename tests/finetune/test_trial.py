@@ -102,6 +102,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     model(tmp_path / "mixed" / "seed-1", "full")
     with pytest.raises(QueryError, match="several methods"):
         read_models([tmp_path / "mixed"])
+    with pytest.raises(QueryError, match="two models are called 'full'"):  # was found when all had been asked
+        read_models([model(tmp_path / "one" / "full"), model(tmp_path / "two" / "full", seed=1)])
 
 
 def test_a_model_stands_in_the_recipe_where_its_kind_stands(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
     """Models by their folders, the cheapest to serve first. A folder holds one, or one in ``seed-N`` each.
 
     Raises:
-        QueryError: a folder holds none, or its seeds were trained in different ways.
+        QueryError: a folder holds none, its seeds were trained in different ways, or two have one name.
         ModelError: what it tells of itself cannot be read.
     """
     found = []
@@ -147,6 +147,10 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
         settings = folders[0] / "settings.toml"
         text = settings.read_text(encoding="utf-8", errors="replace") if settings.is_file() else ""
         found.append(Model(path.resolve().name, folders, trained, text))
+    names = [one.name for one in found]
+    if len({*names}) < len(names):
+        twice = max(names, key=names.count)
+        raise QueryError(f"two models are called {twice!r}", do="give the folder of each a name of its own")
     return sorted(found, key=lambda one: COST.index(one.serves))
 
 
