@@ -19,8 +19,8 @@ from openbook.evaluate import read
 from openbook.evaluate.datasets.dataset import Dataset, Question, Split, dataset
 from openbook.finetune import promotion
 from openbook.finetune.embedder import Dev, train_embedder
-from openbook.finetune.settings import EmbedderSettings
-from openbook.finetune.trial import Asking, Tried, read_models, try_models
+from openbook.finetune.settings import EmbedderSettings, File
+from openbook.finetune.trial import Asking, Tried, read_models, trade_of, try_models
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import Extractive, LinearAdapter, QueryHalf, Recipe
 
@@ -116,6 +116,21 @@ def test_another_model_in_the_folder_since_is_not_released(firm: KnowledgeBase, 
     shutil.rmtree(folder)
     with pytest.raises(ModelError, match="cannot be read"):
         promotion.release(firm, tried)
+
+
+def test_what_lies_between_is_measured_from_where_an_adapter_began(
+    firm: KnowledgeBase, turned: Path, tmp_path: Path
+) -> None:
+    """Its steps were from the identity: what the one before had taught was told as its own."""
+    folder = tmp_path / "again"
+    start = File(path=str(turned))
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=1, batch=60, rate=1e-6, start=start))
+    [again] = read_models([folder])
+    assert again.start == turned
+    data = replace(TEST, questions={id: replace(one, split="dev") for id, one in TEST.questions.items()})
+    asking = Asking(db=firm.database.address, kb=firm.name, limit=12)
+    found = trade_of(data, again, general={}, recipe=firm.recipe, asking=asking)
+    assert [step.dev for step in found] == pytest.approx([found[-1].dev] * len(found))
 
 
 def test_a_split_with_dev_questions_speaks_for_no_release() -> None:

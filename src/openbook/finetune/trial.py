@@ -97,6 +97,15 @@ class Model:
         return None if path is None else Path(path)
 
     @property
+    def start(self) -> Path | None:
+        """The adapter at which it began, as its settings name it."""
+        try:
+            path = tomllib.loads(self.settings).get("start", {}).get("path")
+        except (tomllib.TOMLDecodeError, AttributeError):
+            return None
+        return None if path is None else Path(path)
+
+    @property
     def best(self) -> Path:
         """Of its seeds the one to serve: that stood highest on the dev questions when it was kept; of equals, and where
         nothing was asked, the first. (The verdict is on all of them: the best of several on the test would be luck.)"""
@@ -449,14 +458,15 @@ def trade_of(
     dataset: Dataset, model: Model, *, general: Mapping[str, Dataset], recipe: Recipe, asking: Asking
 ) -> list[Traded]:
     """What each step between the base and a model (the best of its seeds) gains on the dev questions of ``dataset`` and
-    forgets on those of the ``general`` sets: nDCG@10, the mean over sets.
+    forgets on those of the ``general`` sets: nDCG@10, the mean over sets. The base of an adapter is that at which it
+    began, else the recipe.
 
     Raises:
         ModelError, QueryError: its base cannot be read, or is not what it was trained from.
         DatasetError: there are no dev questions.
     """
     told = model.trained[model.folders.index(model.best)]
-    base = None if model.method == "adapter" else read_folder(str(told.get("base", "default"))).path
+    base = model.start if model.method == "adapter" else read_folder(str(told.get("base", "default"))).path
 
     def measure(share: float) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as place:
@@ -465,6 +475,8 @@ def trade_of(
                 folder = interpolated(base, model.best, Path(place) / "between", share)
                 shutil.copy(model.best / "trained.json", folder)  # whom it may answer is as of the whole
                 tuned = recipe_with(recipe, folder, model.serves)
+            elif model.start is not None:
+                tuned = recipe_with(recipe, model.start, model.serves)
             means = []
             for one in (dataset, *general.values()):
                 with asking.opened(one, tuned) as kb:
