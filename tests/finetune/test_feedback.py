@@ -93,6 +93,17 @@ def test_random_clicks_do_not_go_live(firm: KnowledgeBase, tmp_path: Path) -> No
     assert (tmp_path / "turned" / "model.safetensors").is_file()
 
 
+def test_another_seed_is_tested_by_the_same_queries(firm: KnowledgeBase, tmp_path: Path) -> None:
+    """Each seed drew a test of its own from the same feedback: who tried enough of them went live."""
+    clicked(firm, names=list(jargon.THINGS)[:6])
+    tests = [
+        {*retrained(firm, tmp_path / f"{seed}", settings=EmbedderSettings(seed=seed, epochs=1), promote=False)
+         .parts.test.questions}
+        for seed in (0, 7)
+    ]  # fmt: skip
+    assert tests[0] == tests[1]
+
+
 def test_what_is_stopped_before_it_is_promoted_changes_nothing_and_neither_does_what_comes_late(
     firm: KnowledgeBase, tmp_path: Path
 ) -> None:

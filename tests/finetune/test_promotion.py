@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.finetune.embedder import jargon
 from tests.finetune.test_trial import beir, model
 
-from openbook.errors import QueryError
+from openbook.errors import ModelError, QueryError
 from openbook.evaluate import read
-from openbook.evaluate.datasets.dataset import Dataset, Question, dataset
+from openbook.evaluate.datasets.dataset import Dataset, Question, Split, dataset
 from openbook.finetune import promotion
-from openbook.finetune.embedder import train_embedder
-from openbook.finetune.settings import EmbedderSettings
-from openbook.finetune.trial import Asking, Tried, read_models, try_models
+from openbook.finetune.embedder import Dev, train_embedder
+from openbook.finetune.settings import EmbedderSettings, File
+from openbook.finetune.trial import Asking, Tried, read_models, trade_of, try_models
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import Extractive, LinearAdapter, QueryHalf, Recipe
 
@@ -85,6 +87,61 @@ def test_the_winner_is_built_with_its_report_and_answers_when_it_is_promoted(fir
     assert firm.release == "r1"
 
 
+def test_questions_that_chose_what_was_kept_speak_for_no_release(firm: KnowledgeBase, tmp_path: Path) -> None:
+    """A model shipped by the dev questions that it was stopped by."""
+    folder = tmp_path / "chosen"
+    dev = Dev(firm, tuple(TEST.questions.values()))
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=2, batch=12, pull=1.0), dev=dev)
+    [model] = read_models([folder])
+    assert model.chosen_by(TEST.questions.values()) == len(TEST.questions)
+    assert not any(name in (folder / "trained.json").read_text() for name in ("zorvel", "heed"))
+    tried = compared(firm, folder, data=few(TEST))
+    assert "4 of the 4 questions chose what was kept of chosen: it stands too high by them" in tried.trial.notes
+    with pytest.raises(QueryError, match="chosen: 4 of the questions chose what was kept of it"):
+        promotion.release(firm, replace(tried, trial=replace(tried.trial, winner="chosen"), model=folder))
+    with pytest.raises(QueryError, match=f"chosen: {len(TEST.questions)} of the questions chose"):
+        promotion.require_test(TEST, [model], "test")
+
+
+def test_another_model_in_the_folder_since_is_not_released(firm: KnowledgeBase, turned: Path, tmp_path: Path) -> None:
+    """It got the verdict of the one before."""
+    folder = tmp_path / "turned"
+    shutil.copytree(turned, folder)
+    tried = compared(firm, folder)
+    assert tried.trial.winner == "turned"
+    shutil.rmtree(folder)
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=1, batch=60, rate=1e-6, seed=5))
+    with pytest.raises(ModelError, match="was changed since it was compared; compare it again"):
+        promotion.release(firm, tried)
+    shutil.rmtree(folder)
+    with pytest.raises(ModelError, match="cannot be read"):
+        promotion.release(firm, tried)
+
+
+def test_what_lies_between_is_measured_from_where_an_adapter_began(
+    firm: KnowledgeBase, turned: Path, tmp_path: Path
+) -> None:
+    """Its steps were from the identity: what the one before had taught was told as its own."""
+    folder = tmp_path / "again"
+    start = File(path=str(turned))
+    train_embedder(jargon.rows(), folder, EmbedderSettings(epochs=1, batch=60, rate=1e-6, start=start))
+    [again] = read_models([folder])
+    assert again.start == turned
+    data = replace(TEST, questions={id: replace(one, split="dev") for id, one in TEST.questions.items()})
+    asking = Asking(db=firm.database.address, kb=firm.name, limit=12)
+    found = trade_of(data, again, general={}, recipe=firm.recipe, asking=asking)
+    assert [step.dev for step in found] == pytest.approx([found[-1].dev] * len(found))
+
+
+def test_a_split_with_dev_questions_speaks_for_no_release() -> None:
+    dev = {id: replace(one, split="dev") for id, one in TEST.questions.items()}
+    splits: tuple[Split, ...] = ("dev", "all")
+    promotion.require_test(TEST, [], "all")
+    for split in splits:
+        with pytest.raises(QueryError, match=f"firm: has dev questions, and split {split} asks them"):
+            promotion.require_test(replace(TEST, questions=dev), [], split)
+
+
 def test_it_is_not_promoted_over_another_release_than_it_was_compared_with(firm: KnowledgeBase, turned: Path) -> None:
     done = promotion.release(firm, compared(firm, turned))
     assert done is not None
@@ -93,6 +150,21 @@ def test_it_is_not_promoted_over_another_release_than_it_was_compared_with(firm:
     with pytest.raises(QueryError, match=f"was compared with r1, and {other} is live"):
         promotion.promoted(firm, done)
     assert firm.release == other
+
+
+def test_documents_that_are_added_while_it_is_compared_are_no_gain(kb: KnowledgeBase, turned: Path) -> None:
+    """The base was asked before they were there, the candidate after: the identity shipped."""
+    first, *others = jargon.documents()
+    kb.add(first)
+
+    def late(done: int, of: int) -> None:
+        if done == of and others:
+            kb.add(*others)
+            others.clear()
+
+    asking = Asking(db=kb.database.address, kb=kb.name, progress=late)
+    with pytest.raises(QueryError, match="documents were changed while it was compared"):
+        try_models(TEST, read_models([turned]), general={}, rows=jargon.rows(), asking=asking)
 
 
 def test_what_a_document_model_takes_and_whom_it_does_not_answer_is_told_before(

@@ -18,7 +18,17 @@ from openbook.evaluate.datasets.dataset import Question, dataset
 from openbook.finetune.data import Example, Passage, Rows, write
 from openbook.finetune.general import REPLAY
 from openbook.finetune.replay import STEPS
-from openbook.finetune.trial import Asking, Model, joined, read_models, recipe_with, rows_of, trade_of, try_models
+from openbook.finetune.trial import (
+    Asking,
+    Model,
+    joined,
+    read_models,
+    recipe_with,
+    rows_of,
+    trade_of,
+    try_models,
+    without_rows,
+)
 from openbook.recipe import CrossEncoder, IndexHalf, LocalEmbedder, Recipe
 from openbook.types import Document
 
@@ -92,6 +102,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     model(tmp_path / "mixed" / "seed-1", "full")
     with pytest.raises(QueryError, match="several methods"):
         read_models([tmp_path / "mixed"])
+    with pytest.raises(QueryError, match="two models are called 'full'"):  # was found when all had been asked
+        read_models([model(tmp_path / "one" / "full"), model(tmp_path / "two" / "full", seed=1)])
 
 
 def test_a_model_stands_in_the_recipe_where_its_kind_stands(tmp_path: Path) -> None:
@@ -197,6 +209,27 @@ def test_of_the_users_own_documents_the_live_release_is_the_base(tmp_path: Path)
     assert tried.trial.base.release == live
     assert tried.seen == {"q-kiln": "document", "q-loom": "document", "q-press": "document"}
     assert "no general set was measured: nobody knows what was forgotten" in tried.trial.notes
+
+
+def test_what_is_in_the_rows_themselves_does_not_decide(tmp_path: Path) -> None:
+    """A model that had learnt the very test questions shipped."""
+    data = read(beir(tmp_path / "crafts"))
+    asked = [Example(question, (Passage(f"The {name}.", name),)) for name, (_, question) in CRAFTS.items()]
+    with pytest.raises(QueryError, match="8 of 8 test questions are in the rows, and 0 more nearly: it is memory"):
+        try_models(
+            data,
+            read_models([model(tmp_path / "full")]),
+            general={},
+            rows=Rows(tuple(asked)),
+            asking=Asking(split="all"),
+        )
+    nearly = Example("How is good leather made?", asked[-1].positives)
+    left, told = without_rows(data, Rows((*asked[:2], nearly)), "all")
+    assert [*left.questions] == [f"q-{name}" for name in CRAFTS if name not in ("kiln", "loom")]
+    assert told == (
+        "2 of 8 test questions are in the rows themselves, and were not asked",
+        "1 of 8 test questions are nearly in the rows: what they gain may be memory",
+    )
 
 
 def test_the_command_prints_the_verdict_and_writes_its_page(

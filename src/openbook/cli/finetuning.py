@@ -529,6 +529,8 @@ def compare(
     if release:
         promotion.require_own(dataset, str(data), recipe)
     found = trial.read_models(models)
+    if release:
+        promotion.require_test(dataset, found, split)
     rows = trial.joined([formats.read(path) for path in trained_on]) if trained_on else None
     with bar("comparing") as advance:
         tried = trial.try_models(

@@ -86,7 +86,6 @@ def parted(
     kb: KnowledgeBase,
     *,
     test: Dataset | None = None,
-    seed: int = 0,
     as_: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Parts:
@@ -94,7 +93,8 @@ def parted(
     queries at least), a fifth says when to stop where that is enough, and the rest tests; with a ``test`` set of one's
     own nothing needs to be held out for it, and what asks the same is left out.
 
-    Which query is in which part ``seed`` decides, and nothing else.
+    Which query is in which part its own words and the live release decide. (If a training's seed did, who tried ten
+    seeds would test on ten draws of the same feedback, and one of them might ship by luck.)
 
     Raises:
         DatasetError: fewer than ten distinct queries, or none left to test with.
@@ -112,7 +112,7 @@ def parted(
         leaks = asked_in([[one.query] for one in asked], questions)
         dropped += [Dropped(asked[n].where, f"asked in the test set: {leak.b}") for n, leak in sorted(leaks.items())]
         asked = [one for number, one in enumerate(asked) if number not in leaks]
-    groups = _groups(asked, seed)
+    groups = _groups(asked, live.name)
     queries = len({leakage.normalised(one.query) for one in asked})
     if queries < LEAST:
         do = f"training needs {LEAST} at least: wait for more, or ask people to say what they found"
@@ -138,9 +138,9 @@ def parted(
     return Parts(queries, rows, tuple(ask[0]), held, (*dropped, *miner.dropped, *twice), since, live.name)
 
 
-def _groups(asked: Sequence[Asked], seed: int) -> list[list[Asked]]:
-    """Queries that are nearly the same, together; in an order drawn by the seed. (Those that one passage answers need
-    not be: people ask for it in ever other words, and the verdict tells them apart.)"""
+def _groups(asked: Sequence[Asked], draw: str) -> list[list[Asked]]:
+    """Queries that are nearly the same, together; in an order drawn by their words and ``draw``. (Those that one
+    passage answers need not be: people ask for it in ever other words, and the verdict tells them apart.)"""
     joined: leakage.Groups[int] = leakage.Groups()
     for i, j, _ in leakage.near([one.query for one in asked]):
         joined.join(i, j)
@@ -148,7 +148,7 @@ def _groups(asked: Sequence[Asked], seed: int) -> list[list[Asked]]:
     for number, one in enumerate(asked):
         members.setdefault(joined.of(number), []).append(one)
     names = {group: min(leakage.normalised(one.query) for one in of) for group, of in members.items()}
-    drawn = {group: hashlib.sha256(f"{seed} {name}".encode()).digest() for group, name in names.items()}
+    drawn = {group: hashlib.sha256(f"{draw} {name}".encode()).digest() for group, name in names.items()}
     return [members[group] for group in sorted(members, key=lambda group: drawn[group])]
 
 
@@ -269,7 +269,7 @@ def retrain(
     begun, note = _start(kb, live)
     if note:
         say(note)
-    parts = parted(kb, test=test, seed=settings.seed, as_=as_, progress=progress)
+    parts = parted(kb, test=test, as_=as_, progress=progress)
     settings, _ = read_now(_small(settings.model_copy(update={"start": begun}), len(parts.rows.examples)))
     dev = Dev(kb, parts.dev, as_)
     trained = train_seeds(parts.rows, out, settings, dev=dev, replay=replay, progress=curve)

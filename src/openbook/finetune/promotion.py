@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openbook.errors import QueryError
+from openbook.errors import ModelError, QueryError
 from openbook.finetune.verdict import Judged, Trial
 from openbook.releasing import Releasing
 from openbook.store.releases import Releases
 
 if TYPE_CHECKING:
-    from openbook.evaluate.datasets.dataset import Dataset
+    from openbook.evaluate.datasets.dataset import Dataset, Split
     from openbook.finetune.trial import Model, Tried
     from openbook.knowledge_base import KnowledgeBase
     from openbook.recipe import Recipe
@@ -72,6 +73,22 @@ def require_own(dataset: Dataset, where: str, recipe: object = None) -> None:
         raise QueryError("a release is compared with what answers now, and not with a recipe", where="--release", do=do)
 
 
+def require_test(dataset: Dataset, models: Sequence[Model], split: Split) -> None:
+    """Raises: QueryError: the questions chose a model's settings, or what was kept of it."""
+    if split != "test" and any(question.split == "dev" for question in dataset.questions.values()):
+        do = "leave --split away: only its test questions may speak for a release"
+        raise QueryError(f"has dev questions, and split {split} asks them", where=dataset.name, do=do)
+    asked = dataset.select(split).questions
+    for model in models:
+        _require_unasked(model.name, model.chosen_by(asked.values()))
+
+
+def _require_unasked(name: str, dev: int) -> None:
+    if dev:
+        do = "compare it on questions that played no part"
+        raise QueryError(f"{dev} of the questions chose what was kept of it", where=name, do=do)
+
+
 def planned(kb: KnowledgeBase, models: Sequence[Model], recipe: Recipe) -> dict[str, Plan]:
     """What a release by the recipe and each of these models would take, by the model's name.
 
@@ -104,7 +121,7 @@ def release(kb: KnowledgeBase, tried: Tried, *, progress: Callable[[Building], N
     Of several seeds the one is served that stood highest on dev questions (``Model.best``); the verdict is on all.
 
     Raises:
-        QueryError: the trial was not of this knowledge base's live release.
+        QueryError: the trial was not of this knowledge base's live release, or its questions chose what was kept.
         ModelError: the model is gone, was changed since it was compared, or was trained on a text that is forgotten.
         NotFound: the release that it was compared with is gone.
     """
@@ -114,6 +131,8 @@ def release(kb: KnowledgeBase, tried: Tried, *, progress: Callable[[Building], N
     if won is None or tried.model is None:
         return None
     live = tried.trial.base.release
+    _require_unasked(won.name, tried.chosen_by.get(won.name, 0))
+    _require_same(tried.model, tried.contents)
     if won.name not in tried.plans:
         raise QueryError("was not compared with a live release", where=won.name, do="name no recipe and no corpus")
     wanted = recipe_with(kb.show_release(live).recipe, tried.model, serves(tried.trainings[won.name].trained[0]))
@@ -126,6 +145,18 @@ def release(kb: KnowledgeBase, tried: Tried, *, progress: Callable[[Building], N
         done = Released(built.release, live, plan, built)
     kb.keep_report(done.release, report_of(tried.trial, won, done.release))
     return done
+
+
+def _require_same(folder: Path, contents: Mapping[Path, str]) -> None:
+    """Raises: ModelError: the folder does not hold what was asked."""
+    from openbook.embed.provenance import content_of
+
+    try:
+        now = content_of(folder)
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error})", where=str(folder), do="compare it again") from None
+    if now != contents.get(folder):
+        raise ModelError("was changed since it was compared", where=str(folder), do="compare it again")
 
 
 def report_of(trial: Trial, one: Judged, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from openbook.embed.folder import read_folder, read_json
+from openbook.embed.provenance import content_of
 from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.evaluate import sides
 from openbook.evaluate.datasets.dataset import Dataset, Evidence, Question, Split
@@ -22,7 +23,8 @@ from openbook.evaluate.evaluation import evaluate
 from openbook.evaluate.report import Report
 from openbook.finetune.data import formats
 from openbook.finetune.data.formats import examples_of
-from openbook.finetune.data.rows import Rows, merged
+from openbook.finetune.data.report import shared
+from openbook.finetune.data.rows import Rows, digests, merged
 from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
@@ -34,6 +36,7 @@ from openbook.recipe import Recipe
 if TYPE_CHECKING:
     from openbook.knowledge_base import KnowledgeBase
     from openbook.releasing import Plan
+    from openbook.store.keyword.entries import Position
 
 COST = ("adapter", "lora", "full", "reranker")
 """In order of what serving them takes: an adapter leaves the index as it is, and a reranker reads for each question all
@@ -94,6 +97,15 @@ class Model:
         return None if path is None else Path(path)
 
     @property
+    def start(self) -> Path | None:
+        """The adapter at which it began, as its settings name it."""
+        try:
+            path = tomllib.loads(self.settings).get("start", {}).get("path")
+        except (tomllib.TOMLDecodeError, AttributeError):
+            return None
+        return None if path is None else Path(path)
+
+    @property
     def best(self) -> Path:
         """Of its seeds the one to serve: that stood highest on the dev questions when it was kept; of equals, and where
         nothing was asked, the first. (The verdict is on all of them: the best of several on the test would be luck.)"""
@@ -102,6 +114,11 @@ class Model:
             kept = [step.get("ndcg@10") for step in told.get("dev", ()) if step.get("step") == told.get("best")]
             scores.append(kept[0] if kept and kept[0] is not None else 0.0)
         return self.folders[scores.index(max(scores))]
+
+    def chosen_by(self, questions: Iterable[Question]) -> int:
+        """How many of these were dev questions of it: they chose what was kept, and are no fair test of it."""
+        dev = {one for told in self.trained for one in told.get("dev_questions", ())}
+        return sum(not dev.isdisjoint(digests([question.text])) for question in questions)
 
     @property
     def documents(self) -> set[str]:
@@ -118,7 +135,7 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
     """Models by their folders, the cheapest to serve first. A folder holds one, or one in ``seed-N`` each.
 
     Raises:
-        QueryError: a folder holds none, or its seeds were trained in different ways.
+        QueryError: a folder holds none, its seeds were trained in different ways, or two have one name.
         ModelError: what it tells of itself cannot be read.
     """
     found = []
@@ -139,6 +156,10 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
         settings = folders[0] / "settings.toml"
         text = settings.read_text(encoding="utf-8", errors="replace") if settings.is_file() else ""
         found.append(Model(path.resolve().name, folders, trained, text))
+    names = [one.name for one in found]
+    if len({*names}) < len(names):
+        twice = max(names, key=names.count)
+        raise QueryError(f"two models are called {twice!r}", do="give the folder of each a name of its own")
     return sorted(found, key=lambda one: COST.index(one.serves))
 
 
@@ -206,7 +227,8 @@ def joined(files: Sequence[Rows]) -> Rows:
 class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
     questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
-    each candidate would take, where the base is the live one."""
+    each candidate would take, where the base is the live one; ``chosen_by``: how many of the questions chose what was
+    kept of it, where any did. ``contents``: the hash of each folder when it was asked."""
 
     trial: Trial
     model: Path | None
@@ -214,6 +236,8 @@ class Tried:
     rows: Rows | None
     seen: Mapping[str, str] | None
     plans: Mapping[str, Plan] = field(default_factory=dict)
+    chosen_by: Mapping[str, int] = field(default_factory=dict)
+    contents: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +256,13 @@ class Asking:
         """What answers by ``recipe``: the data set's own documents, or the user's (``None``: as they are live)."""
         side = sides.LIVE if recipe is None else "recipe"
         return sides.opened(side, recipe, dataset, db=self.db, kb=self.kb, say=self.say, progress=self.progress)
+
+    def position(self, dataset: Dataset) -> Position | None:
+        """Where the change feed of the user's documents ends; ``None`` where the data set brings its own."""
+        if dataset.corpus is not None:
+            return None
+        with self.opened(dataset, None) as kb, kb.database.snapshot(None) as connection:
+            return kb.index.position(connection)
 
     def report(self, kb: KnowledgeBase, dataset: Dataset, split: Split, limit: int | None = None) -> Report:
         return evaluate(kb, dataset, split=split, limit=limit, answered=False, as_=self.as_, progress=self.progress)
@@ -258,15 +289,21 @@ def try_models(
     between the base and each model, too (``trade_of``), which for one that embeds documents takes an index a step.
 
     Raises:
+        QueryError: the user's documents were changed meanwhile, or the test is one of memory (``without_rows``).
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened, asked or compared.
     """
     asking = asking or Asking()
     live = recipe is None and dataset.corpus is None
     if recipe is None and dataset.corpus is not None:
         recipe = Recipe()
-    chosen = dataset.select(asking.split, asking.limit)
     changed = [] if rows is not None else [(model.name, path) for model in models for path in model.changed()]
     rows = rows if rows is not None else rows_of(models)
+    whole = dataset
+    remembered: tuple[str, ...] = ()
+    if rows is not None:
+        dataset, remembered = without_rows(dataset, rows, asking.split)
+    chosen = dataset.select(asking.split, asking.limit)
+    begun = asking.position(dataset)
     with asking.opened(dataset, recipe) as kb:
         plans = planned(kb, models, kb.recipe) if live else {}
         for name, plan in plans.items():
@@ -276,6 +313,7 @@ def try_models(
         recipe, there = kb.recipe, _located(kb, chosen, asking.as_)
     seen = _seen(there, models, rows)
     answers = {question.id: question.judgements for question in there if question.judgements}
+    contents = {folder: content_of(folder) for model in models for folder in model.folders}
     before, after = kept(models, general, recipe, asking)
     candidates = []
     for model in models:
@@ -284,13 +322,19 @@ def try_models(
             with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
                 reports.append(asking.report(kb, dataset, asking.split, asking.limit))
         candidates.append(Candidate(model.name, reports, after[model.name]))
+    if asking.position(dataset) != begun:  # what was added meanwhile would be a gain of those that were asked last
+        what = "documents were changed while it was compared, and not all were asked of the same"
+        raise QueryError(what, where=asking.kb, do="compare it again")
     trial = judge(
         base, candidates, general=before, seen=seen, judgements=answers, primary=primary, worth=worth, allowed=allowed,
         seed=seed,
     )  # fmt: skip
     what = "has changed since it was trained on: which questions it had seen is told by what it holds now"
     trial = replace(trial, notes=(*trial.notes, *(f"{path} of {name} {what}" for name, path in changed)))
-    trial = priced(trial, plans)
+    dev = {model.name: count for model in models if (count := model.chosen_by(chosen.questions.values()))}
+    of = f"of the {len(chosen.questions)} questions chose what was kept of"
+    picked = (f"{count} {of} {name}: it stands too high by them" for name, count in dev.items())
+    trial = priced(replace(trial, notes=(*trial.notes, *remembered, *picked)), plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
@@ -298,10 +342,33 @@ def try_models(
         trial = replace(trial, notes=(*trial.notes, what))
     trial = replace(trial, notes=(*trial.notes, *_of_rerankers(models, trade=trade)))
     traded_ = [model for model in models if trade and model.serves != "reranker"]
-    between = {model.name: trade_of(dataset, model, general=general, recipe=recipe, asking=asking) for model in traded_}
+    between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
     won = next((model.best for model in models if model.name == trial.winner), None)
-    return Tried(trial, won, trainings, rows, seen, plans)
+    return Tried(trial, won, trainings, rows, seen, plans, dev, contents)
+
+
+def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, tuple[str, ...]]:
+    """The data set without the questions of ``split`` that are in the rows themselves, and what is to be told of them.
+    What is asked nearly the same stays, and is told: of scifact's 300 test claims a train claim is so to 75.
+
+    Raises:
+        QueryError: more than half of them are in the rows, or nearly.
+    """
+    asked = dataset.select(split).questions
+    kinds = {leak.b: leak.kind for leak in shared(rows, list(asked.values()))}
+    same = {id for id, kind in kinds.items() if kind == "question"}
+    near = {id for id, kind in kinds.items() if kind == "near question"}
+    if 2 * len(same | near) > len(asked):
+        what = f"{len(same)} of {len(asked)} test questions are in the rows, and {len(near)} more nearly: it is memory"
+        raise QueryError(what, where=dataset.name, do="name another test set, or train without them")
+    told = []
+    if same:
+        told.append(f"{len(same)} of {len(asked)} test questions are in the rows themselves, and were not asked")
+    if near:
+        told.append(f"{len(near)} of {len(asked)} test questions are nearly in the rows: what they gain may be memory")
+    left = {id: question for id, question in dataset.questions.items() if id not in same}
+    return replace(dataset, questions=left), tuple(told)
 
 
 def kept(
@@ -396,14 +463,15 @@ def trade_of(
     dataset: Dataset, model: Model, *, general: Mapping[str, Dataset], recipe: Recipe, asking: Asking
 ) -> list[Traded]:
     """What each step between the base and a model (the best of its seeds) gains on the dev questions of ``dataset`` and
-    forgets on those of the ``general`` sets: nDCG@10, the mean over sets.
+    forgets on those of the ``general`` sets: nDCG@10, the mean over sets. The base of an adapter is that at which it
+    began, else the recipe.
 
     Raises:
         ModelError, QueryError: its base cannot be read, or is not what it was trained from.
         DatasetError: there are no dev questions.
     """
     told = model.trained[model.folders.index(model.best)]
-    base = None if model.method == "adapter" else read_folder(str(told.get("base", "default"))).path
+    base = model.start if model.method == "adapter" else read_folder(str(told.get("base", "default"))).path
 
     def measure(share: float) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as place:
@@ -412,6 +480,8 @@ def trade_of(
                 folder = interpolated(base, model.best, Path(place) / "between", share)
                 shutil.copy(model.best / "trained.json", folder)  # whom it may answer is as of the whole
                 tuned = recipe_with(recipe, folder, model.serves)
+            elif model.start is not None:
+                tuned = recipe_with(recipe, model.start, model.serves)
             means = []
             for one in (dataset, *general.values()):
                 with asking.opened(one, tuned) as kb:

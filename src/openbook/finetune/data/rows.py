@@ -176,5 +176,10 @@ def grouped(examples: Sequence[Example]) -> tuple[Example, ...]:
     return tuple(replace(example, group=names[groups.of(number)]) for number, example in enumerate(examples))
 
 
+def digests(queries: Iterable[str]) -> tuple[str, ...]:
+    """Queries by what they ask, whatever their case and spaces: without what somebody asked."""
+    return tuple(sorted({digest(leakage.normalised(query)) for query in queries}))
+
+
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]

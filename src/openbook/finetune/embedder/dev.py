@@ -13,7 +13,7 @@ from openbook.errors import DatasetError
 from openbook.evaluate.datasets.dataset import Question
 from openbook.evaluate.datasets.evidence import locate
 from openbook.evaluate.measures import ranking
-from openbook.finetune.data.rows import Example, digest
+from openbook.finetune.data.rows import Example, digest, digests
 from openbook.recipe import QueryHalf
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class Asking:
         if not self.questions:
             do = "name a data set about these documents (--db, --kb)"
             raise DatasetError("no dev question is answered by a document that is there", do=do)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Which questions these are."""
+        return digests(question.text for question in self.questions)
 
     @cached_property
     def query(self) -> QueryHalf:

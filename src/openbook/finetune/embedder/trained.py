@@ -47,7 +47,8 @@ class Trained:
     is the step that was kept. ``tokens`` are read of
     the rows. ``moved`` is the largest change of a weight, ``parity`` how far a served vector is from a
     trained one at most. ``documents`` are (id, version) of those that it was trained on, ``sources`` their sources,
-    ``principals`` who may be answered by it: who is among each.
+    ``principals`` who may be answered by it: who is among each. ``dev_questions`` are
+    digests of what was asked: no fair test of it.
     """
 
     folder: Path
@@ -73,6 +74,7 @@ class Trained:
     parity: float
     seconds: float
     pairs_per_second: float
+    dev_questions: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -102,6 +104,7 @@ class Trained:
                 documents=tuple((id, version) for id, version in told["documents"]),
                 sources=tuple(told["sources"]),
                 principals=tuple(tuple(names) for names in told["principals"]),
+                dev_questions=tuple(told.get("dev_questions", ())),
                 notes=tuple(told["notes"]),
                 **{name: told[name] for name in _PLAIN},
             )
@@ -124,6 +127,7 @@ class Trained:
             "principals": [list(names) for names in self.principals],
             "loss": [{"step": step.at, "loss": step.loss} for step in self.loss],
             "dev": [{"step": step.at, "ndcg@10": step.ndcg} for step in self.dev],
+            "dev_questions": list(self.dev_questions),
             "notes": list(self.notes),
             "openbook": __version__,
         }

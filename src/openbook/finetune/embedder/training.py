@@ -255,6 +255,7 @@ def _adapter(run: Run) -> Trained:
         used=prepared.used, dropped=prepared.dropped, cut=prepared.cut, tokens=prepared.tokens,
         documents=documents, sources=sources, principals=principals,
         loss=tuple(state.loss), dev=tuple(state.dev), asked=len(run.asking.questions) if run.asking else 0,
+        dev_questions=run.asking.digests if run.asking else (),
         best=state.best_at, steps=state.steps, moved=float((state.best - state.start).abs().max()),
         parity=float(abs(served - x).max()),
         seconds=round(state.seconds + state.asking, 2),

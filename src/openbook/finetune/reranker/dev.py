@@ -61,6 +61,10 @@ class Rerankings:
     def asked(self) -> int:
         return len(self._asking.questions)
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return self._asking.digests
+
     def before(self) -> float:
         """The mean nDCG@10 of the recipe as it stands."""
         from openbook.chunk import sharing_passages

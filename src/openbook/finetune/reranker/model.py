@@ -272,7 +272,7 @@ def _kept(
         left={"alike": left.alike, "ahead": left.ahead, "further": left.further}, tokens=tokens,
         documents=documents, sources=sources, principals=principals,
         loss=shared.loss_curve(state, epoch), dev=shared.dev_curve(state, first),
-        asked=run.asking.asked if run.asking else 0, best=best,
+        asked=run.asking.asked if run.asking else 0, dev_questions=run.asking.digests if run.asking else (), best=best,
         steps=state.max_steps, moved=moved, parity=float(np.abs(scores - expected).max()), seconds=round(seconds, 2),
         pairs_per_second=round(read / max(seconds - asked, 1e-6), 1),
         weights=(*([(0.0, first)] if first is not None and weighed else []), *weighed.items()),

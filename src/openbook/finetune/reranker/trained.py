@@ -34,6 +34,7 @@ class Trained:
     questions at each, at 0 that of the recipe as it stands (``None``: its score in the place of the fused one).
     ``recipe`` is what a recipe's ``[query.rerank]`` says, but for the model. ``documents`` are (id, version) of those
     that it was trained on, ``sources`` their sources, ``principals`` who may be answered by it: who is among each.
+    ``dev_questions`` are digests of what was asked: no fair test of it.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Trained:
     pairs_per_second: float
     weights: tuple[tuple[float | None, float], ...]
     recipe: Mapping[str, Any]
+    dev_questions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -104,6 +106,7 @@ class Trained:
                 principals=tuple(tuple(names) for names in told["principals"]),
                 weights=tuple((one["weight"], one["ndcg@10"]) for one in told["weights"]),
                 recipe=told["recipe"],
+                dev_questions=tuple(told.get("dev_questions", ())),
                 notes=tuple(told["notes"]),
                 **{name: told[name] for name in _PLAIN},
             )
@@ -131,6 +134,7 @@ class Trained:
             "weight": self.weight,
             "weights": [{"weight": weight, "ndcg@10": ndcg} for weight, ndcg in self.weights],
             "recipe": dict(self.recipe),
+            "dev_questions": list(self.dev_questions),
             "notes": list(self.notes),
             "openbook": __version__,
         }
