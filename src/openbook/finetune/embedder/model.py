@@ -319,7 +319,7 @@ def _kept(
     parity = float(np.abs(np.concatenate([served.encode(queries, "query"), served.encode(passages)]) - expected).max())
     own = LocalModel(LocalEmbedder(model=str(new)))
     asked = sum(one.get("eval_runtime", 0.0) for one in state.log_history)
-    documents, sources, principals = provenance(run)
+    documents, sources, principals = provenance(run, run.told)
     trained = Trained(
         folder=run.out, method=settings.method, base=settings.base, base_hash=run.base.hash, fits=own.hash,
         hash=own.hash, seed=settings.seed, used=run.prepared.used, dropped=run.prepared.dropped, cut=run.prepared.cut,
