@@ -434,6 +434,25 @@ def test_what_lies_there_by_now_is_not_deleted(filled: KnowledgeBase, tmp_path: 
     assert (tmp_path / "a" / "model.safetensors").exists()
 
 
+def test_other_models_below_the_folder_stay(filled: KnowledgeBase, tmp_path: Path) -> None:
+    """And the run that was cut off beside it goes whole: its optimizer and its cards, too."""
+    release(filled, adapter(filled, tmp_path / "a", "board"))
+    other = linear(tmp_path / "a" / "other", np.eye(384), filled.embedder.hash)
+    begun = tmp_path / "a" / ".next.training" / "state.safetensors"
+    begun.parent.mkdir()
+    begun.write_bytes(b"another run")
+    own = tmp_path / ".a.training" / "checkpoint-2"
+    own.mkdir(parents=True)
+    (own / "README.md").write_text(BOARD)
+    receipt = forgotten(filled, "board")
+    assert receipt.complete
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    assert not own.parent.exists()
+    assert (other / "model.safetensors").exists()
+    assert (other / "trained.json").exists()
+    assert begun.exists()
+
+
 def test_an_embedder_that_an_index_needs_stays_until_another_release_answers(filled: KnowledgeBase, own: Path) -> None:
     """Its vectors answer until the documents are read by another: the receipt is not complete before."""
     trained(own, documents=[[id_of(filled, "board"), 1]], principals=[["group:board"]])

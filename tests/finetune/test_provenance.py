@@ -101,3 +101,38 @@ def test_rows_whose_documents_are_closed_now_are_closed(kb: KnowledgeBase, tmp_p
     done = train_embedder(rows, tmp_path / "m", EmbedderSettings(epochs=1, batch=12), kb=kb)
     assert ("hr",) in done.principals
     assert json.loads((tmp_path / "m" / "trained.json").read_text())["principals"] == [["hr"], ["public"]]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_no_file_of_a_run_that_was_cut_off_shows_a_text(method: str, tiny: Path, tmp_path: Path) -> None:
+    settings = EmbedderSettings.load(None, method=method, base=str(tiny), epochs=4, batch=20, rate=5e-3)
+    whole = jargon.rows()
+
+    def cut_off(step: Step) -> None:
+        if step.at > 0.8 * step.of:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_embedder(whole, tmp_path / "m", settings, progress=cut_off)
+    texts = [one.query for one in whole.examples] + [passage.text for passage in whole.passages]
+    assert_in_no_file(tmp_path / ".m.training", texts)
+
+
+def test_no_file_of_a_reranker_that_was_cut_off_shows_a_text(tiny: Path, tmp_path: Path) -> None:
+    one = Listed("Is the hotel free?", ("The hotel is not.", "The hotel is."), (0, 1), (2.0, 1.0), ("a.md", "b.md"))
+    settings = RerankerSettings(base=str(tiny), epochs=3, batch=4, max_tokens=32, rate=1e-2)
+
+    def cut_off(step: Step) -> None:
+        if step.at >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_reranker(Taught(Lists((one,) * 8, 0, 0, 0, 0), 8), tmp_path / "m", settings, progress=cut_off)
+    assert_in_no_file(tmp_path / ".m.training", [one.question, *one.texts])
+
+
+def assert_in_no_file(folder: Path, texts: list[str]) -> None:
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert [file for file in files if file.name == "README.md" and "checkpoint" in file.parent.name]
+    told = {str(file): [text for text in texts if text.encode() in file.read_bytes()] for file in files}
+    assert not any(told.values()), told

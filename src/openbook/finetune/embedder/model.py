@@ -80,6 +80,7 @@ def train(run: Run) -> Trained:
             callbacks=callbacks,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)  # of standard output, which is the command's own
+        model.model_card_data.train_datasets = []  # each with its first rows, which every checkpoint's card would show
         kept = shared.last_checkpoint(run.place) if run.resume else None
         if evaluator is not None and kept is None:
             run.progress(Step(0, 1, ndcg=first))
