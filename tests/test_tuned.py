@@ -19,13 +19,14 @@ from tests.embed.tuned import linear, trained, turning
 import openbook
 from openbook import tuned
 from openbook.embed.folder import read_folder
-from openbook.embed.linear import open_adapter
+from openbook.embed.linear import open_adapter, read_linear
 from openbook.errors import ModelError, QueryError
 from openbook.evaluate.datasets.formats import read
 from openbook.evaluate.evaluation import evaluate
 from openbook.forgetting import Receipt
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import CrossEncoder, IndexHalf, LinearAdapter, LocalEmbedder, QueryHalf, Recipe, WeightedFusion
+from openbook.store.models import Models
 from openbook.types import Document, Trace
 
 SICK = "Employees have ten paid sick days a year."
@@ -390,6 +391,25 @@ def test_documents_that_training_knew_by_their_source_are_found(filled: Knowledg
     filled.add(Document("plan", "A plan."))
     assert [model.releases for model in forgotten(filled, "renamed").models] == [(parts["there"],)]
     assert [model.releases for model in forgotten(filled, "plan").models] == [(parts["later"],)]
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_source_that_is_added_closed_later_closes_the_model(
+    renamed: bool, filled: KnowledgeBase, tmp_path: Path
+) -> None:
+    """Whether a document is added by it, or comes to have it."""
+    folder = tmp_path / "a"
+    told = {"documents": ["plan"], "principals": ["public"]}
+    linear(folder, random.uniform(1, 2) * np.eye(384), filled.embedder.hash, **told)
+    filled.register(folder)
+    models, hash = Models(filled.database, filled.kb), read_linear(folder).hash
+    assert models.standing(hash, ("public",)) == "open"
+    filled.add(Document("draft" if renamed else "plan", "A plan to close the plant."), access=["group:board"])
+    if renamed:
+        filled.edit("draft", source="plan")
+    assert models.standing(hash, ("public",)) == "closed"
+    assert models.standing(hash, ("public", "group:board")) == "open"
+    assert filled.verify().ok
 
 
 def test_models_that_no_release_names_are_found(filled: KnowledgeBase, own: Path, tmp_path: Path) -> None:
