@@ -473,6 +473,31 @@ def test_other_models_below_the_folder_stay(filled: KnowledgeBase, tmp_path: Pat
     assert begun.exists()
 
 
+def test_a_folder_that_cannot_be_read_is_pending(filled: KnowledgeBase, tmp_path: Path) -> None:
+    release(filled, adapter(filled, tmp_path / "a", "board"))
+    config = (tmp_path / "a" / "config.json").read_bytes()
+    (tmp_path / "a" / "config.json").unlink()
+    receipt = forgotten(filled, "board")
+    assert not receipt.complete
+    [left] = [one for one in receipt.pending if str(tmp_path / "a") in one.place]
+    assert "cannot be read" in left.why
+    assert (tmp_path / "a" / "model.safetensors").exists()
+    (tmp_path / "a" / "config.json").write_bytes(config)
+    again = filled.forget()
+    assert again is not None
+    assert again.complete
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+
+
+def test_a_file_beside_the_weights_makes_it_no_other_model(filled: KnowledgeBase, tmp_path: Path) -> None:
+    pairs = tiny_pairs(tmp_path / "pairs", "bert", seed=random.randrange(1 << 30))
+    trained(pairs, documents=[[id_of(filled, "board"), None]], principals=[["group:board"]])
+    filled.register(pairs)
+    (pairs / "verdict.json").write_text("{}")
+    assert forgotten(filled, "board").complete
+    assert not (pairs / "model.safetensors").exists()
+
+
 def test_an_embedder_that_an_index_needs_stays_until_another_release_answers(filled: KnowledgeBase, own: Path) -> None:
     """Its vectors answer until the documents are read by another: the receipt is not complete before."""
     trained(own, documents=[[id_of(filled, "board"), 1]], principals=[["group:board"]])

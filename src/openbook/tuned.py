@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,17 +215,27 @@ def host() -> str:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def lies_in(kind: Kind, weights: str, folder: Path) -> bool:
-    """Whether the files of that model are in a folder, unchanged."""
+def lies_in(kind: Kind, weights: str, folder: Path) -> bool | None:
+    """Whether the files of that model are in a folder, unchanged; ``None``: weights are, and nobody can tell whose."""
     try:
+        if not os.path.lexists(folder) or not any(file.suffix in WEIGHTS for file in _own_files(folder)):
+            return False
         found = {
             "adapter": lambda: read_linear(folder).hash,
             "embedder": lambda: read_folder(str(folder)).digest(None),
             "reranker": lambda: content_of(folder),
         }[kind]()
     except (ModelError, OSError):
-        return False
+        return None
     return found == weights
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """Those below a folder that are of no other model: one in a folder below says itself what it was trained on, or is
+    in training. Raises: OSError."""
+    for place, below, names in os.walk(folder, onerror=_raise):  # without following links
+        below[:] = [name for name in below if not Path(place, name, FILE).is_file() and not _is_run(name)]
+        yield from (Path(place, name) for name in names)
 
 
 def erase_files(kind: Kind, folder: Path) -> int:
@@ -241,12 +251,10 @@ def erase_files(kind: Kind, folder: Path) -> int:
         for converted in (cache / "models").glob(f"{read_folder(str(folder)).digest(None)[:32]}-*"):
             shutil.rmtree(converted)
     gone = 0
-    for place, below, names in os.walk(folder, onerror=_raise):  # without following links
-        below[:] = [name for name in below if not Path(place, name, FILE).is_file() and not _is_run(name)]
-        for name in names:
-            if Path(name).suffix in WEIGHTS or name == FILE:
-                Path(place, name).unlink()
-                gone += 1
+    for file in list(_own_files(folder)):
+        if file.suffix in WEIGHTS or file.name == FILE:
+            file.unlink()
+            gone += 1
     run = folder.parent / f".{folder.name}.training"
     if run.is_dir() and not run.is_symlink():
         weights = [name for _, _, names in os.walk(run) for name in names if Path(name).suffix in WEIGHTS]
