@@ -19,13 +19,14 @@ from tests.embed.tuned import linear, trained, turning
 import openbook
 from openbook import tuned
 from openbook.embed.folder import read_folder
-from openbook.embed.linear import open_adapter
+from openbook.embed.linear import open_adapter, read_linear
 from openbook.errors import ModelError, QueryError
 from openbook.evaluate.datasets.formats import read
 from openbook.evaluate.evaluation import evaluate
 from openbook.forgetting import Receipt
 from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import CrossEncoder, IndexHalf, LinearAdapter, LocalEmbedder, QueryHalf, Recipe, WeightedFusion
+from openbook.store.models import Models
 from openbook.types import Document, Trace
 
 SICK = "Employees have ten paid sick days a year."
@@ -392,6 +393,25 @@ def test_documents_that_training_knew_by_their_source_are_found(filled: Knowledg
     assert [model.releases for model in forgotten(filled, "plan").models] == [(parts["later"],)]
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_source_that_is_added_closed_later_closes_the_model(
+    renamed: bool, filled: KnowledgeBase, tmp_path: Path
+) -> None:
+    """Whether a document is added by it, or comes to have it."""
+    folder = tmp_path / "a"
+    told = {"documents": ["plan"], "principals": ["public"]}
+    linear(folder, random.uniform(1, 2) * np.eye(384), filled.embedder.hash, **told)
+    filled.register(folder)
+    models, hash = Models(filled.database, filled.kb), read_linear(folder).hash
+    assert models.standing(hash, ("public",)) == "open"
+    filled.add(Document("draft" if renamed else "plan", "A plan to close the plant."), access=["group:board"])
+    if renamed:
+        filled.edit("draft", source="plan")
+    assert models.standing(hash, ("public",)) == "closed"
+    assert models.standing(hash, ("public", "group:board")) == "open"
+    assert filled.verify().ok
+
+
 def test_models_that_no_release_names_are_found(filled: KnowledgeBase, own: Path, tmp_path: Path) -> None:
     """Each kind of them, once its training has made it known."""
     pairs = tiny_pairs(tmp_path / "pairs", "bert", seed=random.randrange(1 << 30))
@@ -432,6 +452,50 @@ def test_what_lies_there_by_now_is_not_deleted(filled: KnowledgeBase, tmp_path: 
     receipt = forgotten(filled, "board")
     assert receipt.complete
     assert (tmp_path / "a" / "model.safetensors").exists()
+
+
+def test_other_models_below_the_folder_stay(filled: KnowledgeBase, tmp_path: Path) -> None:
+    """And the run that was cut off beside it goes whole: its optimizer and its cards, too."""
+    release(filled, adapter(filled, tmp_path / "a", "board"))
+    other = linear(tmp_path / "a" / "other", np.eye(384), filled.embedder.hash)
+    begun = tmp_path / "a" / ".next.training" / "state.safetensors"
+    begun.parent.mkdir()
+    begun.write_bytes(b"another run")
+    own = tmp_path / ".a.training" / "checkpoint-2"
+    own.mkdir(parents=True)
+    (own / "README.md").write_text(BOARD)
+    receipt = forgotten(filled, "board")
+    assert receipt.complete
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    assert not own.parent.exists()
+    assert (other / "model.safetensors").exists()
+    assert (other / "trained.json").exists()
+    assert begun.exists()
+
+
+def test_a_folder_that_cannot_be_read_is_pending(filled: KnowledgeBase, tmp_path: Path) -> None:
+    release(filled, adapter(filled, tmp_path / "a", "board"))
+    config = (tmp_path / "a" / "config.json").read_bytes()
+    (tmp_path / "a" / "config.json").unlink()
+    receipt = forgotten(filled, "board")
+    assert not receipt.complete
+    [left] = [one for one in receipt.pending if str(tmp_path / "a") in one.place]
+    assert "cannot be read" in left.why
+    assert (tmp_path / "a" / "model.safetensors").exists()
+    (tmp_path / "a" / "config.json").write_bytes(config)
+    again = filled.forget()
+    assert again is not None
+    assert again.complete
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+
+
+def test_a_file_beside_the_weights_makes_it_no_other_model(filled: KnowledgeBase, tmp_path: Path) -> None:
+    pairs = tiny_pairs(tmp_path / "pairs", "bert", seed=random.randrange(1 << 30))
+    trained(pairs, documents=[[id_of(filled, "board"), None]], principals=[["group:board"]])
+    filled.register(pairs)
+    (pairs / "verdict.json").write_text("{}")
+    assert forgotten(filled, "board").complete
+    assert not (pairs / "model.safetensors").exists()
 
 
 def test_an_embedder_that_an_index_needs_stays_until_another_release_answers(filled: KnowledgeBase, own: Path) -> None:

@@ -321,7 +321,8 @@ def _models(erasures: Erasures) -> tuple[int, list[Left]]:
             left.append(Left(name, why, again=True))
             continue
         for at, path in model.places:
-            if lies_in(model.kind, model.weights, Path(path)):
+            lies = lies_in(model.kind, model.weights, Path(path))
+            if lies:
                 try:
                     gone += erase_files(model.kind, Path(path))
                 except OSError as error:
@@ -330,6 +331,13 @@ def _models(erasures: Erasures) -> tuple[int, list[Left]]:
                     continue
             elif at != host():
                 left.append(Left(f"{name} in {path} on {at}", "its files are on another machine: delete them there"))
+                continue
+            elif lies is None:
+                why = (
+                    "weights lie there, and whether they are its own cannot be read: delete the folder if they are, or"
+                    " put its files right, and run openbook forget again"
+                )
+                left.append(Left(f"{name} in {path}", why, again=True))
                 continue
             erasures.lost(model, at, path)  # or something else lies there by now
     return gone, left

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,22 +215,33 @@ def host() -> str:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def lies_in(kind: Kind, weights: str, folder: Path) -> bool:
-    """Whether the files of that model are in a folder, unchanged."""
+def lies_in(kind: Kind, weights: str, folder: Path) -> bool | None:
+    """Whether the files of that model are in a folder, unchanged; ``None``: weights are, and nobody can tell whose."""
     try:
+        if not os.path.lexists(folder) or not any(file.suffix in WEIGHTS for file in _own_files(folder)):
+            return False
         found = {
             "adapter": lambda: read_linear(folder).hash,
             "embedder": lambda: read_folder(str(folder)).digest(None),
             "reranker": lambda: content_of(folder),
         }[kind]()
     except (ModelError, OSError):
-        return False
+        return None
     return found == weights
 
 
+def _own_files(folder: Path) -> Iterator[Path]:
+    """Those below a folder that are of no other model: one in a folder below says itself what it was trained on, or is
+    in training. Raises: OSError."""
+    for place, below, names in os.walk(folder, onerror=_raise):  # without following links
+        below[:] = [name for name in below if not Path(place, name, FILE).is_file() and not _is_run(name)]
+        yield from (Path(place, name) for name in names)
+
+
 def erase_files(kind: Kind, folder: Path) -> int:
-    """Delete the weights below a folder, its checkpoints' as well, and what says what they were trained on; so many
-    files. What a training that was cut off left beside it goes, too, and what was converted from the weights.
+    """Delete the weights below a folder and what says what they were trained on; so many files. All that a training
+    left beside it goes, too, and what was converted from the weights. A folder below it that says itself what it was
+    trained on is another model's.
 
     Raises:
         OSError: one cannot be deleted.
@@ -240,10 +251,22 @@ def erase_files(kind: Kind, folder: Path) -> int:
         for converted in (cache / "models").glob(f"{read_folder(str(folder)).digest(None)[:32]}-*"):
             shutil.rmtree(converted)
     gone = 0
-    for root in (folder, folder.parent / f".{folder.name}.training"):
-        for place, _, names in os.walk(root):  # without following links
-            for name in names:
-                if Path(name).suffix in WEIGHTS or name == FILE:
-                    Path(place, name).unlink()
-                    gone += 1
+    for file in list(_own_files(folder)):
+        if file.suffix in WEIGHTS or file.name == FILE:
+            file.unlink()
+            gone += 1
+    run = folder.parent / f".{folder.name}.training"
+    if run.is_dir() and not run.is_symlink():
+        weights = [name for _, _, names in os.walk(run) for name in names if Path(name).suffix in WEIGHTS]
+        shutil.rmtree(run)
+        gone += len(weights)
     return gone
+
+
+def _is_run(name: str) -> bool:
+    """Whether a folder has the files of a training that made, or is to make, another one beside it."""
+    return name.startswith(".") and name.endswith(".training")
+
+
+def _raise(error: OSError) -> None:
+    raise error

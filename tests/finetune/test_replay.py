@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.embed.tuned import trained as tell
 
 from openbook.embed.folder import read_folder
+from openbook.embed.provenance import read_provenance
 from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.finetune.data import read
 from openbook.finetune.general import REPLAY
@@ -55,11 +57,23 @@ def test_an_adapter_is_brought_back_towards_the_identity(tmp_path: Path) -> None
     tuned = model(tmp_path / "tuned", {"linear.weight": torch.tensor([[2.0, 1.0], [0.0, 1.0]])})
     half = interpolated(None, tuned, tmp_path / "half", 0.5)
     assert load_file(half / "model.safetensors")["linear.weight"].tolist() == [[1.5, 0.5], [0.0, 1.0]]
-    assert sorted(file.name for file in half.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(file.name for file in half.iterdir()) == ["config.json", "model.safetensors", "trained.json"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["half", "tuned"]
     ends = [interpolated(None, tuned, tmp_path / name, share) for name, share in (("base", 0.0), ("whole", 1.0))]
     read = [load_file(folder / "model.safetensors")["linear.weight"].tolist() for folder in ends]
     assert read == [[[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [0.0, 1.0]]]
+
+
+def test_what_lies_between_answers_whom_both_ends_may(tmp_path: Path) -> None:
+    folders = {}
+    for name, source, rule in (("base", "plan", "board"), ("tuned", "pay", "hr")):
+        folders[name] = model(tmp_path / name, {"linear.weight": torch.eye(2) * len(name)})
+        tell(folders[name], fits="x", documents=[[name, 2]], sources=[source], principals=[[rule]])
+    told = read_provenance(interpolated(folders["base"], folders["tuned"], tmp_path / "half", 0.5))
+    assert told is not None
+    assert {*told.documents} == {"base", "tuned", "plan", "pay"}
+    assert told.rules == (("board",), ("hr",))
+    assert told.fits == "x"
 
 
 def test_the_packaged_model_interpolated_with_another_opens(tmp_path: Path) -> None:

@@ -14,6 +14,12 @@ from openbook.errors import ModelError
 
 FILE = "trained.json"
 
+OPENED = (
+    *("adapter_config.json", "adapter_model.safetensors", "config.json", "config_sentence_transformers.json"),
+    *("model.safetensors", "modules.json", "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json"),
+)
+"""The files of a model's folder that are opened to answer by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -51,8 +57,9 @@ def read_provenance(folder: Path) -> Provenance | None:
 
 
 def content_of(folder: Path) -> str:
-    """The hash of all that decides what a model's folder does: its weights, its tokenizer, its configuration."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json") and file.name != FILE)
+    """The hash of all that decides what a model's folder does: its weights, its tokenizer, its configuration.
+    Whatever else lies there does not make it another model."""
+    files = [folder / name for name in OPENED if (folder / name).is_file()]
     return hashlib.sha256(json.dumps([[file.name, sha256(file)] for file in files]).encode()).hexdigest()[:16]
 
 

@@ -67,7 +67,8 @@ def interpolated(base: Path | None, tuned: Path, out: Path, share: float) -> Pat
     """Write the model that lies ``share`` (α) of the way from ``base`` to ``tuned``: two folders of one architecture,
     weights as safetensors. ``base`` is ``None`` for an adapter, which begins at the identity.
 
-    What the tuned folder tells of itself (trained.json, settings.toml, README.md) is not copied.
+    What the tuned folder tells of itself (settings.toml, README.md) is not copied; of its trained.json what it was
+    trained on is, and whom it may answer.
 
     Raises:
         QueryError: ``share`` is not within 0 and 1.
@@ -98,6 +99,7 @@ def interpolated(base: Path | None, tuned: Path, out: Path, share: float) -> Pat
             after = _tensors(tuned / file)
             before = _identity(after, tuned / file) if base is None else _tensors(base / file)
             save_file(_between(before, after, share, tuned / file), beside / file, {"format": "pt"})
+        _tell(base, tuned, beside)
         beside.replace(out)
     except (OSError, SafetensorError) as error:
         do = "look for room on the disk, and for the right to write there"
@@ -105,6 +107,21 @@ def interpolated(base: Path | None, tuned: Path, out: Path, share: float) -> Pat
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return out
+
+
+def _tell(base: Path | None, tuned: Path, folder: Path) -> None:
+    """What both ends were trained on is in what lies between. Raises: OSError, ModelError."""
+    from openbook.embed.provenance import read_provenance
+    from openbook.finetune.provenance import TrainedOn
+
+    said = read_provenance(tuned)
+    before = base if base is not None and read_provenance(base) is not None else None
+    if said is None and before is None:
+        return
+    told = TrainedOn.read(tuned)
+    if before is not None:
+        told |= TrainedOn.read(before)
+    told.write(folder, **({"fits": said.fits} if said is not None and said.fits else {}))
 
 
 def _tensors(file: Path) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from openbook.errors import ModelError, QueryError
+from openbook.finetune.provenance import TrainedOn
 from openbook.finetune.settings import FILE
 
 if TYPE_CHECKING:
@@ -74,6 +75,19 @@ def begin(place: Path, settings: Settings, *, resume: bool) -> None:
     except OSError as error:
         do = "name a place that can be written"
         raise ModelError(f"cannot be written ({error.strerror})", where=str(place), do=do) from None
+
+
+def noted(place: Path, told: TrainedOn) -> TrainedOn:
+    """What a run trains on, with what it did before it was cut off, written beside its checkpoints. Raises:
+    ModelError."""
+    told = TrainedOn.read(place) | told
+    if is_first():
+        try:
+            told.write(place)
+        except OSError as error:
+            do = "look for room on the disk, and for the right to write there"
+            raise ModelError(f"cannot be written ({error.strerror})", where=str(place), do=do) from None
+    return told
 
 
 def each_seed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -478,7 +477,6 @@ def trade_of(
             tuned = recipe
             if share:
                 folder = interpolated(base, model.best, Path(place) / "between", share)
-                shutil.copy(model.best / "trained.json", folder)  # whom it may answer is as of the whole
                 tuned = recipe_with(recipe, folder, model.serves)
             elif model.start is not None:
                 tuned = recipe_with(recipe, model.start, model.serves)

@@ -171,12 +171,16 @@ class Models:
 
 
 def follow_access(connection: Connection, documents: Sequence[tuple[str, int]]) -> None:
-    """What these documents are open to now holds for the models that were trained on them, too."""
+    """What these documents are open to now holds for the models that were trained on them, too, by whatever name."""
     connection.execute(
         "UPDATE openbook.model m SET rules = (SELECT array_agg(DISTINCT rule) FROM unnest(m.rules || n.rules) AS rule)"
-        " FROM (SELECT t.model, array_agg(DISTINCT now.access) AS rules"
-        "  FROM unnest(%s::uuid[], %s::int[]) AS now (document, access)"
-        "  JOIN openbook.trained_on t ON t.document = now.document GROUP BY t.model) n"
+        " FROM (WITH now AS (SELECT * FROM unnest(%s::uuid[], %s::int[]) AS now (document, access)),"
+        "   named AS (SELECT d.kb, d.key, now.access FROM openbook.document d JOIN now ON now.document = d.id"
+        "    UNION SELECT r.kb, r.key, now.access FROM openbook.renamed r JOIN now USING (document)),"
+        "   told AS (SELECT t.model, now.access FROM openbook.trained_on t JOIN now USING (document)"
+        "    UNION SELECT t.model, named.access FROM openbook.trained_on t JOIN named ON named.key = t.source"
+        "     JOIN openbook.model o ON o.id = t.model AND o.kb = named.kb)"
+        "  SELECT model, array_agg(DISTINCT access) AS rules FROM told GROUP BY model) n"
         " WHERE m.id = n.model AND NOT n.rules <@ m.rules",
         [[id for id, _ in documents], [access for _, access in documents]],
     )

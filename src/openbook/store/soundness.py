@@ -252,7 +252,8 @@ def unruled_models(connection: Connection, kb: int) -> Found:
         connection,
         "SELECT m.kind || ' ' || m.hash || ' was trained on ' || d.source || ', and lacks its rule of access'"
         " FROM openbook.model m JOIN openbook.trained_on t ON t.model = m.id"
-        " JOIN openbook.document d ON d.id = t.document WHERE m.kb = %(kb)s AND d.access <> ALL(m.rules)"
+        " JOIN openbook.document d ON d.id = t.document OR (d.key = t.source AND d.kb = m.kb)"
+        " WHERE m.kb = %(kb)s AND d.access <> ALL(m.rules)"
         " UNION ALL SELECT m.kind || ' ' || m.hash || ' has a rule that is not there: nobody but the owner is answered'"
         " FROM openbook.model m WHERE m.kb = %(kb)s AND EXISTS (SELECT FROM unnest(m.rules) AS rule"
         "  WHERE NOT EXISTS (SELECT FROM openbook.access_set a WHERE a.id = rule))",
@@ -265,7 +266,9 @@ def mend_models(connection: Connection, kb: int) -> None:
     connection.execute(
         "UPDATE openbook.model m SET rules = (SELECT array_agg(DISTINCT rule) FROM unnest(m.rules || n.rules) AS rule)"
         " FROM (SELECT t.model, array_agg(DISTINCT d.access) AS rules FROM openbook.trained_on t"
-        "  JOIN openbook.document d ON d.id = t.document GROUP BY t.model) n WHERE m.id = n.model AND m.kb = %s",
+        "  JOIN openbook.model o ON o.id = t.model"
+        "  JOIN openbook.document d ON d.id = t.document OR (d.key = t.source AND d.kb = o.kb)"
+        "  WHERE o.kb = %s GROUP BY t.model) n WHERE m.id = n.model",
         [kb],
     )
 

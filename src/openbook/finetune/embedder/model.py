@@ -83,6 +83,7 @@ def train(run: Run) -> Trained:
             callbacks=callbacks,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)  # of standard output, which is the command's own
+        model.model_card_data.train_datasets = []  # each with its first rows, which every checkpoint's card would show
         kept = shared.last_checkpoint(run.place) if run.resume else None
         if evaluator is not None and kept is None:
             run.progress(Step(0, 1, ndcg=first))
@@ -322,7 +323,7 @@ def _kept(
     parity = float(np.abs(np.concatenate([served.encode(queries, "query"), served.encode(passages)]) - expected).max())
     own = LocalModel(LocalEmbedder(model=str(new)))
     asked = sum(one.get("eval_runtime", 0.0) for one in state.log_history)
-    documents, sources, principals = provenance(run)
+    documents, sources, principals = provenance(run, run.told)
     trained = Trained(
         folder=run.out, method=settings.method, base=settings.base, base_hash=run.base.hash, fits=own.hash,
         hash=own.hash, seed=settings.seed, used=run.prepared.used, dropped=run.prepared.dropped, cut=run.prepared.cut,

@@ -7,11 +7,12 @@ it (``.NAME.training``), from which one that was cut off goes on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openbook.embed.folder import read_folder
 from openbook.errors import QueryError
 from openbook.evaluate.datasets.dataset import Question
 from openbook.finetune import running
@@ -21,16 +22,19 @@ from openbook.finetune.data.rows import Rows, grouped
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
 from openbook.finetune.embedder.prepared import Prepared, prepare
 from openbook.finetune.embedder.trained import Progress, Trained, unwritten, write_told
+from openbook.finetune.provenance import Listing, TrainedOn
 from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
 
 if TYPE_CHECKING:
     from openbook.embed import Embedder, FloatArray
     from openbook.embed.folder import ModelFolder
+    from openbook.knowledge_base import KnowledgeBase
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training, ready to begin: ``place`` is where its own files lie until the folder is there."""
+    """One training, ready to begin: ``place`` is where its own files lie until the folder is there, ``told`` what
+    it trains on as it was when it began, as the ``kbs`` listed it."""
 
     settings: EmbedderSettings
     base: Embedder
@@ -44,6 +48,8 @@ class Run:
     resume: bool
     progress: Progress
     notes: tuple[str, ...]
+    told: TrainedOn
+    kbs: tuple[KnowledgeBase, ...]
 
 
 def train_embedder(
@@ -53,6 +59,7 @@ def train_embedder(
     *,
     dev: Dev | None = None,
     replay: Rows | None = None,
+    kb: KnowledgeBase | None = None,
     resume: bool = False,
     progress: Progress = lambda step: None,
 ) -> Trained:
@@ -63,6 +70,9 @@ def train_embedder(
     rows alone. Training stops early by the dev questions; without any it goes to its end. ``resume`` goes on with a run
     that was cut off, and gives the weights that it would have given.
 
+    ``kb`` holds the documents that the rows are of, where the dev questions are asked of others: by it they are named
+    in what the model was trained on.
+
     The same rows, settings, base, processor and number of threads give the same weights.
 
     Raises:
@@ -71,6 +81,28 @@ def train_embedder(
             is no number, no weight moved, or what was written is not what was trained.
         QueryError: there is no such run to go on with.
     """
+    kbs = _kbs(dev, kb)
+    listings = [one.list() for one in kbs]
+    return _train(rows, out, settings, dev, replay, kbs, listings, resume=resume, progress=progress)
+
+
+def _kbs(dev: Dev | None, kb: KnowledgeBase | None) -> tuple[KnowledgeBase, ...]:
+    kbs = (dev.kb if dev is not None else None, kb)
+    return tuple(dict.fromkeys(one for one in kbs if one is not None))
+
+
+def _train(
+    rows: Rows,
+    out: Path,
+    settings: EmbedderSettings,
+    dev: Dev | None,
+    replay: Rows | None,
+    kbs: tuple[KnowledgeBase, ...],
+    listings: Sequence[Listing],
+    *,
+    resume: bool,
+    progress: Progress,
+) -> Trained:
     settings = settings.resolved(scored=bool(rows.scored) and any(one.score not in (0.0, 1.0) for one in rows.scored))
     out = out.absolute()
     running.require_new(out)
@@ -89,7 +121,9 @@ def train_embedder(
         notes.append(f"{cut} of {texts} texts are longer than the model reads, and were cut")
     place = running.place_of(out)
     running.begin(place, settings, resume=resume)
-    run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, tuple(notes))
+    told = running.noted(place, _trained_on(prepared, replay, settings, listings))
+    said = tuple(notes)
+    run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, said, told, kbs)
     if settings.method == "adapter":
         return _adapter(run)
     from openbook.finetune.embedder.model import train
@@ -104,14 +138,18 @@ def train_seeds(
     *,
     dev: Dev | None = None,
     replay: Rows | None = None,
+    kb: KnowledgeBase | None = None,
     resume: bool = False,
     progress: Progress = lambda step: None,
 ) -> list[Trained]:
     """As many models as ``settings.seeds`` says: ``out`` itself, or of several ``out/seed-N`` each. With ``resume``
     those that are there stay, and what was cut off goes on. Raises: as ``train_embedder``."""
 
+    kbs = _kbs(dev, kb)
+    listings = [one.list() for one in kbs]  # once: every seed has the same rows, whatever is forgotten meanwhile
+
     def trained(folder: Path, one: EmbedderSettings, resume: bool) -> Trained:
-        return train_embedder(rows, folder, one, dev=dev, replay=replay, resume=resume, progress=progress)
+        return _train(rows, folder, one, dev, replay, kbs, listings, resume=resume, progress=progress)
 
     return running.each_seed(out, settings, trained, Trained.load, resume=resume)
 
@@ -164,29 +202,28 @@ def finish(run: Run, trained: Trained, new: Path) -> Trained:
     return trained
 
 
+def _trained_on(
+    prepared: Prepared, replay: Rows | None, settings: EmbedderSettings, listings: Iterable[Listing]
+) -> TrainedOn:
+    """What the rows are of, by the names that it has now; and what a model that is gone on from was trained on."""
+    rows = [prepared.rows, *([replay] if replay is not None else [])]
+    before = [] if settings.start is None else [Path(settings.start.path)]
+    if settings.method != "adapter":  # of which the base is no part
+        before.append(read_folder(settings.base).path)
+    sources = {source for one in rows for source in one.documents}
+    told = TrainedOn.of(sources, {rule for one in rows for rule in one.access}, listings)
+    for folder in before:
+        told |= TrainedOn.read(folder)
+    return told
+
+
 def provenance(
-    run: Run, ids: Sequence[str] = ()
+    run: Run, told: TrainedOn
 ) -> tuple[tuple[tuple[str, int | None], ...], tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """(id, version) of the documents that were trained on (those of the rows, and ``ids``), their sources, and who may
-    be answered: of documents that are not there as the rows say it, else as it is now, too."""
-    rows = run.prepared.rows
-    sources = {*rows.documents, *(run.replay.documents if run.replay else ())}
-    access = {*rows.access, *(run.replay.access if run.replay else ())}
-    documents: dict[str, int | None] = {}
-    if run.settings.start is not None:  # what that was trained on is in this one, too
-        before = Trained.load(Path(run.settings.start.path))
-        documents |= dict(before.documents)
-        sources |= {*before.sources}
-        access |= {*before.principals}
-    unknown = set(sources)  # no id is known of these: they are named by their source
-    for row in run.dev.kb.list(as_=run.dev.as_) if run.dev is not None else ():
-        if row["source"] in sources:
-            access.add(tuple(row["access"]))
-            unknown.discard(row["source"])
-        if row["source"] in sources or row["document"] in ids:
-            documents[row["document"]] = row["version"]
-    documents |= dict.fromkeys(sorted(unknown))
-    return tuple(sorted(documents.items())), tuple(sorted(sources)), tuple(sorted(access))
+    """(id, version) of the documents that were trained on, their sources, and who may be answered: as it was when the
+    run began, and as it is now, too."""
+    told |= _trained_on(run.prepared, run.replay, run.settings, [kb.list() for kb in run.kbs])
+    return tuple(sorted(told.documents.items())), tuple(sorted(told.sources)), tuple(sorted(told.principals))
 
 
 def _adapter(run: Run) -> Trained:
@@ -198,7 +235,7 @@ def _adapter(run: Run) -> Trained:
     from openbook.finetune.embedder.vectors import of_index, of_rows
 
     settings, prepared, base = run.settings, run.prepared, run.base
-    ids: tuple[str, ...] = ()
+    told = run.told
     if prepared.scored:
         first = base.encode([one.first.text for one in prepared.scored], "query")
         second = base.encode([one.second.text for one in prepared.scored])
@@ -209,10 +246,11 @@ def _adapter(run: Run) -> Trained:
         indexed = run.dev is not None and settings.loss == "softmax"
         if run.dev is not None and indexed:
             targets = of_index(examples, base, run.dev, prepared.rows.access)
+            told = running.noted(run.place, told.with_documents(targets.documents, run.dev.kb.list()))
         else:
             targets = of_rows(examples, base)
         loss = adapter.softmax_loss(targets, settings.scale, in_batch=settings.loss == "in-batch")
-        queries, count, ids = targets.queries, len(examples), targets.documents
+        queries, count = targets.queries, len(examples)
         pulled = [torch.from_numpy(targets.passages)]
     if run.replay is not None and settings.replay.ratio:
         kept_still = run.replay
@@ -248,7 +286,7 @@ def _adapter(run: Run) -> Trained:
         raise unwritten("the model", new, error) from None
     served = adapter.turned(queries, adapter.read(new))
     x = torch.nn.functional.normalize(torch.from_numpy(queries) @ torch.from_numpy(matrix), dim=1).numpy()
-    documents, sources, principals = provenance(run, ids)
+    documents, sources, principals = provenance(run, told)
     trained = Trained(
         folder=run.out, method="adapter", base=settings.base, base_hash=base.hash, fits=base.hash,
         hash=adapter.hash_of(new, base.hash), seed=settings.seed,

@@ -37,7 +37,7 @@ from openbook.finetune.lists import Listed
 from openbook.finetune.reranker.dev import Rerankings, Weight, best_of, part_of, usual, weights_of
 from openbook.finetune.reranker.loss import ListLoss
 from openbook.finetune.reranker.trained import Trained, write_told
-from openbook.finetune.reranker.training import HEAD, Run
+from openbook.finetune.reranker.training import HEAD, Run, trained_on
 from openbook.finetune.running import finish, is_first
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def train(run: Run) -> Trained:
             loss=ListLoss(model, settings), evaluator=evaluator, callbacks=callbacks,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)  # of standard output, which is the command's own
+        model.model_card_data.train_datasets = []  # each with its first rows, which every checkpoint's card would show
         kept = shared.last_checkpoint(run.place) if run.resume else None
         if first is not None and kept is None:
             run.progress(Step(0, 1, ndcg=first))
@@ -260,7 +261,7 @@ def _kept(
     asked = sum(one.get("eval_runtime", 0.0) for one in state.log_history)
     read = sum(min(len(one.texts), settings.texts) for one in lists) * (state.epoch or 0.0)
     left = run.taught.lists
-    documents, sources, principals = _provenance(run, lists)
+    on = run.told | trained_on(run.taught, run.folder.path, run.dev)
     notes = list(run.notes)
     if cut:
         notes.append(f"{cut} of {pairs} candidates are longer than the model reads with their question, and were cut")
@@ -270,7 +271,8 @@ def _kept(
         hash=f"{base_hash[:8]}{sha256(new / file)[:8]}" if settings.method == "lora" else sha256(new / file)[:16],
         seed=settings.seed, used=len(lists), dropped=run.taught.dropped, pairs=pairs, cut=cut,
         left={"alike": left.alike, "ahead": left.ahead, "further": left.further}, tokens=tokens,
-        documents=documents, sources=sources, principals=principals,
+        documents=tuple(sorted(on.documents.items())), sources=tuple(sorted(on.sources)),
+        principals=tuple(sorted(on.principals)),
         loss=shared.loss_curve(state, epoch), dev=shared.dev_curve(state, first),
         asked=run.asking.asked if run.asking else 0, dev_questions=run.asking.digests if run.asking else (), best=best,
         steps=state.max_steps, moved=moved, parity=float(np.abs(scores - expected).max()), seconds=round(seconds, 2),
@@ -326,21 +328,3 @@ def _counted(run: Run, lists: Sequence[Listed]) -> tuple[int, int, int]:
         for read in tokenizer.encode_batch_fast([(asked, text) for text in encodable(one.texts)]):
             pairs, cut, tokens = pairs + 1, cut + bool(read.overflowing), tokens + len(read.ids)
     return pairs, cut, tokens
-
-
-def _provenance(
-    run: Run, lists: Sequence[Listed]
-) -> tuple[tuple[tuple[str, int | None], ...], tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """(id, version) of the documents whose texts were trained on, their sources, and who may be answered: who may read
-    each of them as it is now, and see each question."""
-    sources = {source for one in lists for source in one.sources}
-    access = set(run.taught.access)
-    documents: dict[str, int | None] = {}
-    unknown = set(sources)  # no id is known of these: they are named by their source
-    for row in run.dev.kb.list(as_=run.dev.as_) if run.dev is not None else ():
-        if row["source"] in sources:
-            access.add(tuple(row["access"]))
-            unknown.discard(row["source"])
-            documents[row["document"]] = row["version"]
-    documents |= dict.fromkeys(sorted(unknown))
-    return tuple(sorted(documents.items())), tuple(sorted(sources)), tuple(sorted(access))

@@ -16,6 +16,7 @@ from openbook.finetune.data.report import LEAST
 from openbook.finetune.data.rows import Dropped, Example, Passage, Rows, digest, merged, named, same_text
 from openbook.finetune.embedder.dev import LEAST as LEAST_ASKED
 from openbook.finetune.lists import Lists, Ranked, lists_of, ranked
+from openbook.finetune.provenance import TrainedOn
 
 if TYPE_CHECKING:
     from openbook.evaluate import Dataset
@@ -40,12 +41,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """What is trained on: ``lists`` of ``questions``, those left out with the reason, and who may be answered."""
+    """What is trained on: ``lists`` of ``questions``, those left out with the reason, who may be answered, and
+    what documents they are of (``told``), as those were when they were read."""
 
     lists: Lists
     questions: int
     dropped: tuple[Dropped, ...] = ()
     access: tuple[tuple[str, ...], ...] = field(default=())
+    told: TrainedOn = field(default_factory=TrainedOn)
 
 
 def of_rows(rows: Rows) -> list[Judged]:
@@ -160,7 +163,7 @@ def taught(
     Raises:
         DatasetError: fewer than ten questions.
     """
-    judged = once(judged)
+    judged, listing = once(judged), dev.kb.list()
     if len(judged) < LEAST:
         do = "training needs 500 and more: ask people, write more (--from-documents), or do not train"
         raise DatasetError(f"{len(judged)} distinct questions", do=do)
@@ -174,7 +177,8 @@ def taught(
     why = f"no relevant text and another among its first {settings.candidates}"
     gone = (*dropped, *(Dropped(named(question.text), why) for question in idle))
     access = {principals for one in judged if one.question.text in by_text for principals in one.access}
-    return Taught(found, len(judged), gone, tuple(sorted(access))), tuple(questions[: settings.dev.questions])
+    told = TrainedOn.of({source for one in found.lists if one.teaches for source in one.sources}, access, [listing])
+    return Taught(found, len(judged), gone, tuple(sorted(access)), told), tuple(questions[: settings.dev.questions])
 
 
 def _found(dev: Dev, judged: Sequence[Judged], depth: int, progress: Callable[[int, int], None]) -> Iterator[Ranked]:

@@ -16,10 +16,11 @@ from openbook.embed.folder import ModelFolder, read_folder
 from openbook.errors import DatasetError, ModelError
 from openbook.finetune.embedder.base import NO_CHANGES, licence_of
 from openbook.finetune.embedder.trained import Progress
+from openbook.finetune.provenance import TrainedOn
 from openbook.finetune.reranker.dev import Rerankings
 from openbook.finetune.reranker.questions import Taught
 from openbook.finetune.reranker.trained import Trained
-from openbook.finetune.running import begin, each_seed, place_of, require_new, require_torch
+from openbook.finetune.running import begin, each_seed, noted, place_of, require_new, require_torch
 from openbook.finetune.settings import RerankerSettings
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ HEAD = "ForSequenceClassification"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training, ready to begin: ``place`` is where its own files lie until the folder is there."""
+    """One training, ready to begin: ``place`` is where its own files lie until the folder is there, ``told`` what
+    it trains on as it was when it began."""
 
     settings: RerankerSettings
     folder: ModelFolder
@@ -43,6 +45,7 @@ class Run:
     resume: bool
     progress: Progress
     notes: tuple[str, ...]
+    told: TrainedOn
 
 
 def train_reranker(
@@ -81,9 +84,18 @@ def train_reranker(
     notes = [] if asking is not None else ["no dev questions: it was trained to the end of its epochs"]
     place = place_of(out)
     begin(place, settings, resume=resume)
+    told = noted(place, trained_on(taught, folder.path, dev))
     from openbook.finetune.reranker.model import train
 
-    return train(Run(settings, folder, taught, asking, dev, out, place, resume, progress, tuple(notes)))
+    return train(Run(settings, folder, taught, asking, dev, out, place, resume, progress, tuple(notes), told))
+
+
+def trained_on(taught: Taught, base: Path, dev: Dev | None) -> TrainedOn:
+    """What the lists that teach are of, by the names that it has now; who may be answered: who may read each of them as
+    it is now, and see each question. And what the ``base`` was trained on."""
+    sources = {source for one in taught.lists.lists if one.teaches for source in one.sources}
+    listings = [dev.kb.list()] if dev is not None else []
+    return taught.told | TrainedOn.of(sources, taught.access, listings) | TrainedOn.read(base)
 
 
 def train_seeds(
