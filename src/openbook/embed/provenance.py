@@ -58,8 +58,10 @@ def read_provenance(folder: Path) -> Provenance | None:
 
 def content_of(folder: Path) -> str:
     """The hash of all that decides what a model's folder does: its weights, its tokenizer, its configuration.
-    Whatever else lies there does not make it another model."""
+    Whatever else lies there does not make it another model. Raises: ModelError: nothing of one is there."""
     files = [folder / name for name in OPENED if (folder / name).is_file()]
+    if not files:
+        raise ModelError("cannot be read: no model is there", where=str(folder), do="check the path")
     return hashlib.sha256(json.dumps([[file.name, sha256(file)] for file in files]).encode()).hexdigest()[:16]
 
 
