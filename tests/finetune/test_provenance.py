@@ -11,7 +11,7 @@ from tests.embed import small
 from tests.embed.tuned import trained
 from tests.finetune.embedder import jargon
 
-from openbook.embed.provenance import read_provenance
+from openbook.embed.provenance import content_of, read_provenance
 from openbook.errors import ModelError
 from openbook.finetune.data.rows import Rows
 from openbook.finetune.embedder import Dev, Step, train_embedder
@@ -48,6 +48,7 @@ def test_what_the_base_was_trained_on_is_in_a_reranker_too(grounded: Path, tmp_p
     assert ("board",) in done.principals
     assert ("a" * 8, 3) in done.documents
     assert {"a.md", "plan"} <= {*done.sources}
+    assert done.hash == content_of(tmp_path / "m"), "as recipes and receipts name it"
 
 
 class Forgetting:

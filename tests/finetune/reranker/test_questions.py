@@ -16,7 +16,7 @@ from tests.finetune.embedder import jargon
 from openbook.errors import DatasetError
 from openbook.evaluate.datasets.dataset import Dataset
 from openbook.finetune import rails
-from openbook.finetune.data.rows import Rows
+from openbook.finetune.data.rows import Example, Passage, Rows
 from openbook.finetune.embedder import Dev
 from openbook.finetune.reranker import Taught, Trained, as_rows, of_dataset, of_rows, taught, train_reranker
 from openbook.finetune.reranker.dev import WEIGHTS, Rerankings
@@ -88,6 +88,18 @@ def test_what_the_test_set_asks_is_refused_and_no_rail_speaks_of_an_index(firm: 
     same = Dataset("same", {"same": replace(judged[0].question, id="same", split="test")})
     with pytest.raises(DatasetError, match="1 rows ask what the test set asks"):
         rails.look(replace(known, test=same))
+
+
+def test_questions_that_are_left_out_are_told_by_their_place(dev: Dev) -> None:
+    """Their words are not everybody's, and what is told stands in the model's folder."""
+    odd = Passage("Nothing of the kind is said in any page of the firm.", "", ("public",))
+    placed = [Example("why is the sky over gate four green", (odd,), where="asked.jsonl:7")]
+    more = [Example("why is the sea beside gate four red", (odd,))]
+    made, _ = taught(dev, of_rows(Rows((*jargon.examples(), *placed, *more))), SETTINGS)
+    told = [one.line for one in made.dropped]
+    assert "asked.jsonl:7" in told
+    assert any(line.startswith("row ") for line in told)
+    assert not [line for line in told if "gate four" in line]
 
 
 def test_few_questions_are_refused(dev: Dev) -> None:

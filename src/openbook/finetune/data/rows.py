@@ -114,7 +114,7 @@ def merged(examples: Iterable[Example]) -> tuple[tuple[Example, ...], tuple[Drop
         same = leakage.normalised(example.query)
         row = (same, _texts(example.positives), _texts(example.negatives))
         if row in seen:
-            dropped.append(Dropped(example.where or named(example.query), "said twice"))
+            dropped.append(Dropped(placed(example.where, example.query), "said twice"))
             continue
         seen.add(row)
         rows.setdefault(same, []).append(example)
@@ -126,7 +126,7 @@ def merged(examples: Iterable[Example]) -> tuple[tuple[Example, ...], tuple[Drop
         wrong = tuple(passage for passage in negatives if same_text(passage.text) not in right)
         if len(wrong) < len(negatives):
             reason = "a passage that is a positive and a negative of the same query: taken for a positive"
-            dropped.append(Dropped(of[0].where or named(of[0].query), reason))
+            dropped.append(Dropped(placed(of[0].where, of[0].query), reason))
         asked_by = tuple(sorted({name for example in of for name in example.asked_by}))
         found.append(replace(of[0], positives=positives, negatives=wrong, asked_by=asked_by))
     return tuple(found), tuple(dropped)
@@ -152,6 +152,11 @@ def named(text: str) -> str:
     """A text as a place is named by it."""
     line = " ".join(text.split())
     return line if len(line) <= MOST_NAMED else f"{line[: MOST_NAMED - 1]}…"
+
+
+def placed(where: str, text: str) -> str:
+    """By what a row is told in what is kept of a training: its place, else a digest. Its text is not everybody's."""
+    return where or f"row {digest(text)}"
 
 
 def grouped(examples: Sequence[Example]) -> tuple[Example, ...]:

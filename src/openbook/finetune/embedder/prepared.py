@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from openbook.errors import DatasetError
 from openbook.finetune.data.formats import examples_of, scored_of
 from openbook.finetune.data.report import require_enough
-from openbook.finetune.data.rows import Dropped, Example, Rows, Scored, grouped, merged, named, same_text
+from openbook.finetune.data.rows import Dropped, Example, Rows, Scored, grouped, merged, placed, same_text
 from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
 
 if TYPE_CHECKING:
@@ -160,4 +160,4 @@ _DO = "cut the texts into passages, or take a base that reads more"
 
 
 def _place(one: Example | Scored) -> str:
-    return one.where or named(one.query if isinstance(one, Example) else one.first.text)
+    return placed(one.where, one.query if isinstance(one, Example) else one.first.text)

@@ -27,7 +27,7 @@ from sentence_transformers.cross_encoder import (
 )
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
-from openbook.embed.cache import sha256
+from openbook.embed.provenance import content_of
 from openbook.embed.tokenizer import encodable, open_tokenizer
 from openbook.errors import ModelError
 from openbook.finetune import trainer as shared
@@ -256,7 +256,6 @@ def _kept(
     served = PairModel(part, precision="f32")
     scores = np.concatenate([served.score(one.question, one.texts) for one in compared])
     base_hash = run.folder.digest(None)[:16]
-    file = "adapter_model.safetensors" if settings.method == "lora" else "model.safetensors"
     pairs, cut, tokens = _counted(run, lists)
     asked = sum(one.get("eval_runtime", 0.0) for one in state.log_history)
     read = sum(min(len(one.texts), settings.texts) for one in lists) * (state.epoch or 0.0)
@@ -268,7 +267,7 @@ def _kept(
     told = part.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "model"})
     trained = Trained(
         folder=run.out, method=settings.method, loss_kind=settings.loss, base=settings.base, base_hash=base_hash,
-        hash=f"{base_hash[:8]}{sha256(new / file)[:8]}" if settings.method == "lora" else sha256(new / file)[:16],
+        hash=content_of(new),
         seed=settings.seed, used=len(lists), dropped=run.taught.dropped, pairs=pairs, cut=cut,
         left={"alike": left.alike, "ahead": left.ahead, "further": left.further}, tokens=tokens,
         documents=tuple(sorted(on.documents.items())), sources=tuple(sorted(on.sources)),

@@ -13,7 +13,7 @@ from openbook.evaluate.datasets.dataset import Question
 from openbook.evaluate.datasets.evidence import locate
 from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.report import LEAST
-from openbook.finetune.data.rows import Dropped, Example, Passage, Rows, digest, merged, named, same_text
+from openbook.finetune.data.rows import Dropped, Example, Passage, Rows, digest, merged, placed, same_text
 from openbook.finetune.embedder.dev import LEAST as LEAST_ASKED
 from openbook.finetune.lists import Lists, Ranked, lists_of, ranked
 from openbook.finetune.provenance import TrainedOn
@@ -31,12 +31,13 @@ WORDS = 5
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A question, the documents that are known to answer it or not, and the ``texts`` that do; its ``group``, if its
-    file tells one; ``access``: who may be answered by what is trained on it, who is among each."""
+    file tells one; ``access``: who may be answered by what is trained on it, who is among each; ``where`` from."""
 
     question: Question
     texts: frozenset[str] = frozenset()
     group: str = ""
     access: tuple[tuple[str, ...], ...] = ()
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def _of_example(example: Example) -> Judged:
         frozenset(text for text in texts if len(text.split()) >= WORDS),
         example.group,
         tuple(sorted(access | {(name,) for name in example.asked_by})),
+        example.where,
     )
 
 
@@ -86,7 +88,7 @@ def of_dataset(
     for question in questions:
         grades = judgements.get(question.id, {})
         if any(grade > 0 for grade in grades.values()):
-            found.append(Judged(replace(question, judgements=grades)))
+            found.append(Judged(replace(question, judgements=grades), where=f"{dataset.name}: {question.id}"))
         else:
             dropped.append(Dropped(f"{dataset.name}: {question.id}", "no document answers it"))
     return found, dropped
@@ -106,6 +108,7 @@ def once(judged: Sequence[Judged]) -> list[Judged]:
                 before.texts | one.texts,
                 before.group or one.group,
                 tuple(sorted({*before.access, *one.access})),
+                before.where or one.where,
             )
         found[same] = one
     return list(found.values())
@@ -173,9 +176,9 @@ def taught(
         judged, questions = apart(judged, settings.dev.share, there)
     found = lists_of(_found(dev, judged, settings.candidates, progress), candidates=settings.candidates)
     by_text = {one.question for one in found.lists}
-    idle = [one.question for one in judged if one.question.text not in by_text]
+    idle = [one for one in judged if one.question.text not in by_text]
     why = f"no relevant text and another among its first {settings.candidates}"
-    gone = (*dropped, *(Dropped(named(question.text), why) for question in idle))
+    gone = (*dropped, *(Dropped(placed(one.where, one.question.text), why) for one in idle))
     access = {principals for one in judged if one.question.text in by_text for principals in one.access}
     told = TrainedOn.of({source for one in found.lists if one.teaches for source in one.sources}, access, [listing])
     return Taught(found, len(judged), gone, tuple(sorted(access)), told), tuple(questions[: settings.dev.questions])
