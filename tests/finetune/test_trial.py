@@ -15,13 +15,12 @@ from tests.embed.small import tiny_bert, tiny_pairs
 from openbook.errors import ModelError, QueryError
 from openbook.evaluate import read
 from openbook.evaluate.datasets.dataset import Question, dataset
-from openbook.finetune.data import Example, Passage, Rows, write
+from openbook.finetune.data import Example, Passage, Rows, formats, write
 from openbook.finetune.general import REPLAY
 from openbook.finetune.replay import STEPS
 from openbook.finetune.trial import (
     Asking,
     Model,
-    joined,
     read_models,
     recipe_with,
     rows_of,
@@ -127,7 +126,7 @@ def test_the_rows_are_those_of_the_settings_unless_one_is_gone(tmp_path: Path) -
     assert found[0].changed() == []
     assert found[0].documents == {"kiln", "loom"}
     assert rows_of([Model("bare", [tmp_path], [{"method": "full"}])]) is None
-    assert len(joined([ROWS, ROWS]).examples) == len(ROWS.examples)
+    assert len(formats.joined([ROWS, ROWS]).examples) == len(ROWS.examples)
 
 
 def test_what_was_replayed_is_known_by_the_settings(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def embedder(
     from openbook.evaluate.kept import read_report
     from openbook.finetune import rails
     from openbook.finetune.data import formats
-    from openbook.finetune.embedder import Dev, is_first, joined, train_seeds
+    from openbook.finetune.embedder import Dev, is_first, train_seeds
     from openbook.finetune.general import replay_file
     from openbook.finetune.settings import EmbedderSettings, read_now
 
@@ -240,8 +240,8 @@ def embedder(
     chosen, notes = read_now(chosen)
     for note in notes:
         say(f"note: {one_line(note)}")
-    rows = joined([formats.read(path) for path in chosen.data])
-    kept = joined([formats.read(chosen.replay.data.path)]) if chosen.replay.data else None
+    rows = formats.joined([formats.read(path) for path in chosen.data])
+    kept = formats.joined([formats.read(chosen.replay.data.path)]) if chosen.replay.data else None
     asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
     tested = questions_of(test) if test else None
     with (
@@ -363,7 +363,7 @@ def reranker(
     from openbook.evaluate.kept import read_report
     from openbook.finetune import rails, reranker
     from openbook.finetune.data import formats
-    from openbook.finetune.embedder import Dev, joined
+    from openbook.finetune.embedder import Dev
     from openbook.finetune.running import is_first
     from openbook.finetune.settings import RerankerSettings, read_now
 
@@ -390,7 +390,7 @@ def reranker(
     for note in notes:
         say(f"note: {one_line(note)}")
     paths = [Path(path) for path in chosen.data]
-    rows = joined([formats.read(path) for path in paths if formats.is_training_data(path)])
+    rows = formats.joined([formats.read(path) for path in paths if formats.is_training_data(path)])
     datasets = [questions_of(path) for path in paths if not formats.is_training_data(path)]
     asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None
     brought = [*datasets, *([asked] if asked is not None else [])]
@@ -531,7 +531,7 @@ def compare(
     found = trial.read_models(models)
     if release:
         promotion.require_test(dataset, found, split)
-    rows = trial.joined([formats.read(path) for path in trained_on]) if trained_on else None
+    rows = formats.joined([formats.read(path) for path in trained_on]) if trained_on else None
     with bar("comparing") as advance:
         tried = trial.try_models(
             dataset,

@@ -21,9 +21,8 @@ from openbook.evaluate.datasets.evidence import locate
 from openbook.evaluate.evaluation import evaluate
 from openbook.evaluate.report import Report
 from openbook.finetune.data import formats
-from openbook.finetune.data.formats import examples_of
 from openbook.finetune.data.report import shared
-from openbook.finetune.data.rows import Rows, digests, merged
+from openbook.finetune.data.rows import Rows, digests
 from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
@@ -204,19 +203,11 @@ def rows_of(models: Sequence[Model]) -> Rows | None:
     files = list(dict.fromkeys(path for model in models for path in model.data))
     if not files or not all(_has_rows(path) for path in files):
         return None
-    return joined([formats.read(path) for path in files])
+    return formats.joined([formats.read(path) for path in files])
 
 
 def _has_rows(path: Path) -> bool:
     return path.exists() and (formats.is_training_data(path) or (path / "qrels" / "train.tsv").is_file())
-
-
-def joined(files: Sequence[Rows]) -> Rows:
-    """Several files of rows as one: of scored pairs, where all are."""
-    if files and all(one.scored for one in files):
-        return Rows(scored=tuple(pair for one in files for pair in one.scored))
-    examples, _ = merged(example for one in files for example in examples_of(one))
-    return Rows(examples)
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -548,3 +549,12 @@ def _write_beir(examples: Sequence[Example], folder: Path) -> None:
     for name, listed in (("corpus.jsonl", corpus.values()), ("queries.jsonl", queries)):
         write_lines(folder / name, [json.dumps(row, ensure_ascii=False) for row in listed])
     write_qrels(qrels, folder / TRAIN)
+
+
+def joined(files: Sequence[Rows]) -> Rows:
+    """Several files as one. Scored pairs stay so where all files have them. Raises: DatasetError: some have others."""
+    dropped = tuple(chain.from_iterable(one.dropped for one in files))
+    if files and all(one.scored for one in files):
+        return Rows(scored=tuple(chain.from_iterable(one.scored for one in files)), dropped=dropped)
+    examples, twice = merged(chain.from_iterable(map(examples_of, files)))
+    return Rows(examples, dropped=(*dropped, *twice))

@@ -10,9 +10,8 @@ trained.py    what training did, and the files that say so
 """
 
 from openbook.finetune.embedder.dev import Dev
-from openbook.finetune.embedder.prepared import joined
 from openbook.finetune.embedder.trained import Progress, Step, Trained
 from openbook.finetune.embedder.training import train_embedder, train_seeds
 from openbook.finetune.running import PARITY, is_first
 
-__all__ = ["PARITY", "Dev", "Progress", "Step", "Trained", "is_first", "joined", "train_embedder", "train_seeds"]
+__all__ = ["PARITY", "Dev", "Progress", "Step", "Trained", "is_first", "train_embedder", "train_seeds"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from openbook.errors import DatasetError
 from openbook.finetune.data.formats import examples_of, scored_of
 from openbook.finetune.data.report import require_enough
-from openbook.finetune.data.rows import Dropped, Example, Rows, Scored, grouped, merged, placed, same_text
+from openbook.finetune.data.rows import Dropped, Example, Rows, Scored, grouped, placed, same_text
 from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
 
 if TYPE_CHECKING:
@@ -35,15 +34,6 @@ class Prepared:
     @property
     def used(self) -> int:
         return len(self.scored) or sum(len(example.positives) for example in self.examples)
-
-
-def joined(files: Sequence[Rows]) -> Rows:
-    """Several files as one. Scored pairs stay so where all files have them. Raises: DatasetError: some have others."""
-    dropped = tuple(chain.from_iterable(one.dropped for one in files))
-    if files and all(one.scored for one in files):
-        return Rows(scored=tuple(chain.from_iterable(one.scored for one in files)), dropped=dropped)
-    examples, twice = merged(chain.from_iterable(map(examples_of, files)))
-    return Rows(examples, dropped=(*dropped, *twice))
 
 
 def prepare(rows: Rows, settings: EmbedderSettings, embedder: Embedder) -> Prepared:
