@@ -53,7 +53,7 @@ def test_its_loss_falls(trained: tuple[Path, dict[str, Any], dict[str, Any]]) ->
     _, _, told = trained
     loss = [step["loss"] for step in told["loss"]]
     assert loss[0] == pytest.approx(5.45, abs=0.2)
-    assert loss[-1] < 0.2
+    assert loss[-1] < 0.7
     dev = [step["ndcg@10"] for step in told["dev"]]
     assert dev[0] == pytest.approx(0.262, abs=0.02)
     assert max(dev) > 0.95

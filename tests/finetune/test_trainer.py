@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tests.embed import small
 
-from openbook.finetune.trainer import TOGETHER, read_by_length
+from openbook.finetune.trainer import KEPT, TOGETHER, Asked, read_by_length
 
 TEXTS = [" ".join(["the kiln fires clay"] * (1 + number * 5 % 9)) for number in range(2 * TOGETHER + 3)]
 
@@ -55,3 +55,14 @@ def test_scores_of_a_cross_encoder_are_those_of_the_whole_batch(folder: Path) ->
     whole = model.predict(pairs, batch_size=len(pairs))
     read_by_length(model)
     assert torch.allclose(torch.tensor(model.predict(pairs, batch_size=len(pairs))), torch.tensor(whole), atol=1e-6)
+
+
+def test_a_checkpoint_is_ranked_by_whether_its_dev_questions_fall(tmp_path: Path) -> None:
+    high, near, low = ({"a": a, "b": b, "c": c} for a, b, c in [(0.5, 0.9, 0.7), (0.9, 0.5, 0.6), (0.4, 0.8, 0.6)])
+    asked = Asked(tmp_path)
+    assert [asked.told(step, scores)[KEPT] for step, scores in ((4, low), (8, high), (12, low), (16, near))] == [
+        *(4.0, 8.0, 0.0, 16.0)
+    ]
+    # One that goes on from step 8 knows of the steps before alone.
+    assert Asked(tmp_path).told(12, low) == {"ndcg@10": pytest.approx(0.6), KEPT: 0.0}
+    assert Asked(tmp_path).told(4, low)[KEPT] == 4.0

@@ -63,7 +63,8 @@ class File(Group):
 
 class Early(Group):
     """When training stops: dev questions are asked ``per_epoch`` times in an epoch, and it stops where their nDCG@10
-    has not risen ``patience`` times in a row. What stood highest is kept.
+    has fallen ``patience`` times in a row (by more than chance moves it: ``embedder.dev.falls``). The latest step at
+    which it had not fallen is kept.
 
     The questions are the first so many of the dev split of ``data``; where none is named, ``share`` of the rows is held
     out, whole groups of them. A model that changes documents' vectors is measured on a pool: of each question the

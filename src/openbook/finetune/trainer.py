@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from logging import ERROR, getLogger
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from openbook.errors import ModelError
-from openbook.finetune.embedder.dev import MEASURE
+from openbook.finetune.embedder.dev import MEASURE, falls
 from openbook.finetune.embedder.trained import Progress, Step, unwritten
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 WHOLE = "whole"
 """A file that a checkpoint has when all of it is written."""
+
+KEPT = "kept"
+"""What ranks checkpoints: the step, of one whose dev questions do not fall; else 0."""
 
 TOGETHER = 8
 """Texts that an encoder in training reads at once on a processor, which a matrix of so many keeps busy."""
@@ -74,7 +79,7 @@ def arguments(
             "eval_strategy": strategy,
             "eval_steps": every,
             "load_best_model_at_end": True,
-            "metric_for_best_model": f"eval_{MEASURE}",
+            "metric_for_best_model": f"eval_{KEPT}",
             "greater_is_better": True,
         }
     return how
@@ -145,6 +150,30 @@ class Watch(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).write_text("")
+
+
+class Asked:
+    """What the dev questions said at each step of a run, whose own files lie at ``place``: a run that goes on must
+    know it, too."""
+
+    def __init__(self, place: Path) -> None:
+        self._file = place / "asked.json"
+
+    def told(self, step: int, scores: Mapping[str, float]) -> dict[str, float]:
+        """What a trainer reads of the ``scores`` by question: their mean, and whether this step is to be kept."""
+        before = self._before(step)
+        highest = max(before.values(), key=lambda one: fmean(one.values()), default=None)
+        self._file.write_text(json.dumps({**before, str(step): scores}), encoding="utf-8")
+        kept = highest is None or not falls(scores, highest)
+        return {MEASURE: fmean(scores.values()), KEPT: float(step) if kept else 0.0}
+
+    def _before(self, step: int) -> dict[str, dict[str, float]]:
+        try:
+            told = json.loads(self._file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        # It may have been asked at later ones, of which no checkpoint was written.
+        return {at: scores for at, scores in told.items() if int(at) < step}
 
 
 def loss_curve(state: Any, epoch: int) -> tuple[Step, ...]:

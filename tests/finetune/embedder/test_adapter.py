@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +42,35 @@ def test_the_firms_words_are_learnt(dev: Dev, tmp_path: Path) -> None:
     assert [step for step in steps if step.loss is None] == list(done.dev)
     assert done.parity < PARITY
     assert done.used == len(jargon.THINGS) * len(jargon.ASKED)
+
+
+def fitted(told: Sequence[Sequence[float]], folder: Path, patience: int = 3) -> adapter.State:
+    """A map of two dimensions after a step for each of the dev ``told``, of which the first is the base's."""
+    import torch
+
+    asked = iter(told)
+    settings = EmbedderSettings(epochs=len(told) - 1, batch=1, dev={"patience": patience}).resolved()  # type: ignore[arg-type]
+    return adapter.fit(
+        1, lambda change, batch: (change.sum() - 1.0) ** 2, [], settings,
+        score=lambda _: {str(number): score for number, score in enumerate(next(asked))},
+        checkpoint=folder / "state", state=adapter.State.new(2, torch.zeros(2, 2)), progress=lambda _: None,
+    )  # fmt: skip
+
+
+BASE, HIGH, NEAR, LOW = [0.1] * 4, [0.4, 0.6, 0.8, 0.9], [0.6, 0.4, 0.8, 0.8], [0.3, 0.5, 0.7, 0.8]
+
+
+def test_the_latest_step_is_kept_that_does_not_fall(tmp_path: Path) -> None:
+    assert fitted([BASE, HIGH, NEAR], tmp_path).best_at == 2
+    assert fitted([BASE, HIGH, LOW, NEAR, LOW], tmp_path).best_at == 3
+    assert fitted([BASE, LOW, HIGH, LOW, LOW], tmp_path).best_at == 2
+    assert fitted([HIGH, LOW], tmp_path).best_at == 1, "the base is no map that was trained"
+    ended = fitted([BASE, HIGH, LOW, LOW, NEAR, NEAR], tmp_path, patience=2)
+    assert (ended.best_at, ended.at) == (1, 3), "it waits for so many that fell, and no more"
+
+
+def test_where_all_is_found_there_is_nothing_left_to_learn_by(tmp_path: Path) -> None:
+    assert fitted([BASE, NEAR, [1.0] * 4, [1.0] * 4], tmp_path).at == 2
 
 
 def test_the_folder_is_a_dense_module_of_sentence_transformers(dev: Dev, embedder: Embedder, tmp_path: Path) -> None:

@@ -110,13 +110,14 @@ def test_a_part_of_what_was_learnt_can_be_kept(tiny: Path, tmp_path: Path) -> No
 
 
 def test_dev_questions_choose_the_checkpoint(dev: Dev, tmp_path: Path) -> None:
-    """The real pipeline of the packaged model, its vectors made anew; what stood highest is what is served."""
+    """The real pipeline of the packaged model, its vectors made anew; what had not fallen is what is served."""
     said = {"method": "lora", "epochs": 3, "batch": 12, "rate": 1e-3, "max_tokens": 32, "dev": {"per_epoch": 1}}
     done = train_embedder(jargon.rows(), tmp_path / "model", EmbedderSettings.load(None, **said), dev=dev)
     assert done.before is not None
     scores = {step.at: step.ndcg for step in done.dev if step.at}
-    assert done.after == max(score for score in scores.values() if score is not None)
-    assert done.best == min(at for at, score in scores.items() if score == done.after)
+    assert len(scores) == 3
+    assert done.after == scores[done.best]
+    assert done.after >= max(score for score in scores.values() if score is not None) - 0.1
     assert done.after > done.before
     assert done.documents
     assert done.principals == (("public",),)

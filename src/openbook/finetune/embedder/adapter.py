@@ -17,9 +17,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ import torch
 
 from openbook.embed.cache import sha256
 from openbook.errors import ModelError
+from openbook.finetune.embedder.dev import falls
 from openbook.finetune.embedder.trained import Progress, Step, unwritten
 from openbook.finetune.replay import pull
 
@@ -63,6 +65,7 @@ class State:
     summed: int = 0
     loss: list[Step] = field(default_factory=list)
     dev: list[Step] = field(default_factory=list)
+    highest: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     asking: float = 0.0
 
@@ -87,6 +90,7 @@ class State:
             "summed": self.summed,
             "seconds": self.seconds,
             "asking": self.asking,
+            "highest": self.highest,
             "loss": [(step.at, step.of, step.loss) for step in self.loss],
             "dev": [(step.at, step.of, step.ndcg) for step in self.dev],
         }
@@ -130,13 +134,13 @@ def fit(
     pulled: Sequence[torch.Tensor],
     settings: EmbedderSettings,
     *,
-    score: Callable[[FloatArray], float] | None,
+    score: Callable[[FloatArray], Mapping[str, float]] | None,
     checkpoint: Path,
     state: State,
     progress: Progress,
 ) -> State:
-    """Train D on ``rows`` rows, from ``state`` on; the best is what stood highest by ``score``, a dev
-    score of a matrix x ↦ x M.
+    """Train D on ``rows`` rows, from ``state`` on. ``score`` has the dev questions' scores by a matrix x ↦ x M: the
+    latest map is kept that does not fall (``dev.falls``), and where all are 1 there is nothing left to learn by.
 
     The order of rows and what is drawn depend on seed and step alone, so that a run which goes on is the same run.
 
@@ -151,17 +155,18 @@ def fit(
     asks = max(1, round(epoch / settings.dev.per_epoch))
     state.steps = steps
 
-    def asked() -> Step:
+    def asked() -> dict[str, float]:
         assert score is not None
         begun = time.perf_counter()
-        found = Step(state.at, steps, ndcg=score(matrix(state.change, settings.interpolate, state.start)))
+        found = dict(score(matrix(state.change, settings.interpolate, state.start)))
         state.asking += time.perf_counter() - begun
-        progress(found)
+        state.dev.append(Step(state.at, steps, ndcg=fmean(found.values())))
+        progress(state.dev[-1])
         return found
 
     if score is not None and not state.dev:
-        state.dev.append(asked())
-    while state.at < steps and state.waited < settings.dev.patience:
+        asked()
+    while state.at < steps and state.waited < settings.dev.patience and not _is_perfect(state.highest):
         begun = time.perf_counter()
         at = state.at
         order = torch.randperm(rows, generator=_drawn(settings.seed, at // epoch, 0))
@@ -194,15 +199,18 @@ def fit(
     return state
 
 
-def _judge(state: State, asked: Step) -> None:
-    """Of trained maps the best is kept: the first is better than none, for the base is no model that was trained."""
-    trained = [step.ndcg for step in state.dev[1:] if step.ndcg is not None]
-    assert asked.ndcg is not None
-    if not trained or asked.ndcg > max(trained):
-        state.best, state.best_at, state.waited = state.change.clone(), asked.at, 0
-    else:
+def _judge(state: State, asked: dict[str, float]) -> None:
+    """Keep this map, if the dev questions do not fall by it. The base is no map that was trained."""
+    if state.highest and falls(asked, state.highest):
         state.waited += 1
-    state.dev.append(asked)
+        return
+    state.best, state.best_at, state.waited = state.change.clone(), state.at, 0
+    if not state.highest or fmean(asked.values()) > fmean(state.highest.values()):
+        state.highest = asked
+
+
+def _is_perfect(asked: Mapping[str, float]) -> bool:
+    return bool(asked) and min(asked.values()) >= 1.0 - 1e-9
 
 
 def _adam(state: State, gradient: torch.Tensor, rate: float, decay: float) -> None:

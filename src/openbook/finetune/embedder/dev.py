@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from openbook.errors import DatasetError
@@ -41,6 +42,21 @@ class Dev:
     kb: KnowledgeBase
     questions: tuple[Question, ...] = ()
     as_: Sequence[str] | None = None
+
+
+def falls(asked: Mapping[str, float], highest: Mapping[str, float]) -> bool:
+    """Whether the same questions fare worse than at the step where they fared best by more than chance moves them: by
+    two standard errors of the paired differences.
+
+    What stood highest is no better guide: of steps that differ by chance it is the luckiest, a different one with each
+    seed, and often one at which little was learnt.
+
+    >>> falls({"a": 0.4, "b": 1.0}, {"a": 0.5, "b": 0.9}), falls({"a": 0.4, "b": 0.8}, {"a": 0.5, "b": 0.9})
+    (False, True)
+    """
+    differences = [asked[question] - best for question, best in highest.items()]
+    error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return fmean(differences) < -max(2 * error, 1e-9)
 
 
 def held_out(examples: Sequence[Example], share: float, sources: Mapping[str, str]) -> tuple[set[str], list[Question]]:
@@ -106,12 +122,8 @@ class Asking:
             self._kept = made
         return made
 
-    def score(self, embedder: Embedder, index: Index | None = None) -> float:
-        """The mean nDCG@10 where this model embeds the questions, and ``index`` finds (the live one by default)."""
-        return fmean(self.scores(embedder, index).values())
-
     def scores(self, embedder: Embedder, index: Index | None = None) -> dict[str, float]:
-        """By question."""
+        """Question → nDCG@10 where this model embeds it, and ``index`` finds (the live one by default)."""
         return self.answered(self._retriever(embedder, index))
 
     def answered(self, retriever: Retriever) -> dict[str, float]:

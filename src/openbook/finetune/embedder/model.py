@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,8 +70,9 @@ def train(run: Run) -> Trained:
     trainee = _Trainee(model, settings, run.base.hash, quick, started)
     evaluator = first = None
     if run.asking is not None:
-        evaluator = _Evaluator(trainee, pool_of(run.asking, run.asking.dev.kb.embedder, settings.dev.pool))
-        first = evaluator.measured()
+        pool = pool_of(run.asking, run.asking.dev.kb.embedder, settings.dev.pool)
+        evaluator = _Evaluator(trainee, pool, shared.Asked(run.place))
+        first = fmean(evaluator.scores().values())
     assert settings.batch is not None
     epoch = math.ceil(rows / settings.batch) if sampler is None else sampler.steps(settings.batch, settings.seed)
     args = _arguments(run, epoch, sampler, quick, asks=evaluator is not None)
@@ -275,20 +277,21 @@ class _Trainee:
 class _Evaluator(BaseEvaluator):
     """The dev questions, as the trainer asks them."""
 
-    def __init__(self, trainee: _Trainee, pool: Pool) -> None:
+    def __init__(self, trainee: _Trainee, pool: Pool, asked: shared.Asked) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trainee = trainee
         self.pool = pool
+        self.asked = asked
         self.primary_metric = MEASURE
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
-        return {MEASURE: self.measured()}
+        return self.asked.told(steps, self.scores())
 
-    def measured(self) -> float:
+    def scores(self) -> dict[str, float]:
         with self.trainee.as_kept():
-            return self.pool.asking.score(self.trainee, self.pool.index(self.trainee.encode))
+            return self.pool.asking.scores(self.trainee, self.pool.index(self.trainee.encode))
 
 
 def _kept(

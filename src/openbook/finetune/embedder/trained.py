@@ -167,7 +167,7 @@ class Trained:
             lines.append(f"loss {loss[0]:.3f} -> {loss[-1]:.3f}  {sparks(loss)}")
         if self.before is not None and self.after is not None:
             curve = sparks([step.ndcg for step in self.dev if step.ndcg is not None])
-            asked = f"{self.asked} dev questions, best at step {self.best} of {self.steps}"
+            asked = f"{self.asked} dev questions, kept: step {self.best} of {self.steps}"
             lines.append(f"dev nDCG@10 {self.before:.4f} -> {self.after:.4f}  {curve}  ({asked})")
             if self.after <= self.before:
                 lines.append("warning: it never stood above its base on the dev questions: nothing says that it helps")

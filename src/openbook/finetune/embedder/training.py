@@ -261,9 +261,9 @@ def _adapter(run: Run) -> Trained:
     if run.asking is not None:
         asking = run.asking
 
-        def score(matrix: FloatArray) -> float:
+        def score(matrix: FloatArray) -> dict[str, float]:
             kept.turn = lambda vectors: adapter.turned(vectors, matrix)
-            return asking.score(kept)
+            return asking.scores(kept)
 
         kept = Turned(base, lambda vectors: vectors)
     checkpoint = run.place / "state.safetensors"

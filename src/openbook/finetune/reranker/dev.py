@@ -74,13 +74,13 @@ class Rerankings:
         sharing = sharing_passages(kb.recipe.index.chunk)
         return fmean(self._asking.answered(Retriever(kb.index, kb.embedder, kb.recipe.query, sharing=sharing)).values())
 
-    def scores(self, reranker: Reranker) -> dict[Weight, float]:
-        """The same with this reranker in the place of the recipe's own, if it has one, by weight. It reads each text
-        once."""
+    def scores(self, reranker: Reranker) -> dict[Weight, dict[str, float]]:
+        """The nDCG@10 of each question with this reranker in the place of the recipe's own, if it has one, by weight.
+        It reads each text once."""
         self._asked.reranker = reranker
         self._asked.said.clear()
         by = {weight: self._retriever(weight) for weight in weights_of(self._settings)}
-        return {weight: fmean(self._asking.answered(of).values()) for weight, of in by.items()}
+        return {weight: self._asking.answered(of) for weight, of in by.items()}
 
     def _retriever(self, weight: Weight) -> Retriever:
         from openbook.chunk import sharing_passages

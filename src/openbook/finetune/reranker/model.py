@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def train(run: Run) -> Trained:
     trainee = _Trainee(model, quick)
     evaluator = first = None
     if run.asking is not None:
-        evaluator, first = _Evaluator(trainee, run.asking), run.asking.before()
+        evaluator, first = _Evaluator(trainee, run.asking, shared.Asked(run.place)), run.asking.before()
     epoch = math.ceil(len(lists) / (settings.batch or 1))
     how = shared.arguments(run.place, settings, epoch, quick=quick, asks=evaluator is not None)
     callbacks: list[TrainerCallback] = [shared.Watch(run.progress, settings.method)]
@@ -194,17 +195,20 @@ class _Trainee:
 class _Evaluator(BaseEvaluator):
     """The dev questions, as the trainer asks them."""
 
-    def __init__(self, trainee: _Trainee, asking: Rerankings) -> None:
+    def __init__(self, trainee: _Trainee, asking: Rerankings, asked: shared.Asked) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trainee = trainee
         self.asking = asking
+        self.asked = asked
         self.primary_metric = MEASURE
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
-        scores = self.asking.scores(self.trainee)
-        return {MEASURE: scores[best_of(scores)], **{_named(weight): score for weight, score in scores.items()}}
+        by = self.asking.scores(self.trainee)
+        means = {weight: fmean(scores.values()) for weight, scores in by.items()}
+        told = self.asked.told(steps, by[best_of(means)])
+        return told | {_named(weight): mean for weight, mean in means.items()}
 
 
 def _named(weight: Weight) -> str:
