@@ -322,7 +322,7 @@ def test_labels_of_another_corpus_are_refused(tmp_path: Path) -> None:
 def test_pairs_that_two_files_have_are_taken_once() -> None:
     """Of five pairs in each of two files ten were counted, which is enough to train on."""
     pairs = tuple(Scored(Passage(f"a {n}"), Passage(f"b {n}"), n % 2, where=f"s:{n}") for n in range(5))
-    both = joined([Rows(scored=pairs), Rows(scored=pairs)])
+    both = joined([Rows(scored=pairs), Rows(scored=tuple(replace(one, where="t:1") for one in pairs))])
     assert both.scored == pairs
     assert [one.reason for one in both.dropped] == ["said twice"] * 5
     with pytest.raises(DatasetError, match="a pair with two scores"):

@@ -273,10 +273,10 @@ def test_copies_and_versions_of_what_answers_are_no_negatives(new_kb: Callable[.
     assert len(targets.left[0]) == 2
 
 
-def unasked(rows: Rows, out: Path, dev: Dev | None, **how: Any) -> str:
+def unasked(rows: Rows, out: Path, of: Dev | None, **how: Any) -> str:
     """What is told, before it begins and afterwards, where no dev questions are asked."""
     said: list[str] = []
-    done = train_embedder(rows, out, QUICK.model_copy(update={"epochs": 1.0, **how}), dev=dev, say=said.append)
+    done = train_embedder(rows, out, QUICK.model_copy(update={"epochs": 1.0, **how}), dev=of, say=said.append)
     assert done.asked == 0
     assert list(done.notes) == said
     assert said[0].startswith("no dev questions, and so it is trained to the end of its epochs: ")
@@ -308,7 +308,7 @@ def test_dev_questions_of_other_documents_are_refused_and_a_few_of_them_told(
         return Dev(firm, (*lost, *asked[most:]))
 
     quick = QUICK.model_copy(update={"epochs": 1.0})
-    with pytest.raises(DatasetError, match=r"13 of 24 dev questions refer to what is not there, such as gone-0.md"):
+    with pytest.raises(DatasetError, match=r"13 of 24 dev questions refer to documents that are not there, such as gone-0.md"):
         train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(13))
     with pytest.raises(DatasetError, match="no dev question is answered by a document that is there"):
         train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(24))

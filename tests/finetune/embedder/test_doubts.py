@@ -14,7 +14,7 @@ from tests.finetune.embedder import jargon
 from openbook.embed import Embedder
 from openbook.finetune.data.rows import Example, Passage, Rows, Scored, grouped
 from openbook.finetune.embedder import Dev, Step, train_embedder
-from openbook.finetune.embedder.doubts import doubted, of_pairs
+from openbook.finetune.embedder.doubts import doubted, embedded, of_pairs
 from openbook.finetune.embedder.vectors import of_rows
 from openbook.finetune.settings import EmbedderSettings
 
@@ -43,18 +43,29 @@ def test_the_rows_that_are_doubted_are_about_those_that_were_shuffled(
     assert least <= len(rows) <= most
 
 
-@pytest.mark.parametrize("method", ["adapter", "lora"])
-def test_they_are_told_before_the_first_step(method: str, dev: Dev, tmp_path: Path) -> None:
+def test_they_are_told_before_the_first_step(dev: Dev, tmp_path: Path) -> None:
     told: list[str | Step] = []
-    settings = EmbedderSettings.load(None, method=method, epochs=0.2)
-    rows = Rows(shuffled(jargon.examples()))
     done = train_embedder(
-        rows, tmp_path / "m", settings, dev=dev if method == "adapter" else None, progress=told.append, say=told.append
-    )
-    said = [one for one in told if isinstance(one, str) and DRAWN in one]
-    assert len(said) == 1
-    assert told.index(said[0]) < next(at for at, one in enumerate(told) if isinstance(one, Step))
-    assert said[0] in done.notes
+        Rows(shuffled(jargon.examples())), tmp_path / "m", EmbedderSettings(epochs=1),
+        dev=dev, progress=told.append, say=told.append,
+    )  # fmt: skip
+    [said] = [one for one in told if isinstance(one, str) and DRAWN in one]
+    assert told.index(said) < next(at for at, one in enumerate(told) if isinstance(one, Step))
+    assert said in done.notes
+
+
+def test_where_no_vectors_are_at_hand_some_are_made(embedder: Embedder, tmp_path: Path) -> None:
+    class Said(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        if DRAWN in line:
+            raise Said
+
+    with pytest.raises(Said):
+        train_embedder(Rows(shuffled(jargon.examples())), tmp_path / "m", EmbedderSettings(method="lora"), say=stop)
+    assert not list(tmp_path.iterdir())
+    assert embedded(jargon.rows(), embedder) == []
 
 
 def test_good_rows_are_not_doubted(dev: Dev, tmp_path: Path) -> None:
