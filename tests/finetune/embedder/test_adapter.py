@@ -308,7 +308,7 @@ def test_dev_questions_of_other_documents_are_refused_and_a_few_of_them_told(
         return Dev(firm, (*lost, *asked[most:]))
 
     quick = QUICK.model_copy(update={"epochs": 1.0})
-    with pytest.raises(DatasetError, match=r"13 of 24 dev questions refer to documents that are not there, such as gone-0.md"):
+    with pytest.raises(DatasetError, match=r"13 of 24 dev questions refer .* such as gone-0.md"):
         train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(13))
     with pytest.raises(DatasetError, match="no dev question is answered by a document that is there"):
         train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(24))
@@ -324,9 +324,7 @@ def test_dev_questions_that_are_trained_on_are_told(firm: KnowledgeBase, tmp_pat
     done = train_embedder(
         jargon.rows(), tmp_path / "m", QUICK.model_copy(update={"epochs": 1.0}), dev=Dev(firm, (*known, *asked[1:]))
     )
-    assert any(
-        note.startswith("1 rows ask what 1 dev questions ask, or nearly, such as rows.jsonl:0") for note in done.notes
-    )
+    assert any(note.startswith("1 rows ask what 1 dev questions ask, such as rows.jsonl:0") for note in done.notes)
 
 
 def test_nothing_is_held_out_where_too_little_would_be_left(firm: KnowledgeBase, tmp_path: Path) -> None:

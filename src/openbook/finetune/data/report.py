@@ -219,8 +219,9 @@ def of_dev(leaks: Mapping[int, Leak], places: Sequence[str]) -> str:
     """What is to be told of rows that ask what dev questions ask; ``places``: of all rows."""
     number = next(iter(leaks))
     tests = len({leak.b for leak in leaks.values()})
+    nearly = ", or nearly" if any(leak.kind == "near question" for leak in leaks.values()) else ""
     return (
-        f"{len(leaks)} rows ask what {tests} dev questions ask, or nearly, such as {places[number]}: these are kind to"
+        f"{len(leaks)} rows ask what {tests} dev questions ask{nearly}, such as {places[number]}: these are kind to"
         " what was trained on them, and say too late when to stop"
     )
 

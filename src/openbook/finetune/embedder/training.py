@@ -229,10 +229,12 @@ def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> t
 
 
 def _known(prepared: Prepared, questions: Sequence[Question]) -> list[str]:
-    """What is to be told of rows that ask what dev questions ask: a line, or none."""
+    """What is to be told of rows that ask what dev questions ask: a line, or none. (Nearly the same is no matter: of
+    few questions in the same words about other things many would be, and what they stop is measured apart.)"""
     texts = [[one.query] for one in prepared.examples] + [[one.first.text, one.second.text] for one in prepared.scored]
-    leaks = asked_in(texts, questions)
-    return [of_dev(leaks, [place_of(one) for one in (*prepared.examples, *prepared.scored)])] if leaks else []
+    leaks = {number: leak for number, leak in asked_in(texts, questions).items() if leak.kind == "question"}
+    places = [*map(place_of, prepared.examples), *map(place_of, prepared.scored)]
+    return [of_dev(leaks, places)] if leaks else []
 
 
 def finish(run: Run, trained: Trained, new: Path) -> Trained:
