@@ -17,6 +17,7 @@ from tests.finetune.embedder import jargon
 from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.evaluate.datasets import leakage
 from openbook.evaluate.datasets.dataset import Question, dataset
+from openbook.finetune.data.rows import digest
 from openbook.finetune.embedder import Dev, adapter, train_embedder
 from openbook.finetune.feedback import Retrained, parted, retrain
 from openbook.finetune.settings import EmbedderSettings, File
@@ -243,6 +244,15 @@ def test_too_little_is_refused_in_terms_of_feedback(firm: KnowledgeBase, tmp_pat
         retrained(firm, tmp_path / "turned", test=test)
     with pytest.raises(QueryError, match="feedback retrains the query adapter, and not lora"):
         retrained(firm, tmp_path / "turned", settings=EmbedderSettings(method="lora"))
+
+
+def test_a_query_that_the_test_set_asks_is_left_out_without_naming_its_question(firm: KnowledgeBase) -> None:
+    """Its id stood in what is told of the training, which others may read than that test set."""
+    clicked(firm, TEMPLATES[:1])
+    asked = TEMPLATES[0].format("FREM")
+    test = dataset("own", [Question("redundancy-2027", asked, {jargon.SOURCES["FREM"]: 1}, split="test")])
+    [gone] = parted(firm, test=test).dropped
+    assert (gone.line, gone.reason) == (asked, f"asked in the test set: {digest(asked)}")
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ from openbook.knowledge_base import KnowledgeBase
 from openbook.recipe import QueryHalf, Recipe, WeightedFusion
 from openbook.types import Document
 
-TEST = dataset("village", [Question(f"q{n}", f"Where is craft number {n} at home?", {"kiln.md": 1}) for n in range(3)])
+TEST = dataset(
+    "village",
+    [Question(f"q{n}", f"Where is craft number {n} at home?", {"kiln.md": 1}, split="test") for n in range(3)],
+)
 BASELINE = Report("village", TEST.hash, "all", "r1", "", {}, questions={id: Asked("") for id in TEST.questions})
 
 
@@ -28,12 +31,13 @@ def example(n: int, negatives: int = 1) -> Example:
 
 GOOD = Known(
     "adapter",
-    Rows(tuple(example(n) for n in range(4))),
+    Rows(tuple(example(n) for n in range(500))),
     TEST,
     BASELINE,
     recipe=Recipe(),
     asked=True,
     chunks=1200,
+    missing=(0, 10),
     edited=(1, 10),
 )
 
@@ -70,10 +74,36 @@ def test_rows_that_ask_what_is_tested_are_refused() -> None:
         look(replace(GOOD, rows=Rows(scored=pairs)))
 
 
+def test_dev_questions_are_no_test() -> None:
+    """A row that asks what one of them asks was refused, as if it were measured on."""
+    dev = Dataset("village", {id: replace(one, split="dev") for id, one in TEST.questions.items()})
+    asked = replace(example(0), query="where is craft number 1 at home")
+    told = said(replace(GOOD, rows=Rows((example(1), asked)), test=dev))
+    assert told["test set"] == "village has no question to test with: all are to train on, or say when to stop"
+
+
+def test_how_many_rows_ask_nearly_the_same_is_told_with_the_first() -> None:
+    near = replace(example(0), query="Please, where is craft number 1 at home?")
+    same = replace(example(0), query="Where is craft number 2 at home?")
+    with pytest.raises(DatasetError, match=r"2 rows ask .* such as village: q1 \(.*\); 1 of them ask nearly the same"):
+        look(replace(GOOD, rows=Rows((example(1), near, same))))
+
+
+def test_few_rows() -> None:
+    few = Rows(tuple(example(n) for n in range(10)))
+    assert said(replace(GOOD, rows=few)) == {"few rows": "10 distinct queries: below 500 training seldom helps"}
+
+
+def test_documents_that_are_not_there() -> None:
+    line = said(replace(GOOD, missing=(3, 10)))["missing documents"]
+    assert line.startswith("3 of 10 documents that the rows name are not in the knowledge base")
+    assert said(replace(GOOD, missing=None)) == {}
+
+
 def test_no_negatives_matter_where_the_loss_does_not_see_every_chunk() -> None:
-    bare = Rows(tuple(example(n, negatives=0) for n in range(4)))
+    bare = Rows(tuple(example(n, negatives=0) for n in range(500)))
     assert said(replace(GOOD, rows=bare)) == {}
-    assert said(replace(GOOD, rows=bare, method="full"))["negatives"].startswith("none of 4 queries")
+    assert said(replace(GOOD, rows=bare, method="full"))["negatives"].startswith("none of 500 queries")
     assert "negatives" not in said(replace(GOOD, method="full"))
     pairs = Rows(scored=(Scored(Passage("a kiln"), Passage("an oven"), 0.9),))
     assert "negatives" not in said(replace(GOOD, rows=pairs, method="full"))
@@ -103,8 +133,8 @@ def test_no_way_back() -> None:
 def test_all_are_told_at_once_in_the_order_of_the_list() -> None:
     bare = Known("full", Rows(tuple(example(n, negatives=0) for n in range(4))), edited=(3, 3))
     names = [one.name for one in look(bare)]
-    assert names == ["baseline", "test set", "negatives", "changing facts", "re-index", "rollback"]
-    assert {*names, "cheaper fixes"} == {rail.name for rail in RAILS}
+    assert names == ["baseline", "test set", "few rows", "negatives", "changing facts", "re-index", "rollback"]
+    assert {*names, "missing documents", "cheaper fixes"} == {rail.name for rail in RAILS}
 
 
 def test_a_knowledge_base_tells_what_is_known_of_it(kb: KnowledgeBase) -> None:
@@ -113,7 +143,9 @@ def test_a_knowledge_base_tells_what_is_known_of_it(kb: KnowledgeBase) -> None:
         Document("loom.md", "# Loom\n\nThe loom weaves sails.\n", "Loom"),
     )
     known = Known.of(kb, "adapter", GOOD.rows, test=TEST, baseline=BASELINE)
-    assert (known.asked, known.edited, known.recipe) == (False, (0, 2), kb.recipe)
+    assert (known.asked, known.missing, known.edited, known.recipe) == (False, (0, 2), (0, 2), kb.recipe)
+    strange = (example(1), replace(example(2), negatives=(Passage("Nowhere.", "gone.md"),)))
+    assert Known.of(kb, "adapter", Rows(strange)).missing == (1, 3)
     assert known.chunks == 2
     kb.add(Document("kiln.md", "# Kiln\n\nThe kiln fires clay for eleven hours.\n", "Kiln"))
     evaluate(kb, TEST)

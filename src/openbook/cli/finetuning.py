@@ -268,6 +268,7 @@ def embedder(
             replay=kept,
             resume=resume,
             progress=curve,
+            say=lambda line: say(f"note: {one_line(line)}"),
         )
         if own is not None and is_first():
             for one in trained:

@@ -108,8 +108,9 @@ def parted(
         raise DatasetError(f"nobody has said anything of what was found {when}", do=do)
     asked, dropped = of_feedback(kb, listing, since=since, as_=as_)
     if test is not None:
-        questions = [one for one in test.questions.values() if one.split != "train"]
-        leaks = asked_in([[one.query] for one in asked], questions)
+        questions = [one for one in test.questions.values() if one.is_in("test")]
+        # By what they ask: who reads of this training need not be who may read that test set.
+        leaks = asked_in([[one.query] for one in asked], [replace(one, id=digest(one.text)) for one in questions])
         dropped += [Dropped(asked[n].where, f"asked in the test set: {leak.b}") for n, leak in sorted(leaks.items())]
         asked = [one for number, one in enumerate(asked) if number not in leaks]
     groups = _groups(asked, live.name)
@@ -272,7 +273,9 @@ def retrain(
     parts = parted(kb, test=test, as_=as_, progress=progress)
     settings, _ = read_now(_small(settings.model_copy(update={"start": begun}), len(parts.rows.examples)))
     dev = Dev(kb, parts.dev, as_)
-    trained = train_seeds(parts.rows, out, settings, dev=dev, replay=replay, progress=curve)
+    trained = train_seeds(
+        parts.rows, out, settings, dev=dev, replay=replay, progress=curve, say=lambda line: say(f"note: {line}")
+    )
     for one in trained:
         kb.register(one.folder)
     tried = try_models(

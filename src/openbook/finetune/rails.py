@@ -7,12 +7,12 @@ has seen measures memory, and its figure is worse than none. The others leave th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from openbook.errors import DatasetError
 from openbook.evaluate.datasets.dataset import Dataset, Question
-from openbook.finetune.data.report import asked_in, refusal
+from openbook.finetune.data.report import asked_in, few, refusal
 from openbook.finetune.data.rows import Rows, named
 from openbook.recipe import Recipe, WeightedFusion
 
@@ -32,7 +32,8 @@ class Known:
 
     ``test`` is what will be measured on, ``baseline`` the report of what is there now, ``recipe`` that of the live
     release, ``asked`` whether an evaluation ever asked this knowledge base anything, ``chunks`` how many its index has,
-    ``edited`` how many of how many documents in the rows changed since they were added.
+    ``missing`` how many of how many documents in the rows it does not hold, ``edited`` how many of how many that it
+    holds changed since they were added.
     """
 
     method: Literal["adapter", "lora", "full", "reranker"]
@@ -42,6 +43,7 @@ class Known:
     recipe: Recipe | None = None
     asked: bool | None = None
     chunks: int | None = None
+    missing: tuple[int, int] | None = None
     edited: tuple[int, int] | None = None
 
     @staticmethod
@@ -66,13 +68,14 @@ class Known:
             recipe=kb.recipe,
             asked=kb.traces.are_of_evaluation(),
             chunks=kb.index.count(None),
+            missing=(len(trained) - len(versions), len(trained)) if trained else None,
             edited=(sum(version > 1 for version in versions), len(versions)) if versions else None,
         )
 
     @property
     def tested(self) -> Sequence[Question]:
-        """The questions of the test set that are measured on: those to train on are none."""
-        return [] if self.test is None else [one for one in self.test.questions.values() if one.split != "train"]
+        """The questions of the test set that are measured on: those of its test split."""
+        return [] if self.test is None else [one for one in self.test.questions.values() if one.is_in("test")]
 
 
 # --- the rails --------------------------------------------------------------------------------------------------------
@@ -99,8 +102,22 @@ def _apart(known: Known) -> str | None:
     if known.test is None:
         return "no test set apart from training: nothing will say whether it helped, or only made it remember"
     if not known.tested:
-        return f"{known.test.name} has no question to test with: all are to train on"
+        return f"{known.test.name} has no question to test with: all are to train on, or say when to stop"
     return None
+
+
+def _few(known: Known) -> str | None:
+    return few(known.rows)
+
+
+def _missing(known: Known) -> str | None:
+    if known.missing is None or not known.missing[0]:
+        return None
+    gone, of = known.missing
+    return (
+        f"{gone} of {of} documents that the rows name are not in the knowledge base: what they say is trained on as it"
+        " stands in the rows; leave it out if it was removed, or name the one that holds them (--db, --kb)"
+    )
 
 
 def _negatives(known: Known) -> str | None:
@@ -158,13 +175,16 @@ def _way_back(known: Known) -> str | None:
 RAILS: tuple[Rail, ...] = (
     Rail("baseline", "a report of the test set was named (--baseline)", _baseline),
     Rail("test set", "a data set was named to test with (--test)", _apart),
+    Rail("few rows", "distinct queries, or pairs", _few),
+    Rail("missing documents", "the documents that rows name, and those that are there", _missing),
     Rail("negatives", "rows have negatives, where the loss does not see all chunks", _negatives),
     Rail("changing facts", "versions of the documents in the rows", _moving),
     Rail("cheaper fixes", "the live recipe, and traces of evaluations", _cheaper),
     Rail("re-index", "the method, and chunks of the live index", _reindex),
     Rail("rollback", "a live release", _way_back),
 )
-"""In the order of the field's own list: measure, test apart, negatives, facts, chunks and filters, index, way back."""
+"""In the order of the field's own list: measure, test apart, rows, negatives, facts, chunks and filters, index, way
+back."""
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -197,7 +217,8 @@ def require_apart(known: Known) -> None:
     texts = [[one.query] for one in rows.examples] + [[one.first.text, one.second.text] for one in rows.scored]
     places = [one.where or named(one.query) for one in rows.examples]
     places += [one.where or named(one.first.text) for one in rows.scored]
-    leaks = asked_in(texts, known.tested)
+    name = "" if known.test is None else f"{known.test.name}: "
+    leaks = asked_in(texts, [replace(one, id=f"{name}{one.id}") for one in known.tested])
     if leaks:
         error = refusal(leaks, places)
         do = "take them out: openbook finetune data OUT ROWS --test DATA --drop-leaks"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from openbook.errors import DatasetError, QueryError
 from openbook.evaluate.datasets.leakage import normalised
-from openbook.finetune.data.formats import Format, is_training_data, read, write
+from openbook.finetune.data.formats import Format, is_training_data, joined, read, write
 from openbook.finetune.data.rows import Dropped, Example, Passage, Rows, Scored, merged, same_text
 from openbook.types import storable
 
@@ -316,3 +317,13 @@ def test_labels_of_another_corpus_are_refused(tmp_path: Path) -> None:
     (tmp_path / "qrels" / "train.tsv").write_text("q1\td1\t1\nq1\ta\t1\nq1\tb\t1\n")
     with pytest.raises(DatasetError, match="2 of 3 labels refer to what is not there, such as no document 'a'"):
         read(tmp_path)
+
+
+def test_pairs_that_two_files_have_are_taken_once() -> None:
+    """Of five pairs in each of two files ten were counted, which is enough to train on."""
+    pairs = tuple(Scored(Passage(f"a {n}"), Passage(f"b {n}"), n % 2, where=f"s:{n}") for n in range(5))
+    both = joined([Rows(scored=pairs), Rows(scored=tuple(replace(one, where="t:1") for one in pairs))])
+    assert both.scored == pairs
+    assert [one.reason for one in both.dropped] == ["said twice"] * 5
+    with pytest.raises(DatasetError, match="a pair with two scores"):
+        joined([Rows(scored=pairs), Rows(scored=(replace(pairs[0], score=0.5),))])

@@ -436,6 +436,30 @@ class TestRefused:
         with pytest.raises(DatasetError, match="1 rows ask what the test set asks"):
             make(town, datasets=[dataset("both", both)])
 
+    def test_dev_questions_are_told_and_are_no_test(self) -> None:
+        rows = rows_of_things()
+        asked = [
+            Question("d1", rows.examples[3].query, answers=("x",), split="dev"),
+            Question("t1", "What is for lunch on Fridays?", answers=("x",), split="test"),
+        ]
+        held = dataset("held", asked)
+        made = make(None, [rows], form="pairs", test=[held])
+        assert len(made.rows.examples) == len(THINGS)
+        assert made.overlap is not None
+        assert made.overlap["tested"] == 1
+        assert sum("1 rows ask what 1 dev questions ask, such as " in line for line in made.warnings) == 1
+        dropped = make(None, [rows], form="pairs", test=[held], drop_leaks=True)
+        assert counted(dropped, "asked in dev questions: held: d1") == 1
+        assert not any("dev questions" in line for line in dropped.warnings)
+        with pytest.raises(DatasetError, match="no question of it is to test with"):
+            make(None, [rows], form="pairs", test=[dataset("dev", asked[:1])])
+
+    def test_one_label_is_not_written_as_if_there_were_none(self) -> None:
+        pairs = tuple(Scored(Passage(name), Passage(said), 1.0, True) for name, said in THINGS.items())
+        with pytest.raises(DatasetError, match=r"one label only \(1\) .* or say that all are positives: .* --to pairs"):
+            make(None, [Rows(scored=pairs)])
+        assert len(make(None, [Rows(scored=pairs)], form="pairs").rows.examples) == len(THINGS)
+
     def test_documents_may_be_shared_with_the_test_and_are_told(self, town: KnowledgeBase) -> None:
         held = Question("t1", "Who may go into the hot room alone?", {"kiln.md": 1}, split="test")
         made = make(town, datasets=[asked()], test=[dataset("held", [held])], negatives=1)

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.finetune.embedder import jargon
 
 from openbook.embed import Embedder
-from openbook.errors import ModelError, QueryError
+from openbook.errors import DatasetError, ModelError, QueryError
 from openbook.finetune.data.rows import Example, Passage, Rows, Scored
 from openbook.finetune.embedder import PARITY, Dev, Step, Trained, adapter, train_embedder, train_seeds
 from openbook.finetune.embedder.vectors import of_index
@@ -117,6 +118,7 @@ def test_its_settings_repeat_it(dev: Dev, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from tests.finetune.embedder import jargon
 from openbook.finetune.embedder import train_embedder
 from openbook.finetune.settings import EmbedderSettings
@@ -269,6 +271,60 @@ def test_copies_and_versions_of_what_answers_are_no_negatives(new_kb: Callable[.
     assert len(targets.passages) == 9
     assert len(targets.right[0]) == 1
     assert len(targets.left[0]) == 2
+
+
+def unasked(rows: Rows, out: Path, of: Dev | None, **how: Any) -> str:
+    """What is told, before it begins and afterwards, where no dev questions are asked."""
+    said: list[str] = []
+    done = train_embedder(rows, out, QUICK.model_copy(update={"epochs": 1.0, **how}), dev=of, say=said.append)
+    assert done.asked == 0
+    assert list(done.notes) == said
+    assert said[0].startswith("no dev questions, and so it is trained to the end of its epochs: ")
+    return said[0].partition("epochs: ")[2]
+
+
+def test_where_nothing_says_when_to_stop_it_is_told_why_and_what_to_do(firm: KnowledgeBase, tmp_path: Path) -> None:
+    assert unasked(jargon.rows(), tmp_path / "1", None) == "no knowledge base answers them; name one (--db, --kb)"
+    bare = tuple(replace(one, positives=(Passage(one.positives[0].text),)) for one in jargon.examples())
+    told = unasked(Rows(bare), tmp_path / "2", Dev(firm))
+    assert told.startswith("none of the 60 queries names a document of knowledge base firm; name a data set")
+    told = unasked(jargon.rows(), tmp_path / "3", Dev(firm))
+    assert "of 60 queries fall into the share that is held out (0.1); 10 are needed: name a data set" in told
+    told = unasked(jargon.rows(), tmp_path / "4", Dev(firm), dev=QUICK.dev.model_copy(update={"share": 0.999}))
+    assert told.startswith("without the 60 that would be held out so little is left that nothing could be learnt")
+    pairs = tuple(Scored(Passage(f"one {n}"), Passage(f"two {n}"), n % 2 / 2) for n in range(20))
+    told = unasked(Rows(scored=pairs), tmp_path / "5", Dev(firm), loss="cosine")
+    assert told == "scored pairs are not asked; name a data set (--dev DATA)"
+
+
+def test_dev_questions_of_other_documents_are_refused_and_a_few_of_them_told(
+    firm: KnowledgeBase, tmp_path: Path
+) -> None:
+    """They counted as never answered: 0 before, 0 after, and nothing said why."""
+    asked = tuple(jargon.questions().questions.values())
+
+    def gone(most: int) -> Dev:
+        lost = tuple(replace(one, judgements={f"gone-{n}.md": 1}) for n, one in enumerate(asked[:most]))
+        return Dev(firm, (*lost, *asked[most:]))
+
+    quick = QUICK.model_copy(update={"epochs": 1.0})
+    with pytest.raises(DatasetError, match=r"13 of 24 dev questions refer .* such as gone-0.md"):
+        train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(13))
+    with pytest.raises(DatasetError, match="no dev question is answered by a document that is there"):
+        train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(24))
+    assert not (tmp_path / "m").exists()
+    done = train_embedder(jargon.rows(), tmp_path / "m", quick, dev=gone(4))
+    assert done.asked == 20
+    assert "4 dev questions refer to documents that are not there, and are not asked" in done.notes
+
+
+def test_dev_questions_that_are_trained_on_are_told(firm: KnowledgeBase, tmp_path: Path) -> None:
+    asked = tuple(jargon.questions().questions.values())
+    known = tuple(replace(one, text=jargon.ASKED[0].format("zorvel")) for one in asked[:1])
+    done = train_embedder(
+        jargon.rows(), tmp_path / "m", QUICK.model_copy(update={"epochs": 1.0}), dev=Dev(firm, (*known, *asked[1:]))
+    )
+    assert any(note.startswith("1 rows ask what 1 dev questions ask, such as rows.jsonl:0") for note in done.notes)
 
 
 def test_nothing_is_held_out_where_too_little_would_be_left(firm: KnowledgeBase, tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def test_one_label_teaches_nothing(tmp_path: Path, tiny: Path) -> None:
     )  # fmt: skip
     said = {"method": "lora", "base": str(tiny), "loss": "cosent"}
     assert "one label only (1)" in refused(Rows(scored=pairs), tmp_path / "m", DatasetError, **said)
+    # Nor are they taken for pairs that have no label, whatever the loss.
+    assert "one label only (1)" in refused(Rows(scored=pairs), tmp_path / "m", DatasetError)
+    none = tuple(replace(one, score=0.0) for one in pairs)
+    assert "one label only (0)" in refused(Rows(scored=none), tmp_path / "m", DatasetError)
+    half = tuple(replace(one, score=0.5, is_label=False) for one in pairs)
+    assert "one score only (0.5)" in refused(Rows(scored=half), tmp_path / "m", DatasetError)
     same = tuple(replace(one, positives=(Passage("the same"),)) for one in jargon.examples())
     assert "one and the same positive" in refused(Rows(same), tmp_path / "m", DatasetError)
 
@@ -78,7 +84,7 @@ def test_rows_that_differ_only_in_what_is_not_read_are_cut_away(tmp_path: Path, 
         Rows((*jargon.examples(), *cut)), tmp_path / "m", EmbedderSettings(method="lora", base=str(tiny), epochs=1)
     )
     assert len(done.dropped) == 20
-    assert "40 of " in done.notes[-1]
+    assert any(note.startswith("40 of ") and "longer than the model reads" in note for note in done.notes)
 
 
 def test_scores_that_no_cosine_has_are_refused(tmp_path: Path, tiny: Path) -> None:
@@ -203,6 +209,67 @@ class TestTheCommandLine:
         assert "dev nDCG@10" in again.stdout
         weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("turned", "again")]
         assert weights[0] == weights[1]
+
+    def test_what_is_doubtful_is_told_before_it_begins(self, openbook: Run, tmp_path: Path) -> None:
+        jargon.written(tmp_path)
+        lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+        few = [{"anchor": one["anchor"], "positive": one["positive"]} for one in lines[::6]]
+        deal = [few[(7 * n + 3) % 10]["positive"] for n in range(10)]
+        told = [{**one, "positive": positive} for one, positive in zip(few, deal, strict=True)]
+        (tmp_path / "ten.jsonl").write_text("".join(json.dumps(one) + "\n" for one in told))
+        done = openbook("finetune", "embedder", "m", "ten.jsonl", "--epochs", "1", "--train-only")
+        assert done.returncode == 0, done.stderr
+        notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+        assert "note: 10 distinct queries: below 500 training seldom helps" in notes
+        assert any("of 10 rows look as if their labels were drawn by chance, such as" in line for line in notes)
+        assert any("no dev questions" in line and "name one (--db, --kb)" in line for line in notes)
+        assert "note: " not in done.stdout
+
+    @pytest.mark.parametrize(
+        ("rows", "said"),
+        [
+            ([{"anchor": f"q {n}", "positive": f"p {n}"} for n in range(9)], "9 distinct queries; training needs 10"),
+            ([{"anchor": "q", "positive": "p"}] * 50, "1 distinct queries, in 50 rows"),
+            ([{"anchor": f"q {n}", "positive": "p"} for n in range(50)], "one and the same positive for 50 queries"),
+            (
+                [{"sentence1": f"q {n}", "sentence2": f"p {n}", "label": 1} for n in range(50)],
+                "one label only (1) in 50 pairs",
+            ),
+            (
+                [{"sentence1": f"q {n}", "sentence2": f"p {n}", "score": 0.5} for n in range(50)],
+                "one score only (0.5) in 50 pairs",
+            ),
+            (
+                [{"anchor": f"q {n}", "positive": "the same words again " * 200 + f"p {n}"} for n in range(50)],
+                "the positives of all 50 queries are the same in the 254 tokens that are read",
+            ),
+        ],
+    )
+    def test_rows_that_teach_nothing_are_refused_in_one_line(
+        self, rows: list[dict[str, Any]], said: str, openbook: Run, tmp_path: Path
+    ) -> None:
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+        done = openbook("finetune", "embedder", "m", "rows.jsonl", "--train-only")
+        assert done.returncode == 1
+        assert said in done.stderr.splitlines()[-1]
+        assert done.stderr.splitlines()[-1].startswith("openbook: ")
+        assert "Traceback" not in done.stderr
+        assert [path.name for path in tmp_path.iterdir() if path.name != ".openbook"] == ["rows.jsonl"]
+
+    def test_a_base_or_a_rate_that_cannot_be_used_is_one_line(self, openbook: Run, tiny: Path, tmp_path: Path) -> None:
+        jargon.written(tmp_path)
+        base = Path(shutil.copytree(tiny, tmp_path / "base"))
+        (base / "README.md").write_text("---\nlicense: cc-by-nc-nd-4.0\n---\n")
+        for arguments, said in (
+            (("--method", "lora", "--base", "base"), "its licence (cc-by-nc-nd-4.0) allows no changed copy"),
+            (("--method", "lora", "--base", "firm"), "no model folder: config.json is missing"),
+            (("--rate", "1e38"), "the loss is no number at step "),
+        ):
+            done = openbook("finetune", "embedder", "m", "rows.jsonl", "--train-only", *arguments)
+            assert done.returncode == 1
+            assert said in done.stderr.splitlines()[-1]
+            assert "Traceback" not in done.stderr
+            assert not (tmp_path / "m").exists()
 
     def test_several_seeds_are_several_models(self, openbook: Run, tmp_path: Path) -> None:
         jargon.written(tmp_path)

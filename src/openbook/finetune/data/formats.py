@@ -552,9 +552,14 @@ def _write_beir(examples: Sequence[Example], folder: Path) -> None:
 
 
 def joined(files: Sequence[Rows]) -> Rows:
-    """Several files as one. Scored pairs stay so where all files have them. Raises: DatasetError: some have others."""
+    """Several files as one, each row once. Scored pairs stay so where all files have them.
+
+    Raises:
+        DatasetError: some have others, or a pair has two scores.
+    """
     dropped = tuple(chain.from_iterable(one.dropped for one in files))
     if files and all(one.scored for one in files):
-        return Rows(scored=tuple(chain.from_iterable(one.scored for one in files)), dropped=dropped)
+        pairs, twice = _once([pair for one in files for pair in one.scored])
+        return Rows(scored=pairs, dropped=(*dropped, *twice))
     examples, twice = merged(chain.from_iterable(map(examples_of, files)))
     return Rows(examples, dropped=(*dropped, *twice))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import DatasetError
 from openbook.evaluate.datasets import leakage
-from openbook.evaluate.datasets.dataset import Dataset, Question
+from openbook.evaluate.datasets.dataset import Dataset, Question, Split
 from openbook.evaluate.datasets.making import Corpus
 from openbook.finetune.data import report
 from openbook.finetune.data.documents import of_documents
-from openbook.finetune.data.formats import Format, examples_of, scored_of
+from openbook.finetune.data.formats import Format, examples_of, joined, scored_of
 from openbook.finetune.data.negatives import MARGIN, Mined, Miner, filled
 from openbook.finetune.data.places import Asked, Library, Ranking
 from openbook.finetune.data.rows import Dropped, Example, Rows, grouped, merged, named
@@ -176,11 +176,15 @@ def make(
     """
     start = time.perf_counter()
     test_questions = _test_questions(test, datasets)
+    dev_questions = _of_split("dev", (*test, *datasets))
     if form in ("scored", "labelled") and any(one.scored for one in files):
         if datasets or feedback or documents:
             do = "make them apart: scored pairs are written as they stand"
             raise DatasetError("scored pairs, and queries that have no scores", do=do)
-        return _of_pairs(kb, files, form, test_questions, drop_leaks, embedder, start)
+        return _of_pairs(kb, files, form, test_questions, dev_questions, drop_leaks, embedder, start)
+    if kb is None and form != "pairs":  # with it negatives are mined, and pairs say that all are positives
+        for file in files:
+            report.require_labels(file)
     given = list(chain.from_iterable(map(examples_of, files)))
     dropped = [one for file in files for one in file.dropped]
     asked: list[Asked] = []
@@ -215,10 +219,11 @@ def make(
             asked += found
             dropped += gone
     read = len(given) + len(asked) + len(dropped)
-    joined, twice = _joined(asked)
-    every: list[Asked | Example] = [*given, *joined]
+    distinct, twice = _joined(asked)
+    every: list[Asked | Example] = [*given, *distinct]
     # Before the work, not after.
-    out = _leaked([[one.query] for one in every], [one.where for one in every], test_questions, drop_leaks)
+    texts, places = [[one.query] for one in every], [one.where for one in every]
+    out, of_dev = _leaked(texts, places, test_questions, dev_questions, drop_leaks)
     dropped += [*twice, *out.values()]
     apart = [one for number, one in enumerate(every) if number not in out]
     mined = [Mined(one) for one in apart if isinstance(one, Example)]
@@ -248,7 +253,8 @@ def make(
             Dropped(one.where or named(one.query), "no negative was found") for one in kept if not one.negatives
         ]
         kept = [example for example in kept if example.negatives]
-    return _made(kb, Rows(tuple(kept)), form, read, dropped, refused, noise, test_questions, embedder, start, random)
+    rows = Rows(tuple(kept))
+    return _made(kb, rows, form, read, dropped, refused, noise, test_questions, of_dev, embedder, start, random)
 
 
 def _of_pairs(
@@ -256,18 +262,19 @@ def _of_pairs(
     files: Sequence[Rows],
     form: Format,
     test: Sequence[Question],
+    dev: Sequence[Question],
     drop_leaks: bool,
     embedder: Embedder | None,
     start: float,
 ) -> Made:
     """Scored pairs are taken as they are: there is nothing to mine."""
-    scored = tuple(chain.from_iterable(map(scored_of, files)))
-    dropped = [one for file in files for one in file.dropped]
+    data = joined([replace(file, examples=(), scored=scored_of(file)) for file in files])
+    scored, dropped = data.scored, data.dropped
     read = len(scored) + len(dropped)
     texts = [[one.first.text, one.second.text] for one in scored]
-    out = _leaked(texts, [one.where for one in scored], test, drop_leaks)
+    out, of_dev = _leaked(texts, [one.where for one in scored], test, dev, drop_leaks)
     rows = Rows(scored=tuple(one for number, one in enumerate(scored) if number not in out))
-    return _made(kb, rows, form, read, [*dropped, *out.values()], {}, None, test, embedder, start, 0)
+    return _made(kb, rows, form, read, [*dropped, *out.values()], {}, None, test, of_dev, embedder, start, 0)
 
 
 def _made(
@@ -279,6 +286,7 @@ def _made(
     refused: Mapping[str, int],
     noise: Mapping[str, Any] | None,
     test: Sequence[Question],
+    of_dev: Sequence[str],
     embedder: Embedder | None,
     start: float,
     random: int,
@@ -288,7 +296,7 @@ def _made(
         report.require_enough(Rows(scored=scored_of(rows)), read)
     lengths = report.lengths(embedder or _model(kb), rows)
     groups = report.groups(rows.examples)
-    told = {"lengths": lengths, "noise": noise, "groups": groups}
+    counted = {"lengths": lengths, "noise": noise, "groups": groups}
     return Made(
         rows=rows,
         form=form,
@@ -298,7 +306,7 @@ def _made(
         lengths=lengths,
         noise=noise,
         overlap=report.overlap(rows, test) if test else None,
-        warnings=tuple(report.warnings(rows, told, tested=bool(test))),
+        warnings=(*report.warnings(rows, counted, tested=bool(test)), *of_dev),
         seconds=round(time.perf_counter() - start, 1),
         random=random,
         groups=groups,
@@ -320,28 +328,46 @@ def _trains(dataset: Dataset) -> bool:
 
 def _test_questions(test: Sequence[Dataset], datasets: Sequence[Dataset]) -> list[Question]:
     """What will be measured on. Raises: DatasetError: a test set without a test question."""
-    found = []
-    for dataset in (*test, *datasets):
-        questions = [question for question in dataset.questions.values() if question.split != "train"]
-        if not questions and dataset in test:
-            raise DatasetError("no question of it is to test with", where=dataset.name, do="name another as --test")
-        found += [replace(question, id=f"{dataset.name}: {question.id}") for question in questions]
-    return list({question.id: question for question in found}.values())
+    for one in test:
+        if not _of_split("test", [one]):
+            raise DatasetError("no question of it is to test with", where=one.name, do="name another as --test")
+    return _of_split("test", (*test, *datasets))
+
+
+def _of_split(split: Split, datasets: Sequence[Dataset]) -> list[Question]:
+    """The questions of a split, each by its data set's name, too."""
+    found = {}
+    for dataset in datasets:
+        for question in dataset.questions.values():
+            if question.is_in(split):
+                found[f"{dataset.name}: {question.id}"] = replace(question, id=f"{dataset.name}: {question.id}")
+    return list(found.values())
 
 
 def _leaked(
-    texts: Sequence[Sequence[str]], places: Sequence[str], test: Sequence[Question], drop: bool
-) -> dict[int, Dropped]:
-    """The rows, by number, that ask what the test set asks; by the texts and the place of each.
+    texts: Sequence[Sequence[str]],
+    places: Sequence[str],
+    test: Sequence[Question],
+    dev: Sequence[Question],
+    drop: bool,
+) -> tuple[dict[int, Dropped], list[str]]:
+    """The rows, by number, that ask what the test set asks, by the texts and the place of each; and what is to be told
+    of those that ask what dev questions do. These measure nothing, and only stop a training: that they be known is no
+    reason to refuse it. Where leaks are to be dropped they are, too.
 
     Raises:
-        DatasetError: some do, and it is not said that they be dropped.
+        DatasetError: some ask what is tested, and it is not said that they be dropped.
     """
-    leaks = report.asked_in(texts, test) if test else {}
     places = [place or named(of[0]) for place, of in zip(places, texts, strict=True)]
+    leaks = report.asked_in(texts, test) if test else {}
     if leaks and not drop:
         raise report.refusal(leaks, places)
-    return {number: Dropped(places[number], f"asked in the test set: {leaks[number].b}") for number in sorted(leaks)}
+    found = {number: Dropped(places[number], f"asked in the test set: {leaks[number].b}") for number in leaks}
+    known = report.asked_in(texts, dev) if dev else {}
+    if known and not drop:
+        return found, [report.of_dev(known, places)]
+    asked = {number: Dropped(places[number], f"asked in dev questions: {leak.b}") for number, leak in known.items()}
+    return dict(sorted((asked | found).items())), []
 
 
 def _joined(asked: Sequence[Asked]) -> tuple[list[Asked], list[Dropped]]:

@@ -63,10 +63,21 @@ def _require_scores(data: Rows, read: int) -> None:
     if len(data.scored) < LEAST:
         same = f", in {read} rows" if read >= LEAST else ""
         raise DatasetError(f"{len(data.scored)} distinct pairs{same}", do=_NEEDED)
-    if len({one.score for one in data.scored}) == 1:
-        what = "label" if data.scored[0].is_label else "score"
-        do = "add pairs that are not alike (--negatives): without them everything is"
-        raise DatasetError(f"one {what} only ({data.scored[0].score:g}) in {len(data.scored)} pairs", do=do)
+    require_labels(data)
+
+
+def require_labels(data: Rows) -> None:
+    """Raises: DatasetError: scored pairs all have one label, or one score: nothing tells the alike from the others."""
+    if len({one.score for one in data.scored}) != 1:
+        return
+    first = data.scored[0]
+    what = "label" if first.is_label else "score"
+    do = "add pairs that are not alike (--negatives): without them everything is"
+    if first.score == 1.0:
+        do += "; or say that all are positives: openbook finetune data OUT ROWS --to pairs"
+    elif first.score == 0.0:
+        do = "add pairs that are alike: without them nothing is"
+    raise DatasetError(f"one {what} only ({first.score:g}) in {len(data.scored)} pairs", do=do)
 
 
 def asked_in(rows: Sequence[Sequence[str]], test: Sequence[Question]) -> dict[int, Leak]:
@@ -164,13 +175,20 @@ def groups(examples: Sequence[Example]) -> dict[str, int]:
     return {"count": len(counted), "largest": max(counted.values(), default=0)}
 
 
+def few(data: Rows) -> str | None:
+    """What is to be told of rows that are enough to train on, and few."""
+    number = len(data.examples) or len(data.scored)
+    if number >= FEW:
+        return None
+    return f"{number} {'distinct queries' if data.examples else 'pairs'}: below {FEW} training seldom helps"
+
+
 def warnings(data: Rows, told: Mapping[str, Any], *, tested: bool) -> list[str]:
     """A line for each thing that makes training doubtful and does not forbid it."""
     found = []
     number = len(data.examples) or len(data.scored)
-    if number < FEW:
-        what = "distinct queries" if data.examples else "pairs"
-        found.append(f"{number} {what}: below {FEW} training seldom helps")
+    if line := few(data):
+        found.append(line)
     if not tested:
         found.append("no test set was named (--test): nothing says that it is not what will be measured")
     sizes = told["lengths"]
@@ -197,10 +215,24 @@ def warnings(data: Rows, told: Mapping[str, Any], *, tested: bool) -> list[str]:
     return found
 
 
+def of_dev(leaks: Mapping[int, Leak], places: Sequence[str]) -> str:
+    """What is to be told of rows that ask what dev questions ask; ``places``: of all rows."""
+    number = next(iter(leaks))
+    tests = len({leak.b for leak in leaks.values()})
+    nearly = ", or nearly" if any(leak.kind == "near question" for leak in leaks.values()) else ""
+    return (
+        f"{len(leaks)} rows ask what {tests} dev questions ask{nearly}, such as {places[number]}: these are kind to"
+        " what was trained on them, and say too late when to stop"
+    )
+
+
 def refusal(leaks: Mapping[int, Leak], places: Sequence[str]) -> DatasetError:
     """The error that says what training shares with a test set; ``places``: of all rows."""
     number, first = next(iter(leaks.items()))
     tests = len({leak.b for leak in leaks.values()})
     asked = f"{len(leaks)} rows ask what the test set asks ({tests} of its questions)"
     what = f"{asked}, such as {first.b} ({first.what[:80]})"
+    near = sum(leak.kind == "near question" for leak in leaks.values())
+    if near:
+        what += f"; {near} of them ask nearly the same"
     return DatasetError(what, where=places[number], do="take them out, or have them dropped (--drop-leaks)")

@@ -3,6 +3,7 @@
 prepared.py   rows as they are trained on, and what forbids it
 dev.py        how well a model in training answers the dev questions, by the knowledge base's own retrieval
 vectors.py    what an adapter is trained on: vectors that are there already
+doubts.py     rows whose labels the base's own vectors doubt
 adapter.py    a linear map of queries
 model.py      LoRA and full training, by sentence-transformers' trainer
 training.py   ``train_embedder``: from rows to a model's folder

@@ -14,6 +14,7 @@ from openbook.errors import DatasetError
 from openbook.evaluate.datasets.dataset import Question
 from openbook.evaluate.datasets.evidence import locate
 from openbook.evaluate.measures import ranking
+from openbook.finetune.data.formats import MOST_MISSING
 from openbook.finetune.data.rows import Example, digest, digests
 from openbook.recipe import QueryHalf
 
@@ -63,7 +64,7 @@ def held_out(examples: Sequence[Example], share: float, sources: Mapping[str, st
     """The groups of rows that are not trained on, and their queries as questions.
 
     A group is chosen by its name, so that every seed and method leaves out the same. ``sources`` are the documents that
-    are there; where fewer than ``LEAST`` queries could be asked, nothing is held out.
+    are there: only what one of them answers can be asked.
     """
     chosen = {
         example.group
@@ -75,26 +76,36 @@ def held_out(examples: Sequence[Example], share: float, sources: Mapping[str, st
         right = {passage.document: 1 for passage in example.positives if passage.document in sources}
         if example.group in chosen and right:
             questions.append(Question(digest(example.query), example.query, judgements=right))
-    return (chosen, questions) if len(questions) >= LEAST else (set(), [])
+    return chosen, questions
 
 
 class Asking:
-    """The dev questions, and how they fare.
+    """The dev questions, and how they fare. Those that no document answers which is there are ``left_out``.
 
     Raises:
-        DatasetError: nothing is known of what answers them.
+        DatasetError: nothing is known of what answers them, or most name documents that are not there.
     """
 
     def __init__(self, dev: Dev, questions: Sequence[Question]) -> None:
         self.dev = dev
         self._kept: Retriever | None = None
         located = locate(dev.kb, questions, as_=dev.as_)
-        judged = {id: grades for id, grades in located.judgements.items() if any(g > 0 for g in grades.values())}
+        named = {id: [source for source, g in grades.items() if g > 0] for id, grades in located.judgements.items()}
+        named = {id: sources for id, sources in named.items() if sources}
+        there = {row["source"] for row in dev.kb.list(as_=dev.as_)}
+        judged = {id: located.judgements[id] for id, sources in named.items() if not there.isdisjoint(sources)}
         self.judgements: Mapping[str, Mapping[str, int]] = judged
         self.questions = tuple(question for question in questions if question.id in judged)
+        do = "name a data set about these documents, or the knowledge base that holds its own (--db, --kb)"
         if not self.questions:
-            do = "name a data set about these documents (--db, --kb)"
             raise DatasetError("no dev question is answered by a document that is there", do=do)
+        self.left_out = len(named) - len(judged)
+        if self.left_out > MOST_MISSING * len(named):
+            first = next(sources[0] for id, sources in named.items() if id not in judged)
+            what = (
+                f"{self.left_out} of {len(named)} dev questions refer to documents that are not there, such as {first}"
+            )
+            raise DatasetError(what, do=do)
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from openbook.errors import DatasetError
 from openbook.finetune.data.formats import examples_of, scored_of
-from openbook.finetune.data.report import require_enough
+from openbook.finetune.data.report import require_enough, require_labels
 from openbook.finetune.data.rows import Dropped, Example, Rows, Scored, grouped, placed, same_text
 from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
 
@@ -49,6 +49,7 @@ def prepare(rows: Rows, settings: EmbedderSettings, embedder: Embedder) -> Prepa
         do = f"take a loss of scored pairs: {' or '.join(OF_PAIRS)}"
         raise DatasetError(f"scored pairs, and a loss of queries and passages ({settings.loss})", do=do)
     else:
+        require_labels(rows)  # which would be taken for pairs, as if they had no label
         data = Rows(examples_of(rows), dropped=rows.dropped)
     read = len(data.examples) + len(data.scored) + len(data.dropped)
     require_enough(data, read)
@@ -63,7 +64,7 @@ def prepare(rows: Rows, settings: EmbedderSettings, embedder: Embedder) -> Prepa
     if settings.loss == "triplet":
         idle = [one for one in examples if not one.negatives]
         examples = tuple(one for one in examples if one.negatives)
-        gone = tuple(Dropped(_place(one), "no negative, which a triplet has") for one in idle)
+        gone = tuple(Dropped(place_of(one), "no negative, which a triplet has") for one in idle)
         kept = replace(kept, dropped=(*kept.dropped, *gone))
         require_enough(Rows(examples), read)
     elif examples and len({one.group for one in examples}) == 1 and not any(one.negatives for one in examples):
@@ -88,7 +89,7 @@ def _without_local_only(data: Rows) -> Rows:
     for one in rows:
         passages = one.passages if isinstance(one, Example) else (one.first, one.second)
         if any(passage.local_only for passage in passages):
-            told.append((_place(one), one))
+            told.append((place_of(one), one))
     withheld = {id(one) for _, one in told}
     gone = tuple(Dropped(place, "local-only, and the base is remote") for place, _ in told)
     return Rows(
@@ -122,19 +123,19 @@ def _distinct_as_read(data: Rows, embedder: Embedder, limit: int) -> tuple[Rows,
         negatives = tuple(one for one in example.negatives if read[one.text] not in right and read[one.text])
         positives = tuple(one for one in example.positives if read[one.text])
         if not positives or not read[example.query]:
-            dropped.append(Dropped(_place(example), "nothing of it is read"))
+            dropped.append(Dropped(place_of(example), "nothing of it is read"))
         elif example.negatives and not negatives:
             what = f"its negatives are its positives as far as they are read ({limit} tokens)"
-            dropped.append(Dropped(_place(example), what))
+            dropped.append(Dropped(place_of(example), what))
         else:
             examples.append(replace(example, positives=positives, negatives=negatives))
     scored: list[Scored] = []
     for one in data.scored:
         first, second = read[one.first.text], read[one.second.text]
         if not first or not second:
-            dropped.append(Dropped(_place(one), "nothing of it is read"))
+            dropped.append(Dropped(place_of(one), "nothing of it is read"))
         elif first == second and same_text(one.first.text) != same_text(one.second.text):
-            dropped.append(Dropped(_place(one), f"the two are one as far as they are read ({limit} tokens)"))
+            dropped.append(Dropped(place_of(one), f"the two are one as far as they are read ({limit} tokens)"))
         else:
             scored.append(one)
     distinct = {read[passage.text] for example in examples for passage in example.positives}
@@ -149,5 +150,6 @@ def _distinct_as_read(data: Rows, embedder: Embedder, limit: int) -> tuple[Rows,
 _DO = "cut the texts into passages, or take a base that reads more"
 
 
-def _place(one: Example | Scored) -> str:
+def place_of(one: Example | Scored) -> str:
+    """By what it is told that a row is meant."""
     return placed(one.where, one.query if isinstance(one, Example) else one.first.text)

@@ -157,7 +157,7 @@ class Trained:
         return {"model": str(self.folder), "seed": self.seed, "ndcg@10": self.after, "hash": self.hash}
 
     def lines(self) -> list[str]:
-        """As a person reads it."""
+        """As a person reads it who was told the notes before it began."""
         dropped = f", {len(self.dropped)} dropped" if self.dropped else ""
         lines = [
             f"{self.method} of {self.base}, seed {self.seed}: {self.used} rows{dropped},"
@@ -171,7 +171,7 @@ class Trained:
             lines.append(f"dev nDCG@10 {self.before:.4f} -> {self.after:.4f}  {curve}  ({asked})")
             if self.after <= self.before:
                 lines.append("warning: it never stood above its base on the dev questions: nothing says that it helps")
-        return [*lines, *(f"note: {note}" for note in self.notes)]
+        return lines
 
 
 SPARKS = "▁▂▃▄▅▆▇█"

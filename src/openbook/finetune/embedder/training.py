@@ -7,7 +7,7 @@ it (``.NAME.training``), from which one that was cut off goes on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,12 @@ from openbook.errors import QueryError
 from openbook.evaluate.datasets.dataset import Question
 from openbook.finetune import running
 from openbook.finetune.data.formats import examples_of, scored_of
-from openbook.finetune.data.report import LEAST
+from openbook.finetune.data.report import LEAST, asked_in, of_dev
 from openbook.finetune.data.rows import Rows, grouped
+from openbook.finetune.embedder import doubts
+from openbook.finetune.embedder.dev import LEAST as LEAST_ASKED
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
-from openbook.finetune.embedder.prepared import Prepared, prepare
+from openbook.finetune.embedder.prepared import Prepared, place_of, prepare
 from openbook.finetune.embedder.trained import Progress, Trained, unwritten, write_told
 from openbook.finetune.provenance import Listing, TrainedOn
 from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training, ready to begin: ``place`` is where its own files lie until the folder is there, ``told`` what
-    it trains on as it was when it began, as the ``kbs`` listed it."""
+    it trains on as it was when it began, as the ``kbs`` listed it. ``notes`` were said to ``say`` already."""
 
     settings: EmbedderSettings
     base: Embedder
@@ -50,6 +52,7 @@ class Run:
     notes: tuple[str, ...]
     told: TrainedOn
     kbs: tuple[KnowledgeBase, ...]
+    say: Callable[[str], None]
 
 
 def train_embedder(
@@ -62,6 +65,7 @@ def train_embedder(
     kb: KnowledgeBase | None = None,
     resume: bool = False,
     progress: Progress = lambda step: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Trained:
     """Train by ``settings`` and write the model's folder ``out``: of an adapter what ``[query.adapter]`` opens, else
     what ``[index.embed]`` does.
@@ -73,6 +77,9 @@ def train_embedder(
     ``kb`` holds the documents that the rows are of, where the dev questions are asked of others: by it they are named
     in what the model was trained on.
 
+    What makes the training doubtful and does not forbid it is handed to ``say`` before the first step, a line each, and
+    stands in the ``notes`` of what was trained.
+
     The same rows, settings, base, processor and number of threads give the same weights.
 
     Raises:
@@ -83,7 +90,7 @@ def train_embedder(
     """
     kbs = _kbs(dev, kb)
     listings = [one.list() for one in kbs]
-    return _train(rows, out, settings, dev, replay, kbs, listings, resume=resume, progress=progress)
+    return _train(rows, out, settings, dev, replay, kbs, listings, resume=resume, progress=progress, say=say)
 
 
 def _kbs(dev: Dev | None, kb: KnowledgeBase | None) -> tuple[KnowledgeBase, ...]:
@@ -102,6 +109,7 @@ def _train(
     *,
     resume: bool,
     progress: Progress,
+    say: Callable[[str], None],
 ) -> Trained:
     settings = settings.resolved(scored=bool(rows.scored) and any(one.score not in (0.0, 1.0) for one in rows.scored))
     out = out.absolute()
@@ -113,17 +121,25 @@ def _train(
         pairs = settings.loss in OF_PAIRS
         replay = Rows(scored=scored_of(replay)) if pairs else Rows(grouped(examples_of(replay)))
     prepared = prepare(rows, settings, base)
-    prepared, questions = _apart(prepared, settings, dev)
+    prepared, questions, why = _apart(prepared, settings, dev)
     asking = Asking(dev, questions) if dev is not None and questions else None
-    notes = [] if asking is not None else ["no dev questions: it was trained to the end of its epochs"]
+    notes = [] if asking is not None else [f"no dev questions, and so it is trained to the end of its epochs: {why}"]
+    if asking is not None and asking.left_out:
+        notes.append(f"{asking.left_out} dev questions refer to documents that are not there, and are not asked")
+    if dev is not None and dev.questions:
+        notes += _known(prepared, questions)
     cut, texts = prepared.cut
     if cut:
-        notes.append(f"{cut} of {texts} texts are longer than the model reads, and were cut")
+        notes.append(f"{cut} of {texts} texts are longer than the model reads, and are cut")
+    if settings.method != "adapter" and running.is_first():  # whose vectors are looked at where they are made
+        notes += doubts.embedded(prepared.rows, base)
+    for note in notes:
+        say(note)
     place = running.place_of(out)
     running.begin(place, settings, resume=resume)
     told = running.noted(place, _trained_on(prepared, replay, settings, listings))
     said = tuple(notes)
-    run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, said, told, kbs)
+    run = Run(settings, base, folder, prepared, asking, dev, replay, out, place, resume, progress, said, told, kbs, say)
     if settings.method == "adapter":
         return _adapter(run)
     from openbook.finetune.embedder.model import train
@@ -141,15 +157,22 @@ def train_seeds(
     kb: KnowledgeBase | None = None,
     resume: bool = False,
     progress: Progress = lambda step: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Trained]:
     """As many models as ``settings.seeds`` says: ``out`` itself, or of several ``out/seed-N`` each. With ``resume``
     those that are there stay, and what was cut off goes on. Raises: as ``train_embedder``."""
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
 
     kbs = _kbs(dev, kb)
     listings = [one.list() for one in kbs]  # once: every seed has the same rows, whatever is forgotten meanwhile
 
     def trained(folder: Path, one: EmbedderSettings, resume: bool) -> Trained:
-        return _train(rows, folder, one, dev, replay, kbs, listings, resume=resume, progress=progress)
+        return _train(rows, folder, one, dev, replay, kbs, listings, resume=resume, progress=progress, say=say_once)
 
     return running.each_seed(out, settings, trained, Trained.load, resume=resume)
 
@@ -177,17 +200,41 @@ def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[EmbedderSettings
     return settings, open_embedder(LocalEmbedder(model=settings.base)), folder
 
 
-def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> tuple[Prepared, Sequence[Question]]:
-    """What is trained on, and the dev questions: those that were given, else queries that are held out for it."""
-    if dev is None or dev.questions or not prepared.examples:
-        return prepared, dev.questions[: settings.dev.questions] if dev is not None else ()
+def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> tuple[Prepared, Sequence[Question], str]:
+    """What is trained on, and the dev questions: those that were given, else queries that are held out for it. Where
+    there are none: why not, and what to do."""
+    if dev is None:
+        return prepared, (), "no knowledge base answers them; name one (--db, --kb)"
+    if dev.questions:
+        return prepared, dev.questions[: settings.dev.questions], ""
+    if not prepared.examples:
+        return prepared, (), "scored pairs are not asked; name a data set (--dev DATA)"
     sources = {row["source"]: row["document"] for row in dev.kb.list(as_=dev.as_)}
+    known = sum(any(passage.document in sources for passage in one.positives) for one in prepared.examples)
+    if not known:
+        what = f"none of the {len(prepared.examples)} queries names a document of knowledge base {dev.kb.name}"
+        do = "name a data set (--dev DATA), or have its rows made of its documents (openbook finetune data)"
+        return prepared, (), f"{what}; {do}"
     groups, questions = held_out(prepared.examples, settings.dev.share, sources)
+    if len(questions) < LEAST_ASKED:
+        what = f"{len(questions)} of {known} queries fall into the share that is held out ({settings.dev.share:g})"
+        do = f"{LEAST_ASKED} are needed: name a data set (--dev DATA), give more rows, or raise [dev] share"
+        return prepared, (), f"{what}; {do}"
     kept = tuple(one for one in prepared.examples if one.group not in groups)
     left = {one.group for one in kept}
     if len({one.query for one in kept}) < LEAST or (len(left) == 1 and not any(one.negatives for one in kept)):
-        return prepared, ()  # so little would be left that nothing could be learnt
-    return replace(prepared, examples=kept), questions[: settings.dev.questions]
+        what = f"without the {len(questions)} that would be held out so little is left that nothing could be learnt"
+        return prepared, (), f"{what}; name a data set (--dev DATA), give more rows, or lower [dev] share"
+    return replace(prepared, examples=kept), questions[: settings.dev.questions], ""
+
+
+def _known(prepared: Prepared, questions: Sequence[Question]) -> list[str]:
+    """What is to be told of rows that ask what dev questions ask: a line, or none. (Nearly the same is no matter: of
+    few questions in the same words about other things many would be, and what they stop is measured apart.)"""
+    texts = [[one.query] for one in prepared.examples] + [[one.first.text, one.second.text] for one in prepared.scored]
+    leaks = {number: leak for number, leak in asked_in(texts, questions).items() if leak.kind == "question"}
+    places = [*map(place_of, prepared.examples), *map(place_of, prepared.scored)]
+    return [of_dev(leaks, places)] if leaks else []
 
 
 def finish(run: Run, trained: Trained, new: Path) -> Trained:
@@ -241,6 +288,7 @@ def _adapter(run: Run) -> Trained:
         second = base.encode([one.second.text for one in prepared.scored])
         loss, count = adapter.cosine_loss(first, second, prepared.scored), len(prepared.scored)
         queries, pulled = first, [torch.from_numpy(second)]
+        doubtful = doubts.of_pairs(prepared.scored, first, second)
     else:
         examples = prepared.examples
         indexed = run.dev is not None and settings.loss == "softmax"
@@ -252,6 +300,9 @@ def _adapter(run: Run) -> Trained:
         loss = adapter.softmax_loss(targets, settings.scale, in_batch=settings.loss == "in-batch")
         queries, count = targets.queries, len(examples)
         pulled = [torch.from_numpy(targets.passages)]
+        doubtful = doubts.of_examples(examples, targets)
+    for note in doubtful:
+        run.say(note)
     if run.replay is not None and settings.replay.ratio:
         kept_still = run.replay
         asked = [example.query for example in kept_still.examples] or [one.first.text for one in kept_still.scored]
@@ -298,6 +349,6 @@ def _adapter(run: Run) -> Trained:
         parity=float(abs(served - x).max()),
         seconds=round(state.seconds + state.asking, 2),
         pairs_per_second=round(state.at * min(settings.batch or 1, count) / max(state.seconds, 1e-6), 1),
-        notes=run.notes,
+        notes=(*run.notes, *doubtful),
     )  # fmt: skip
     return finish(run, trained, new)

@@ -15,6 +15,7 @@ from openbook.embed.bert import is_plain
 from openbook.embed.folder import ModelFolder, read_folder
 from openbook.errors import DatasetError, ModelError
 from openbook.finetune.embedder.base import NO_CHANGES, licence_of
+from openbook.finetune.embedder.dev import LEAST
 from openbook.finetune.embedder.trained import Progress
 from openbook.finetune.provenance import TrainedOn
 from openbook.finetune.reranker.dev import Rerankings
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from openbook.finetune.embedder import Dev
 
 HEAD = "ForSequenceClassification"
+
+UNASKED = (
+    "no dev questions, and so it is trained to the end of its epochs: none were named, and fewer than"
+    f" {LEAST} could be held out of the rows; name a data set (--dev DATA), or give more rows"
+)
+"""What is to be told where nothing says when to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def train_reranker(
         raise DatasetError("nothing to learn: no question has both a relevant text and another", do=do)
     folder = _base(settings)
     asking = Rerankings(dev, questions, settings) if dev is not None and questions else None
-    notes = [] if asking is not None else ["no dev questions: it was trained to the end of its epochs"]
+    notes = [] if asking is not None else [UNASKED]
     place = place_of(out)
     begin(place, settings, resume=resume)
     told = noted(place, trained_on(taught, folder.path, dev))
