@@ -10,7 +10,7 @@ editing.py     edit, history, restore
 following.py   add --watch
 releases.py    release build, list, show, diff, promote, rollback, prune
 forgetting.py  forget
-finetuning.py  finetune data, embedder, reranker, compare
+finetuning/    finetune data, embedder, reranker, compare
 datasets.py    dataset from-feedback, sample, annotate, write, check
 opening.py     the options that verbs share, and the knowledge base that they name
 printing.py    text, JSON, progress and failures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -45,6 +45,12 @@ def counted(count: int, what: str) -> str:
 def one_line(text: str) -> str:
     """On one line, and without what a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """A report's lines; what stands below another is set in by two."""
+    for line in lines:
+        print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
 
 
 TRANSFORMS = ("spelling", "glossary", "expansion")
