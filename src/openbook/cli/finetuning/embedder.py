@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,10 +120,10 @@ def embedder(
     tested = questions_of(test) if test else None
     bring = asked if asked is not None and asked.corpus is not None else None
     with (
-        brought(context, db, kb, bring) if bring else own(context, db, kb, wanted=asked is not None) as library,
+        own(context, db, kb, wanted=asked is not None and not bring) as mine,
+        brought(context, db, kb, bring) if bring else nullcontext(mine) as library,
         curves("training") as curve,
     ):
-        mine = None if bring else library
         look(mine, chosen.method, rows, test=tested, baseline=baseline)
         trained = train_seeds(
             rows,
@@ -130,6 +131,7 @@ def embedder(
             chosen,
             dev=None if library is None else Dev(library, dev_questions(asked), as_),
             replay=kept,
+            kb=mine,
             resume=resume,
             progress=curve,
         )
