@@ -6,11 +6,14 @@ import json as json_
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from openbook.errors import OpenbookError
 from openbook.types import printable
+
+if TYPE_CHECKING:
+    from openbook.finetune.embedder import Step
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -24,6 +27,19 @@ def print_json(value: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+class Interrupted(OpenbookError):
+    """Somebody pressed Ctrl-C."""
+
+
+@contextmanager
+def interruptible(do: Callable[[], str]) -> Iterator[None]:
+    """Says, where somebody presses Ctrl-C, what is lost by it and what to ``do`` next. Raises: Interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", do=do()) from None
 
 
 def fail(what: str, where: str, do: str, json: bool) -> None:
@@ -151,15 +167,18 @@ def curves(what: str) -> Iterator[Any]:
 
     loss: list[float] = []
     dev: list[float] = []
+    seed = ""
 
     def told() -> str:
-        parts = [what, *([f"loss {loss[-1]:.3f} {sparks(loss)}"] if loss else [])]
+        parts = [f"{what} {seed}".strip(), *([f"loss {loss[-1]:.3f} {sparks(loss)}"] if loss else [])]
         return "  ".join([*parts, *([f"dev {dev[-1]:.4f} {sparks(dev)}"] if dev else [])])
 
     with bar(what, told=told) as advance:
 
-        def take(step: Any) -> None:
-            if step.at == 0:
+        def take(step: Step) -> None:
+            nonlocal seed
+            if step.at == 0 or step.seed != seed:
+                seed = step.seed
                 loss.clear()
                 dev.clear()
             if step.loss is not None:
@@ -167,7 +186,8 @@ def curves(what: str) -> Iterator[Any]:
             if step.ndcg is not None:
                 dev.append(step.ndcg)
                 if not sys.stderr.isatty():
-                    say(f"{step.at} of {step.of}: dev nDCG@10 {step.ndcg:.4f}")
+                    of = f"{seed}, " if seed else ""
+                    say(f"{of}{step.at} of {step.of} steps: dev nDCG@10 {step.ndcg:.4f}")
             advance(step.at, step.of)
 
         yield take

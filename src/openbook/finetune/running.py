@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -88,6 +89,39 @@ def noted(place: Path, told: TrainedOn) -> TrainedOn:
             do = "look for room on the disk, and for the right to write there"
             raise ModelError(f"cannot be written ({error.strerror})", where=str(place), do=do) from None
     return told
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Of a model's seeds the one to serve: its place among them, and why."""
+
+    at: int
+    of: int
+    why: str
+
+    def line(self, name: str) -> str:
+        """As a person reads it; nothing where there is one seed."""
+        return f"of {self.of} seeds {name} is the one to serve: {self.why}" if self.of > 1 else ""
+
+
+def served(scores: Sequence[float | None]) -> Served:
+    """By what each seed's dev questions said when it was kept (``None``: nothing was asked): that which stood highest;
+    of equals, and where nothing was asked, the first.
+
+    >>> served([0.8, 0.9, 0.9]).at
+    1
+    """
+    known = [score or 0.0 for score in scores]
+    best = max(known)
+    if all(score is None for score in scores):
+        why = "no dev questions were asked, and it is the first"
+    elif known.count(best) > 1:
+        why = (
+            f"{known.count(best)} stood highest on the dev questions (nDCG@10 {best:.4f}), and it is the first of them"
+        )
+    else:
+        why = f"it stood highest on the dev questions (nDCG@10 {best:.4f})"
+    return Served(known.index(best), len(known), why)
 
 
 def each_seed(

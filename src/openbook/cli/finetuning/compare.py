@@ -9,7 +9,7 @@ import typer
 
 from openbook.cli.finetuning.documents import named
 from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, require_replaceable, require_there
-from openbook.cli.printing import bar, one_line, print_json, print_lines, say
+from openbook.cli.printing import bar, interruptible, one_line, print_json, print_lines, say
 from openbook.errors import QueryError
 
 
@@ -72,7 +72,8 @@ def compare(
         promotion.require_test(dataset, found, split)
     rows = formats.joined([formats.read(path) for path in trained_on]) if trained_on else None
     where, name = named(context, db, kb)
-    with bar("comparing") as advance:
+    kept = "nothing is lost, and nothing answers otherwise: run it again, what was indexed is kept"
+    with interruptible(lambda: kept), bar("comparing") as advance:
         tried = trial.try_models(
             dataset,
             found,
@@ -98,7 +99,7 @@ def compare(
         pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
     done = None
     if release:
-        with opened(context, db, kb) as base, bar("building") as advance:
+        with interruptible(lambda: kept), opened(context, db, kb) as base, bar("building") as advance:
             done = promotion.release(base, tried, progress=lambda at: advance(at.documents, at.of_documents))
     if json:
         between = {name: [one.as_json() for one in of.trade] for name, of in tried.trainings.items() if of.trade}
@@ -111,6 +112,8 @@ def compare(
     for name, of in tried.trainings.items():
         for line in trade_lines(of.trade):
             print(f"{one_line(name)}, {line}")
+    if tried.why:
+        print(one_line(tried.why))
     if tried.model is not None:
         print(tried.model)
     if done is not None:

@@ -18,8 +18,8 @@ from openbook.cli.finetuning.training import (
     SeedOf,
     Seeds,
     SettingsFile,
-    best_of,
     dev_questions,
+    if_cut_off,
     look,
     print_trained,
     read_files,
@@ -28,7 +28,7 @@ from openbook.cli.finetuning.training import (
     said,
 )
 from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_there
-from openbook.cli.printing import bar, curves, one_line, print_json, print_lines, say
+from openbook.cli.printing import bar, curves, interruptible, one_line, print_json, print_lines, say
 from openbook.errors import OpenbookError, QueryError
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def embedder(
     tested = questions_of(test) if test else None
     bring = asked if asked is not None and asked.corpus is not None else None
     with (
+        interruptible(if_cut_off(out)),
         own(context, db, kb, wanted=asked is not None and not bring) as mine,
         brought(context, db, kb, bring) if bring else nullcontext(mine) as library,
         curves("training") as curve,
@@ -139,10 +140,9 @@ def embedder(
         recipe = None if library is None else library.recipe
     if not is_first():
         return
-    best = best_of(trained)
     after = None if train_only else _measured(context, out, tested, recipe, as_=as_, db=db, kb=kb)
     more, lines = (after.as_json(), after.lines()) if after is not None else ({}, ())
-    print_trained(best, trained, json=json, more=more, lines=lines)
+    best = print_trained(trained, json=json, more=more, lines=lines)
     if not json:
         print(out / best.folder.name if len(trained) > 1 else out)
 
@@ -161,8 +161,11 @@ def _measured(
     from openbook.finetune import trial
 
     db, kb = named(context, db, kb)
-    with bar("comparing") as advance:
-        asking = trial.Asking(db=db, kb=kb or "default", as_=as_, say=say, progress=advance)
+    do = "the model is there: the same command with --resume measures it, or openbook finetune compare"
+    with interruptible(lambda: do), bar("comparing") as advance:
+        asking = trial.Asking(
+            db=db, kb=kb or "default", as_=as_, say=lambda line: say(one_line(line)), progress=advance
+        )
         try:
             return trial.measured(out, tested, recipe, asking)
         except OpenbookError as error:
@@ -187,7 +190,13 @@ def _retrain(
 
     asked = questions_of(test) if test else None
     kept = formats.read(settings.replay.data.path) if settings.replay.data else None
-    with opened(context, db, kb) as base, bar("asking") as advance, curves("training") as curve:
+    do = "what answers is as it was: run it again, with another folder where this one is there"
+    with (
+        interruptible(lambda: do),
+        opened(context, db, kb) as base,
+        bar("asking") as advance,
+        curves("training") as curve,
+    ):
         done = retrain(
             base,
             out,

@@ -17,8 +17,8 @@ from openbook.cli.finetuning.training import (
     SeedOf,
     Seeds,
     SettingsFile,
-    best_of,
     dev_questions,
+    if_cut_off,
     look,
     print_trained,
     read_files,
@@ -27,7 +27,7 @@ from openbook.cli.finetuning.training import (
     said,
 )
 from openbook.cli.opening import As, Db, Json, Kb, questions_of, require_there
-from openbook.cli.printing import bar, curves
+from openbook.cli.printing import bar, curves, interruptible
 
 
 def reranker(
@@ -94,15 +94,14 @@ def reranker(
         look(mine, "reranker", reranker.as_rows(judged), test=tested, baseline=baseline)
         with bar("reading") as read:
             taught, questions = reranker.taught(documents, judged, chosen, dropped, progress=read)
-        with curves("training") as told:
+        with interruptible(if_cut_off(out)), curves("training") as told:
             trained = reranker.train_seeds(
                 taught, out, chosen, dev=documents, questions=questions, resume=resume, progress=told
             )
         register(mine, trained)
     if not is_first():
         return
-    best = best_of(trained)
-    print_trained(best, trained, json=json)
+    best = print_trained(trained, json=json)
     if json:
         return
     folder = str(out / best.folder.name if len(trained) > 1 else out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -72,6 +72,18 @@ def dev_questions(asked: Dataset | None) -> tuple[Question, ...]:
     return () if asked is None else tuple(asked.select("dev").questions.values())
 
 
+def if_cut_off(out: Path) -> Callable[[], str]:
+    """What to do where a training is interrupted."""
+    from openbook.finetune.running import place_of
+
+    def do() -> str:
+        if out.exists() or place_of(out.absolute()).exists():
+            return "nothing that was saved is lost: the same command with --resume goes on from there"
+        return "nothing was trained yet: run it again"
+
+    return do
+
+
 def look(
     own: KnowledgeBase | None,
     method: Literal["adapter", "lora", "full", "reranker"],
@@ -106,18 +118,22 @@ def register(own: KnowledgeBase | None, trained: Sequence[T]) -> None:
             own.register(one.folder)
 
 
-def best_of(trained: Sequence[T]) -> T:
-    return max(trained, key=lambda one: (one.after or 0.0, -one.seed))
-
-
 def print_trained(
-    best: T, trained: Sequence[T], *, json: bool, more: Mapping[str, Any] | None = None, lines: Iterable[str] = ()
-) -> None:
-    """What training did: as JSON of the best, with ``more``; else of every seed, and ``lines`` after them."""
+    trained: Sequence[T], *, json: bool, more: Mapping[str, Any] | None = None, lines: Iterable[str] = ()
+) -> T:
+    """What training did: as JSON of the seed to serve, with ``more``; else of every seed, then ``lines``, and why one
+    is the one to serve, which is returned."""
+    from openbook.finetune.running import served
+
+    chosen = served([one.after for one in trained])
+    best = trained[chosen.at]
     if json:
         every = [one.summary() for one in trained]
         print_json({"model": str(best.folder), "seeds": every, **best.report(), **(more or {})})
-        return
+        return best
     for one in trained:
         print_lines(one.lines())
     print_lines(lines)
+    if line := chosen.line(best.folder.name):
+        print(one_line(line))
+    return best

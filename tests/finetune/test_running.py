@@ -1,0 +1,19 @@
+"""Which of several seeds is served, and why."""
+
+from __future__ import annotations
+
+from openbook.finetune.running import served
+
+
+def test_the_seed_that_stood_highest_is_served_and_the_first_of_equals() -> None:
+    assert served([0.8, 0.9, None]).line("seed-1") == (
+        "of 3 seeds seed-1 is the one to serve: it stood highest on the dev questions (nDCG@10 0.9000)"
+    )
+    equal = served([0.8, 0.9, 0.9])
+    assert equal.at == 1
+    assert equal.why == "2 stood highest on the dev questions (nDCG@10 0.9000), and it is the first of them"
+
+
+def test_where_nothing_was_asked_it_is_the_first_and_of_one_nothing_is_said() -> None:
+    assert served([None, None]).line("seed-0").endswith("no dev questions were asked, and it is the first")
+    assert served([0.5]).line("m") == ""
