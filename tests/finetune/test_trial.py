@@ -257,7 +257,9 @@ def test_the_command_prints_the_verdict_and_writes_its_page(
     [one] = told["candidates"]
     assert one["general"]["before"]["other"] > 0.7 > one["general"]["after"]["other"]
     assert one["unseen"] is None
-    assert "don&#39;t ship" in (tmp_path / "verdict.html").read_text()
+    page = (tmp_path / "verdict.html").read_text()
+    assert "don&#39;t ship" in page
+    assert "none of 8 queries has a hard negative" in page
     shutil.rmtree(tmp_path / "full")
     done = openbook(*asked)
     assert done.returncode == 2

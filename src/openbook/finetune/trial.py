@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -27,6 +27,7 @@ from openbook.finetune.data.rows import Rows, digests
 from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
+from openbook.finetune.rails import Known, Told, told_of
 from openbook.finetune.replay import Traded, interpolated, traded
 from openbook.finetune.running import Served, served
 from openbook.finetune.settings import hash_of
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from openbook.releasing import Plan
     from openbook.store.keyword.entries import Position
 
-COST = ("adapter", "lora", "full", "reranker")
+Depth = Literal["adapter", "lora", "full", "reranker"]
+COST: tuple[Depth, ...] = get_args(Depth)
 """In order of what serving them takes: an adapter leaves the index as it is, and a reranker reads for each question all
 that the first stage found."""
 
@@ -75,8 +77,8 @@ class Model:
         return [f"{self.name}, seed {told.get('seed', number)}" for number, told in enumerate(self.trained)]
 
     @property
-    def serves(self) -> str:
-        """What it is to a recipe: one of ``COST``."""
+    def serves(self) -> Depth:
+        """What it is to a recipe."""
         return serves(self.trained[0])
 
     @property
@@ -140,9 +142,9 @@ class Model:
         return {source for told in self.trained for source in told.get("sources", ())}
 
 
-def serves(told: Mapping[str, Any]) -> str:
+def serves(told: Mapping[str, Any]) -> Depth:
     """What a model is to a recipe, by what it tells of itself. (The method of a reranker says how it was trained.)"""
-    return "reranker" if told.get("kind") == "reranker" else str(told.get("method"))
+    return "reranker" if told.get("kind") == "reranker" else told["method"]
 
 
 def read_models(paths: Sequence[Path]) -> list[Model]:
@@ -235,7 +237,7 @@ class Tried:
     questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
     each candidate would take, where the base is the live one; ``chosen_by``: how many of the questions chose what was
     kept of it, where any did. ``contents``: the hash of each folder when it was asked. ``why`` that folder of several
-    seeds, in a line."""
+    seeds, in a line. ``told``: what the rails say, where the rows are known."""
 
     trial: Trial
     model: Path | None
@@ -246,6 +248,7 @@ class Tried:
     chosen_by: Mapping[str, int] = field(default_factory=dict)
     contents: Mapping[Path, str] = field(default_factory=dict)
     why: str = ""
+    told: Sequence[Told] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +323,9 @@ def try_models(
     turn = asking.turns((1 + len(general)) * (1 + sum(len(model.folders) for model in models)))
     turn(dataset.name, BASE)
     with asking.opened(dataset, recipe) as kb:
+        known = (
+            [] if rows is None else [Known.of(kb if live else None, one.serves, rows, test=dataset) for one in models]
+        )
         plans = planned(kb, models, kb.recipe) if live else {}
         for name, plan in plans.items():
             for line in plan.lines():
@@ -360,9 +366,12 @@ def try_models(
     traded_ = [model for model in models if trade and model.serves != "reranker"]
     between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
+    told = dict.fromkeys(one for each in known for one in told_of(replace(each, baseline=base)))
     won = next((model for model in models if model.name == trial.winner), None)
     why = won.served.line(won.best.name) if won is not None else ""
-    return Tried(trial, won.best if won is not None else None, trainings, rows, seen, plans, dev, contents, why)
+    return Tried(
+        trial, won.best if won is not None else None, trainings, rows, seen, plans, dev, contents, why, (*told,)
+    )
 
 
 def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, tuple[str, ...]]:

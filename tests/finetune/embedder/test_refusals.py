@@ -246,6 +246,19 @@ class TestTheCommandLine:
         assert told["general"] is None
         assert [one["seed"] for one in told["seeds"]] == [0, 1]
         assert {folder.name for folder in (tmp_path / "m").iterdir()} == {"seed-0", "seed-1"}
+        again = openbook("finetune", "embedder", "m", "rows.jsonl", *asked)
+        assert again.returncode == 1
+        assert again.stderr.splitlines() == [
+            "openbook: m: is there already, with 2 seeds of a model; name a new folder, or remove that one; --resume"
+            " trains those that are missing"
+        ]
+        again = openbook("finetune", "embedder", "m", "rows.jsonl", *asked[:-1], "--resume")
+        assert again.returncode == 0, again.stderr
+        assert "note: m is finished: nothing is left to train" in again.stderr
+        assert again.stdout.splitlines()[-2:] == [
+            "of 2 seeds seed-0 is the one to serve: no dev questions were asked, and it is the first",
+            "m/seed-0",
+        ]
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

@@ -96,7 +96,7 @@ def compare(
             trade=trade,
         )
     if html is not None:
-        pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen))
+        pages.write(html, trial_page(tried.trial, tried.trainings, rows=tried.rows, seen=tried.seen, told=tried.told))
     done = None
     if release:
         with interruptible(lambda: kept), opened(context, db, kb) as base, bar("building") as advance:

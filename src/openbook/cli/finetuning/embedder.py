@@ -26,6 +26,7 @@ from openbook.cli.finetuning.training import (
     register,
     require_ready,
     said,
+    tell_place,
 )
 from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_there
 from openbook.cli.printing import bar, curves, interruptible, one_line, print_json, print_lines, say
@@ -114,6 +115,7 @@ def embedder(
         return
     refuse_idle(context, "nothing is promoted", "give --from-feedback, too", "no_promote")
     chosen = read_files("embedder", chosen)
+    tell_place(out, chosen, resume=resume)
     rows = formats.joined([formats.read(path) for path in chosen.data])
     kept = formats.joined([formats.read(chosen.replay.data.path)]) if chosen.replay.data else None
     asked = questions_of(Path(chosen.dev.data.path)) if chosen.dev.data else None

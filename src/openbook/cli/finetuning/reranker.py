@@ -25,6 +25,7 @@ from openbook.cli.finetuning.training import (
     register,
     require_ready,
     said,
+    tell_place,
 )
 from openbook.cli.opening import As, Db, Json, Kb, questions_of, require_there
 from openbook.cli.printing import bar, curves, interruptible
@@ -77,6 +78,7 @@ def reranker(
     changed = said(data, dev, method=method, base=base, loss=loss, epochs=epochs, batch=batch, rate=rate)
     changed |= {"candidates": candidates, "seed": seed, "seeds": seeds}
     chosen = read_files("reranker", RerankerSettings.load(settings, **changed))
+    tell_place(out, chosen, resume=resume)
     paths = [Path(path) for path in chosen.data]
     rows = formats.joined([formats.read(path) for path in paths if formats.is_training_data(path)])
     datasets = [questions_of(path) for path in paths if not formats.is_training_data(path)]

@@ -72,6 +72,16 @@ def dev_questions(asked: Dataset | None) -> tuple[Question, ...]:
     return () if asked is None else tuple(asked.select("dev").questions.values())
 
 
+def tell_place(out: Path, settings: EmbedderSettings | RerankerSettings, *, resume: bool) -> None:
+    """What lies there of a run before, where that decides what this one does."""
+    from openbook.finetune.running import is_finished, place_of
+
+    if resume and is_finished(out, settings):
+        say(f"note: {out} is finished: nothing is left to train, and what training did is told again")
+    elif not resume and place_of(out.absolute()).exists():
+        say(f"note: a run to {out} was cut off and is begun anew (--resume would have gone on with it)")
+
+
 def if_cut_off(out: Path) -> Callable[[], str]:
     """What to do where a training is interrupted."""
     from openbook.finetune.running import place_of
