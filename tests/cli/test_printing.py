@@ -14,8 +14,30 @@ def test_where_no_terminal_is_every_asking_of_dev_questions_is_a_line(capsys: py
         told(Step(10, 60, loss=3.0))
         told(Step(20, 60, ndcg=0.5))
     assert capsys.readouterr().err.splitlines() == [
-        "0 of 60 steps: dev nDCG@10 0.2500",
+        "before training: dev nDCG@10 0.2500",
         "20 of 60 steps: dev nDCG@10 0.5000",
+    ]
+
+
+def test_how_long_it_takes_is_told_as_soon_as_it_is_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By steps of two seconds, and 20 more for each time that the dev questions are asked."""
+    now = 0.0
+    monkeypatch.setattr("openbook.cli.printing.monotonic", lambda: now)
+    with curves("training") as told:
+        told(Step(0, 1, ndcg=0.25))
+        for at in range(6, 606, 6):
+            now += 12
+            told(Step(at, 600, loss=3.0))
+            if at % 300 == 0:
+                now += 20
+                told(Step(at, 600, ndcg=0.5))
+    assert capsys.readouterr().err.splitlines() == [
+        "before training: dev nDCG@10 0.2500",
+        "6 of 600 steps: about 20 minutes left",
+        "300 of 600 steps: dev nDCG@10 0.5000, about 10 minutes left",
+        "600 of 600 steps: dev nDCG@10 0.5000",
     ]
 
 
