@@ -60,7 +60,7 @@ def test_the_winner_is_built_with_its_report_and_answers_when_it_is_promoted(fir
     said: list[str] = []
     verdict = compared(firm, turned, said=said)
     assert verdict.trial.verdict == "ship"
-    assert said[0] == "turned: nothing to read: an index for this recipe is there"
+    assert said[:2] == ["1 of 2: firm, the base", "turned: nothing to read: an index for this recipe is there"]
     assert "its release: nothing to read: an index for this recipe is there" in verdict.trial.candidates[0].notes
     done = promotion.release(firm, verdict)
     assert done is not None

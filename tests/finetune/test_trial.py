@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,7 @@ def test_of_the_seeds_the_best_on_dev_questions_is_served(tmp_path: Path) -> Non
     ]
     folders = [tmp_path / f"seed-{seed}" for seed in range(3)]
     assert Model("full", folders, told).best == folders[1]
+    assert Model("full", folders, told).called == ["full, seed 0", "full, seed 1", "full, seed 2"]
     assert Model("full", folders[:1], [{"method": "full"}]).best == folders[0]
 
 
@@ -242,16 +245,44 @@ def test_the_command_prints_the_verdict_and_writes_its_page(
     asked += ["--general", "other", "--trained-on", "rows.jsonl"]
     done = openbook(*asked, "--html", "verdict.html", "--json")
     assert done.returncode == 0, done.stderr
+    turns = [line for line in done.stderr.splitlines() if " of 4: " in line]
+    assert turns == [
+        "1 of 4: crafts, the base",
+        "2 of 4: other, the base",
+        "3 of 4: other, full",
+        "4 of 4: crafts, full",
+    ]
     told = json.loads(done.stdout)
     assert (told["verdict"], told["winner"], told["model"]) == ("don't ship", None, None)
     [one] = told["candidates"]
     assert one["general"]["before"]["other"] > 0.7 > one["general"]["after"]["other"]
     assert one["unseen"] is None
-    assert "don&#39;t ship" in (tmp_path / "verdict.html").read_text()
+    page = (tmp_path / "verdict.html").read_text()
+    assert "don&#39;t ship" in page
+    assert "none of 8 queries has a hard negative" in page
     shutil.rmtree(tmp_path / "full")
     done = openbook(*asked)
     assert done.returncode == 2
     assert done.stderr == "openbook: full: no such file or folder; check the path\n"
+
+
+def test_a_comparison_that_is_interrupted_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    beir(tmp_path / "crafts")
+    model(tmp_path / "full")
+    command = [sys.executable, "-m", "openbook", "finetune", "compare", "crafts", "full", "--split", "all"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = []
+        while not told or not told[-1].startswith("1 of 4"):
+            told.append(process.stderr.readline())
+            assert told[-1], told
+        process.send_signal(signal.SIGINT)
+        said, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == ""
+    assert error.splitlines()[-1] == (
+        "openbook: interrupted; nothing is lost, and nothing answers otherwise: run it again, what was indexed is kept"
+    )
 
 
 # --- rerankers --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ editing.py     edit, history, restore
 following.py   add --watch
 releases.py    release build, list, show, diff, promote, rollback, prune
 forgetting.py  forget
-finetuning.py  finetune data, embedder, reranker, compare
+finetuning/    finetune data, embedder, reranker, compare
 datasets.py    dataset from-feedback, sample, annotate, write, check
 opening.py     the options that verbs share, and the knowledge base that they name
 printing.py    text, JSON, progress and failures
@@ -40,7 +40,7 @@ from openbook.cli import (
     theming,
 )
 from openbook.cli.opening import Db, Json, Kb
-from openbook.cli.printing import fail, print_json
+from openbook.cli.printing import Interrupted, fail, print_json
 from openbook.errors import OpenbookError, QueryError, RecipeError
 
 app = typer.Typer(
@@ -120,6 +120,8 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except OpenbookError as error:
         code = 2 if isinstance(error, (QueryError, RecipeError)) else 1
+        if isinstance(error, Interrupted):
+            code = _INTERRUPTED
         fail(error.what, error.where, error.do, json)
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED

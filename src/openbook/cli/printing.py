@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from openbook.errors import OpenbookError
 from openbook.types import printable
+
+if TYPE_CHECKING:
+    from openbook.finetune.embedder import Step
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -24,6 +28,19 @@ def print_json(value: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+class Interrupted(OpenbookError):
+    """Somebody pressed Ctrl-C."""
+
+
+@contextmanager
+def interruptible(do: Callable[[], str]) -> Iterator[None]:
+    """Says, where somebody presses Ctrl-C, what is lost by it and what to ``do`` next. Raises: Interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", do=do()) from None
 
 
 def fail(what: str, where: str, do: str, json: bool) -> None:
@@ -45,6 +62,12 @@ def counted(count: int, what: str) -> str:
 def one_line(text: str) -> str:
     """On one line, and without what a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """A report's lines; what stands below another is set in by two."""
+    for line in lines:
+        print(one_line(line) if not line.startswith(" ") else f"  {one_line(line)}")
 
 
 TRANSFORMS = ("spelling", "glossary", "expansion")
@@ -140,29 +163,44 @@ def bar(what: str, *, told: Callable[[], str] | None = None) -> Iterator[Any]:
 @contextmanager
 def curves(what: str) -> Iterator[Any]:
     """A bar with the loss and the dev score of a training, on standard error where a person is looking; elsewhere a
-    line for each time that the dev questions were asked."""
+    line for each time that the dev questions were asked, and as soon as it is known how long it will take."""
     from openbook.finetune.embedder.trained import sparks
 
+    terminal = sys.stderr.isatty()
     loss: list[float] = []
     dev: list[float] = []
+    seed, begun, foretold = "", (0, monotonic()), False
 
     def told() -> str:
-        parts = [what, *([f"loss {loss[-1]:.3f} {sparks(loss)}"] if loss else [])]
+        parts = [f"{what} {seed}".strip(), *([f"loss {loss[-1]:.3f} {sparks(loss)}"] if loss else [])]
         return "  ".join([*parts, *([f"dev {dev[-1]:.4f} {sparks(dev)}"] if dev else [])])
+
+    def left(step: Step) -> str:
+        """How long it takes yet, where that is minutes: by the steps since the first that was told."""
+        steps, seconds = step.at - begun[0], monotonic() - begun[1]
+        minutes = round((step.of - step.at) * seconds / steps / 60) if steps > 0 else 0
+        return f"about {counted(minutes, 'minute')} left" if minutes else ""
 
     with bar(what, told=told) as advance:
 
-        def take(step: Any) -> None:
-            if step.at == 0:
+        def take(step: Step) -> None:
+            nonlocal seed, begun, foretold
+            if step.at == 0 or step.seed != seed or not (loss or dev):
+                seed, begun, foretold = step.seed, (step.at, monotonic()), False
                 loss.clear()
                 dev.clear()
             if step.loss is not None:
                 loss.append(step.loss)
             if step.ndcg is not None:
                 dev.append(step.ndcg)
-                if not sys.stderr.isatty():
-                    say(f"{step.at} of {step.of}: dev nDCG@10 {step.ndcg:.4f}")
             advance(step.at, step.of)
+            if not terminal and (step.ndcg is not None or not foretold):
+                of = f"{step.at} of {step.of} steps" if step.at else "before training"
+                score = f"dev nDCG@10 {step.ndcg:.4f}" if step.ndcg is not None else ""
+                news = ", ".join(part for part in (score, left(step)) if part)
+                foretold = foretold or "left" in news
+                if news:
+                    say(", ".join(part for part in (seed, f"{of}: {news}") if part))
 
         yield take
 

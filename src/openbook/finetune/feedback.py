@@ -28,6 +28,7 @@ from openbook.finetune.embedder import Dev, Progress, Trained, train_seeds
 from openbook.finetune.embedder.dev import LEAST as LEAST_DEV
 from openbook.finetune.general import general_sets
 from openbook.finetune.promotion import Released, promoted, release, require_own
+from openbook.finetune.running import served
 from openbook.finetune.settings import EmbedderSettings, File, read_now
 from openbook.finetune.trial import Asking, Tried, read_models, try_models
 from openbook.finetune.verdict import LOSS
@@ -195,9 +196,7 @@ class Retrained:
 
     def as_json(self) -> dict[str, Any]:
         """As the command line prints it."""
-        served = self.tried.model and self.tried.model.absolute()
-        highest = max(self.trained, key=lambda one: (one.after or 0.0, -one.seed))
-        best = next((one for one in self.trained if one.folder == served), highest)
+        best = self.trained[served([one.after for one in self.trained]).at]
         trial = self.tried.trial.as_json()
         general = trial["candidates"][0]["general"]
         return {
@@ -220,6 +219,8 @@ class Retrained:
         for one in self.trained:
             yield from one.lines()
         yield from self.tried.trial.lines()
+        if self.tried.why:
+            yield self.tried.why
         if self.released is not None:
             yield from self.released.lines()
         if self.why:

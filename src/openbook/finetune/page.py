@@ -45,7 +45,7 @@ def trial_page(
     told: Sequence[Told] = (),
 ) -> str:
     """A trial as one HTML file: the verdict and why, every candidate, what it gained where and what it forgot, how
-    training went, what was trained on, and the settings that repeat it. ``told`` is what the rails said."""
+    training went, what was trained on, and the settings that repeat it. ``told`` is what the rails say."""
     trainings = trainings or {}
     measure = trial.primary
     title = f"Gains in {measure} with 95 % intervals"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", "EmbedderSettings", "RerankerSettings")
 T = TypeVar("T")
+
+TOLD = "trained.json"
+"""What a folder has when all of its model is there."""
 
 NEEDED = ("torch", "safetensors", "sentence_transformers", "datasets", "accelerate", "peft")
 """What comes with ``openbook[train]``."""
@@ -37,10 +41,27 @@ def place_of(out: Path) -> Path:
     return out.parent / f".{out.name}.training"
 
 
+def seeds_in(out: Path) -> list[Path]:
+    """The folders of a model's seeds that are whole."""
+    return sorted(folder for folder in out.glob("seed-*") if (folder / TOLD).is_file())
+
+
 def require_new(out: Path) -> None:
     """Raises: ModelError."""
-    if out.exists():
-        raise ModelError("is there already", where=str(out), do="name a new folder, or remove that one")
+    if not out.exists():
+        return
+    what, do = "is there already", "name a new folder, or remove that one"
+    if (out / TOLD).is_file():
+        what += ", a model that is trained"
+    elif out.is_dir() and (seeds := len(seeds_in(out))):
+        what += f", with {seeds} seed{'s' * (seeds != 1)} of a model"
+        do += "; --resume trains those that are missing"
+    raise ModelError(what, where=str(out), do=do)
+
+
+def is_finished(out: Path, settings: EmbedderSettings | RerankerSettings) -> bool:
+    """Whether all that the settings ask for is there."""
+    return (out / TOLD).is_file() if settings.seeds == 1 else len(seeds_in(out)) >= settings.seeds
 
 
 def require_torch(what: str) -> None:
@@ -90,6 +111,39 @@ def noted(place: Path, told: TrainedOn) -> TrainedOn:
     return told
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Of a model's seeds the one to serve: its place among them, and why."""
+
+    at: int
+    of: int
+    why: str
+
+    def line(self, name: str) -> str:
+        """As a person reads it; nothing where there is one seed."""
+        return f"of {self.of} seeds {name} is the one to serve: {self.why}" if self.of > 1 else ""
+
+
+def served(scores: Sequence[float | None]) -> Served:
+    """By what each seed's dev questions said when it was kept (``None``: nothing was asked): that which stood highest;
+    of equals, and where nothing was asked, the first.
+
+    >>> served([0.8, 0.9, 0.9]).at
+    1
+    """
+    known = [score or 0.0 for score in scores]
+    best = max(known)
+    if all(score is None for score in scores):
+        why = "no dev questions were asked, and it is the first"
+    elif known.count(best) > 1:
+        why = (
+            f"{known.count(best)} stood highest on the dev questions (nDCG@10 {best:.4f}), and it is the first of them"
+        )
+    else:
+        why = f"it stood highest on the dev questions (nDCG@10 {best:.4f})"
+    return Served(known.index(best), len(known), why)
+
+
 def each_seed(
     out: Path, settings: S, train: Callable[[Path, S, bool], T], load: Callable[[Path], T], *, resume: bool
 ) -> list[T]:
@@ -97,10 +151,19 @@ def each_seed(
     settings, resume)``. With ``resume`` those that are there stay (``load``), and what was cut off goes on.
 
     Raises:
-        QueryError: one that is there was trained with other settings.
+        ModelError: ``out`` is there and holds no model.
+        QueryError: one that is there was trained with other settings, or one seed is where several are wanted.
     """
     if settings.seeds == 1:
+        if resume and out.exists():
+            if not (out / TOLD).is_file():
+                require_new(out)
+            _require_same(out, settings)
+            return [load(out)]
         return [train(out, settings, resume)]
+    if (out / TOLD).is_file():
+        do = "name a new folder, or leave --seeds away"
+        raise QueryError("is one model that is trained, and no folder of seeds", where=str(out), do=do)
     done = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         folder = out / f"seed-{seed}"

@@ -6,9 +6,10 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -26,7 +27,9 @@ from openbook.finetune.data.rows import Rows, digests
 from openbook.finetune.general import DEFAULT, REPLAY, general_sets
 from openbook.finetune.page import Training
 from openbook.finetune.promotion import planned, priced
+from openbook.finetune.rails import Known, Told, told_of
 from openbook.finetune.replay import Traded, interpolated, traded
+from openbook.finetune.running import Served, served
 from openbook.finetune.settings import hash_of
 from openbook.finetune.verdict import LOSS, Candidate, Trial, judge, trained_on
 from openbook.recipe import Recipe
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     from openbook.releasing import Plan
     from openbook.store.keyword.entries import Position
 
-COST = ("adapter", "lora", "full", "reranker")
+Depth = Literal["adapter", "lora", "full", "reranker"]
+COST: tuple[Depth, ...] = get_args(Depth)
 """In order of what serving them takes: an adapter leaves the index as it is, and a reranker reads for each question all
 that the first stage found."""
 
@@ -45,6 +49,8 @@ DEPTHS = ("adapter", "lora", "full")
 
 MEASURE = "ndcg@10"
 """What is traded."""
+
+BASE = "the base"
 
 # --- what was trained -------------------------------------------------------------------------------------------------
 
@@ -64,8 +70,15 @@ class Model:
         return str(self.trained[0].get("method"))
 
     @property
-    def serves(self) -> str:
-        """What it is to a recipe: one of ``COST``."""
+    def called(self) -> list[str]:
+        """Each of its seeds, as a person is told of it."""
+        if len(self.folders) == 1:
+            return [self.name]
+        return [f"{self.name}, seed {told.get('seed', number)}" for number, told in enumerate(self.trained)]
+
+    @property
+    def serves(self) -> Depth:
+        """What it is to a recipe."""
         return serves(self.trained[0])
 
     @property
@@ -104,14 +117,19 @@ class Model:
         return None if path is None else Path(path)
 
     @property
-    def best(self) -> Path:
-        """Of its seeds the one to serve: that stood highest on the dev questions when it was kept; of equals, and where
-        nothing was asked, the first. (The verdict is on all of them: the best of several on the test would be luck.)"""
-        scores = []
+    def served(self) -> Served:
+        """Which of its seeds is the one to serve. (The verdict is on all of them: the best of several on the test would
+        be luck.)"""
+        scores: list[float | None] = []
         for told in self.trained:
             kept = [step.get("ndcg@10") for step in told.get("dev", ()) if step.get("step") == told.get("best")]
-            scores.append(kept[0] if kept and kept[0] is not None else 0.0)
-        return self.folders[scores.index(max(scores))]
+            scores.append(kept[0] if kept else None)
+        return served(scores)
+
+    @property
+    def best(self) -> Path:
+        """Of its seeds the one to serve."""
+        return self.folders[self.served.at]
 
     def chosen_by(self, questions: Iterable[Question]) -> int:
         """How many of these were dev questions of it: they chose what was kept, and are no fair test of it."""
@@ -124,9 +142,9 @@ class Model:
         return {source for told in self.trained for source in told.get("sources", ())}
 
 
-def serves(told: Mapping[str, Any]) -> str:
+def serves(told: Mapping[str, Any]) -> Depth:
     """What a model is to a recipe, by what it tells of itself. (The method of a reranker says how it was trained.)"""
-    return "reranker" if told.get("kind") == "reranker" else str(told.get("method"))
+    return "reranker" if told.get("kind") == "reranker" else told["method"]
 
 
 def read_models(paths: Sequence[Path]) -> list[Model]:
@@ -218,7 +236,8 @@ class Tried:
     """A trial with what its page tells besides: how each candidate was trained, on which rows, and what of the test
     questions was in them. ``model`` is the folder to serve; ``None``: there is no winner. ``plans``: what a release by
     each candidate would take, where the base is the live one; ``chosen_by``: how many of the questions chose what was
-    kept of it, where any did. ``contents``: the hash of each folder when it was asked."""
+    kept of it, where any did. ``contents``: the hash of each folder when it was asked. ``why`` that folder of several
+    seeds, in a line. ``told``: what the rails say, where the rows are known."""
 
     trial: Trial
     model: Path | None
@@ -228,6 +247,8 @@ class Tried:
     plans: Mapping[str, Plan] = field(default_factory=dict)
     chosen_by: Mapping[str, int] = field(default_factory=dict)
     contents: Mapping[Path, str] = field(default_factory=dict)
+    why: str = ""
+    told: Sequence[Told] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +262,11 @@ class Asking:
     limit: int | None = None
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[int, int], None] = lambda done, of: None
+
+    def turns(self, of: int) -> Callable[[str, str], None]:
+        """Tells, ``of`` so many that will be asked, what is asked next and of which set."""
+        numbers = count(1)
+        return lambda dataset, what: self.say(f"{next(numbers)} of {of}: {dataset}, {what}")
 
     def opened(self, dataset: Dataset, recipe: Recipe | None) -> KnowledgeBase:
         """What answers by ``recipe``: the data set's own documents, or the user's (``None``: as they are live)."""
@@ -294,7 +320,12 @@ def try_models(
         dataset, remembered = without_rows(dataset, rows, asking.split)
     chosen = dataset.select(asking.split, asking.limit)
     begun = asking.position(dataset)
+    turn = asking.turns((1 + len(general)) * (1 + sum(len(model.folders) for model in models)))
+    turn(dataset.name, BASE)
     with asking.opened(dataset, recipe) as kb:
+        known = (
+            [] if rows is None else [Known.of(kb if live else None, one.serves, rows, test=dataset) for one in models]
+        )
         plans = planned(kb, models, kb.recipe) if live else {}
         for name, plan in plans.items():
             for line in plan.lines():
@@ -304,11 +335,12 @@ def try_models(
     seen = _seen(there, models, rows)
     answers = {question.id: question.judgements for question in there if question.judgements}
     contents = {folder: content_of(folder) for model in models for folder in model.folders}
-    before, after = kept(models, general, recipe, asking)
+    before, after = kept(models, general, recipe, asking, turn)
     candidates = []
     for model in models:
         reports: list[Report] = []
-        for folder in model.folders:
+        for folder, called in zip(model.folders, model.called, strict=True):
+            turn(dataset.name, called)
             with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
                 reports.append(asking.report(kb, dataset, asking.split, asking.limit))
         candidates.append(Candidate(model.name, reports, after[model.name]))
@@ -334,8 +366,12 @@ def try_models(
     traded_ = [model for model in models if trade and model.serves != "reranker"]
     between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
-    won = next((model.best for model in models if model.name == trial.winner), None)
-    return Tried(trial, won, trainings, rows, seen, plans, dev, contents)
+    told = dict.fromkeys(one for each in known for one in told_of(replace(each, baseline=base)))
+    won = next((model for model in models if model.name == trial.winner), None)
+    why = won.served.line(won.best.name) if won is not None else ""
+    return Tried(
+        trial, won.best if won is not None else None, trainings, rows, seen, plans, dev, contents, why, (*told,)
+    )
 
 
 def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, tuple[str, ...]]:
@@ -362,10 +398,14 @@ def without_rows(dataset: Dataset, rows: Rows, split: Split) -> tuple[Dataset, t
 
 
 def kept(
-    models: Sequence[Model], general: Mapping[str, Dataset], recipe: Recipe, asking: Asking
+    models: Sequence[Model],
+    general: Mapping[str, Dataset],
+    recipe: Recipe,
+    asking: Asking,
+    turn: Callable[[str, str], None],
 ) -> tuple[dict[str, Report], dict[str, dict[str, list[Report]]]]:
     """What of general knowledge is kept: by general set what the base finds; and by model and set, what each of its
-    seeds does.
+    seeds does. ``turn`` is told each time that a set is asked, and of what.
 
     Raises:
         QueryError, DatasetError, ModelError, StoreError: something cannot be opened or asked.
@@ -373,10 +413,12 @@ def kept(
     before: dict[str, Report] = {}
     after: dict[str, dict[str, list[Report]]] = {model.name: {name: [] for name in general} for model in models}
     for name, dataset in general.items():
+        turn(name, BASE)
         with asking.opened(dataset, recipe) as kb:
             before[name] = asking.report(kb, dataset, "all")
         for model in models:
-            for folder in model.folders:
+            for folder, called in zip(model.folders, model.called, strict=True):
+                turn(name, called)
                 with asking.opened(dataset, recipe_with(recipe, folder, model.serves)) as kb:
                     after[model.name][name].append(asking.report(kb, dataset, "all"))
     return before, after
@@ -430,7 +472,8 @@ def measured(folder: Path, test: Dataset | None, recipe: Recipe | None, asking: 
         trial = try_models(test, models, general=general, asking=asking).trial
         [one] = trial.candidates
         return Measured({name: (row.paired.a, row.paired.b) for name, row in one.general.items()}, trial)
-    before, after = kept(models, general, recipe or Recipe(), asking)
+    turn = asking.turns(len(general) * (1 + sum(len(model.folders) for model in models)))
+    before, after = kept(models, general, recipe or Recipe(), asking, turn)
     [its] = after.values()
     means = {
         name: (report.measures[MEASURE].value, fmean(run.measures[MEASURE].value for run in its[name]))
@@ -472,7 +515,8 @@ def trade_of(
             elif model.start is not None:
                 tuned = recipe_with(recipe, model.start, model.serves)
             means = []
-            for one in (dataset, *general.values()):
+            for name, one in ((dataset.name, dataset), *general.items()):
+                asking.say(f"{name}, {model.name} at {share:g} of the way from its base")
                 with asking.opened(one, tuned) as kb:
                     means.append(asking.report(kb, one, "dev", asking.limit).measures[MEASURE].value)
         return means[0], fmean(means[1:]) if means[1:] else 0.0

@@ -178,7 +178,6 @@ def judge(
     *,
     general: Mapping[str, Report],
     seen: Mapping[str, str] | None = None,
-    measures: Sequence[str] | None = None,
     judgements: Judgements | None = None,
     primary: str | None = None,
     worth: float = 0.0,
@@ -207,8 +206,7 @@ def judge(
                 require_same_questions(general[name], report, "the base", f"{one.name} on {name}")
     every = [report for one in candidates for report in one.reports]
     notes: list[str] = []
-    named = [*(measures or ()), *([primary] if primary else ())]
-    shared = comparable([base, *every], named or None if measures else None, named, notes)
+    shared = comparable([base, *every], None, [primary] if primary else [], notes)
     first = primary or primary_of(shared, base, every)
     if shared_by_general := [name for name, report in general.items() if first not in report.per_question]:
         do = "measure it there, or name another as primary"

@@ -161,7 +161,9 @@ def test_negatives_come_in_the_order_of_their_numbers_and_empty_ones_are_none(tm
 def test_questions_to_evaluate_with_are_no_rows_to_train_on(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "q.jsonl", {"question": "Who?", "answer": "Ann"})
     assert not is_training_data(path)
-    with pytest.raises(DatasetError, match=r"no training data \(question, answer\)"):
+    with pytest.raises(
+        DatasetError, match=r"no training data \(question, answer\); make rows .*: openbook finetune data"
+    ):
         read(path)
 
 
@@ -253,6 +255,7 @@ def test_a_format_that_is_none_is_refused(tmp_path: Path, name: str, form: Any) 
         (['{"anchor": "Who?", "positive": ["Ann.", 4]}'], "rows.jsonl:1: no text in its column positive"),
         (['{"anchor": "Who?", "positive": "Ann."}', "{"], "rows.jsonl:2: not JSON"),
         (['{"anchor": "Who?", "positive": "Ann."}', "[]"], "rows.jsonl:2: not an object"),
+        (['["Who?", "Ann."]'], 'rows.jsonl, row 1: not an object; write {"anchor"'),
         (['{"sentence1": "a", "sentence2": "b", "score": "high"}'], "rows.jsonl:1: its score is 'high'"),
         (['{"sentence1": "a", "sentence2": "b", "score": NaN}'], "rows.jsonl:1: its score is nan"),
         (['{"sentence1": "a", "sentence2": "b"}'], "rows.jsonl:1: no column score"),

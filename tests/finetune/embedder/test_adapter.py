@@ -336,6 +336,22 @@ def test_nothing_is_held_out_where_too_little_would_be_left(firm: KnowledgeBase,
     assert done.asked == 0
 
 
+def test_a_run_that_is_finished_is_told_again_and_not_trained(tmp_path: Path) -> None:
+    """It was "is there already": whoever was interrupted while it was measured could not go on."""
+    short = QUICK.model_copy(update={"epochs": 1.0})
+    [done] = train_seeds(jargon.rows(), tmp_path / "m", short)
+    told: list[Step] = []
+    [again] = train_seeds(jargon.rows(), tmp_path / "m", short, resume=True, progress=told.append)
+    assert (again.hash, again.loss, again.seconds, told) == (done.hash, done.loss, done.seconds, [])
+    with pytest.raises(QueryError, match=r"its rate is 0.001, and not 0.05"):
+        train_seeds(jargon.rows(), tmp_path / "m", short.model_copy(update={"rate": 0.05}), resume=True)
+    with pytest.raises(QueryError, match=r"m: is one model that is trained, and no folder of seeds"):
+        train_seeds(jargon.rows(), tmp_path / "m", short.model_copy(update={"seeds": 2}), resume=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"empty: is there already; name a new folder"):
+        train_seeds(jargon.rows(), tmp_path / "empty", short, resume=True)
+
+
 def test_seeds_that_are_there_must_be_of_the_same_settings(tmp_path: Path) -> None:
     two = QUICK.model_copy(update={"seeds": 2, "epochs": 1.0})
     train_seeds(jargon.rows(), tmp_path / "m", two)

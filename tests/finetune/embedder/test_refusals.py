@@ -187,6 +187,19 @@ def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def elsewhere(folder: Path) -> Path:
+    """A data set with documents of its own: what is asked of it is no document of the firm."""
+    (folder / "qrels").mkdir(parents=True)
+    texts = {f"d{number}": f"Village {number}: {said}" for number, said in enumerate((*jargon.OTHERS, *jargon.OTHERS))}
+    corpus = [{"_id": id, "title": "", "text": text} for id, text in texts.items()]
+    asked = [{"_id": f"q-{id}", "text": f"What of {' '.join(text.split()[:6])}?"} for id, text in texts.items()]
+    for name, rows in (("corpus", corpus), ("queries", asked)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = "".join(f"q-{id}\t{id}\t1\n" for id in texts)
+    (folder / "qrels" / "dev.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    return folder
+
+
 class TestTheCommandLine:
     def test_a_model_is_trained_and_told(self, openbook: Run, tmp_path: Path) -> None:
         jargon.written(tmp_path)
@@ -271,6 +284,26 @@ class TestTheCommandLine:
             assert "Traceback" not in done.stderr
             assert not (tmp_path / "m").exists()
 
+    def test_a_model_is_known_to_the_users_documents_whatever_its_dev_questions_are_asked_of(
+        self, openbook: Run, tmp_path: Path
+    ) -> None:
+        """It was known to nobody: a text that it had learnt was forgotten, and the model stayed."""
+        firm = jargon.written(tmp_path)
+        assert openbook("add", "firm").returncode == 0
+        rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+        for row, one in zip(rows, jargon.examples(), strict=True):
+            row["metadata"]["documents"] = [(firm / passage.document).as_uri() for passage in one.passages]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        other = elsewhere(tmp_path / "other")
+        done = openbook("finetune", "embedder", "m", "rows.jsonl", "--dev", str(other), "--epochs", "1", "--train-only")
+        assert done.returncode == 0, done.stderr
+        assert "12 dev questions" in done.stdout
+        assert "no release to go back to" not in done.stderr
+        forgotten = openbook("forget", "firm/page-0.md", "--yes", "--json")
+        assert forgotten.returncode == 0, forgotten.stderr
+        [model] = json.loads(forgotten.stdout)["models"]
+        assert model["kind"] == "adapter"
+
     def test_several_seeds_are_several_models(self, openbook: Run, tmp_path: Path) -> None:
         jargon.written(tmp_path)
         asked = ("--epochs", "1", "--seeds", "2", "--train-only", "--json")
@@ -280,6 +313,19 @@ class TestTheCommandLine:
         assert told["general"] is None
         assert [one["seed"] for one in told["seeds"]] == [0, 1]
         assert {folder.name for folder in (tmp_path / "m").iterdir()} == {"seed-0", "seed-1"}
+        again = openbook("finetune", "embedder", "m", "rows.jsonl", *asked)
+        assert again.returncode == 1
+        assert again.stderr.splitlines() == [
+            "openbook: m: is there already, with 2 seeds of a model; name a new folder, or remove that one; --resume"
+            " trains those that are missing"
+        ]
+        again = openbook("finetune", "embedder", "m", "rows.jsonl", *asked[:-1], "--resume")
+        assert again.returncode == 0, again.stderr
+        assert "note: m is finished: nothing is left to train" in again.stderr
+        assert again.stdout.splitlines()[-2:] == [
+            "of 2 seeds seed-0 is the one to serve: no dev questions were asked, and it is the first",
+            "m/seed-0",
+        ]
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

@@ -83,8 +83,9 @@ def test_the_train_split_of_a_data_set_is_what_it_teaches(dev: Dev) -> None:
 
 def test_what_the_test_set_asks_is_refused_and_no_rail_speaks_of_an_index(firm: KnowledgeBase) -> None:
     judged = of_rows(jargon.rows())
-    known = rails.Known.of(firm, "reranker", as_rows(judged), test=jargon.questions())
-    assert {told.name for told in rails.look(known)} == {"baseline", "cheaper fixes"}
+    asked = {id: replace(one, split="test") for id, one in jargon.questions().questions.items()}
+    known = rails.Known.of(firm, "reranker", as_rows(judged), test=Dataset("jargon", asked))
+    assert {told.name for told in rails.look(known)} == {"baseline", "few rows", "cheaper fixes"}
     same = Dataset("same", {"same": replace(judged[0].question, id="same", split="test")})
     with pytest.raises(DatasetError, match="1 rows ask what the test set asks"):
         rails.look(replace(known, test=same))

@@ -39,6 +39,9 @@ LABEL = ("label", "labels")
 
 _NUMBERED = re.compile(rf"(?:{'|'.join(NEGATIVE)})_?(\d+)")
 
+ASKED = ("question", "query", "user_input")
+"""Columns by which questions to evaluate with are known, where there is no positive."""
+
 KNOWN = (
     "anchor and positive (and negative, negative_1, …), sentence1 and sentence2 with score or label, or"
     " Tevatron's query and positive_passages"
@@ -64,8 +67,11 @@ def read(path: str | Path) -> Rows:
         return _beir(path)
     kind = _columns_kind(_columns(path))
     if kind is None:
-        columns = ", ".join(_columns(path)[:20]) or "none"
-        raise DatasetError(f"no training data ({columns})", where=str(path), do=f"name its columns {KNOWN}")
+        columns = _columns(path)
+        do = f"name its columns {KNOWN}"
+        if not {*columns}.isdisjoint(ASKED):
+            do = f"make rows of what it has to train on: openbook finetune data ROWS.jsonl {path}; or {do}"
+        raise DatasetError(f"no training data ({', '.join(columns[:20]) or 'none'})", where=str(path), do=do)
     found = list(_objects(path))
     if kind == "scored":
         pairs, dropped = _once([_scored(row, where) for where, row in found])
@@ -226,7 +232,9 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
     empty = True
     for where, row in listed:
         empty = False
-        yield where, as_object(row, where)
+        if not isinstance(row, dict):
+            raise DatasetError("not an object", where=where, do='write {"anchor": "…", "positive": "…"}')
+        yield where, row
     if empty:
         raise DatasetError("empty", where=str(path), do=f"give rows with {KNOWN}")
 
@@ -468,6 +476,8 @@ def _beir(folder: Path) -> Rows:
     for path in (folder / "queries.jsonl", folder / "corpus.jsonl", qrels):
         if not path.is_file():
             do = "only what is to be trained on is read: put its judgements there"
+            if path != qrels:
+                do = "name rows or a BEIR folder; documents make rows by openbook finetune data --from-documents N"
             raise DatasetError(f"holds no {path.relative_to(folder)}", where=str(folder), do=do)
     judged = list(judgements(qrels))
     wanted = {document for _, _, document, _ in judged}

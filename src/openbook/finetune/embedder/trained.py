@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,32 @@ from openbook import __version__
 from openbook.embed.folder import read_json
 from openbook.errors import ModelError
 from openbook.finetune.data.rows import Dropped
+from openbook.finetune.running import TOLD
 from openbook.finetune.settings import FILE, EmbedderSettings, Method
-
-TOLD = "trained.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """``at`` of ``of`` steps: the ``loss`` since the last one that was told, or what the dev questions say (``ndcg``);
-    at 0 that of the base."""
+    at 0 that of the base. Of several seeds, ``seed`` says which one is trained."""
 
     at: int
     of: int
     loss: float | None = None
     ndcg: float | None = None
+    seed: str = ""
 
 
 Progress = Callable[[Step], None]
+
+
+def of_seed(progress: Progress, seed: int, first: int, seeds: int) -> Progress:
+    """Tells of each step which seed it is of, where there are several."""
+    if seeds == 1:
+        return progress
+    name = f"seed {seed} ({seed - first + 1} of {seeds})"
+    return lambda step: progress(replace(step, seed=name))
+
 
 _PLAIN = (
     *("method", "base", "base_hash", "fits", "hash", "seed", "asked", "best", "steps", "moved", "parity"),

@@ -23,7 +23,7 @@ from openbook.finetune.embedder import doubts
 from openbook.finetune.embedder.dev import LEAST as LEAST_ASKED
 from openbook.finetune.embedder.dev import Asking, Dev, held_out
 from openbook.finetune.embedder.prepared import Prepared, place_of, prepare
-from openbook.finetune.embedder.trained import Progress, Trained, unwritten, write_told
+from openbook.finetune.embedder.trained import Progress, Trained, of_seed, unwritten, write_told
 from openbook.finetune.provenance import Listing, TrainedOn
 from openbook.finetune.settings import OF_PAIRS, EmbedderSettings
 
@@ -172,7 +172,8 @@ def train_seeds(
     listings = [one.list() for one in kbs]  # once: every seed has the same rows, whatever is forgotten meanwhile
 
     def trained(folder: Path, one: EmbedderSettings, resume: bool) -> Trained:
-        return _train(rows, folder, one, dev, replay, kbs, listings, resume=resume, progress=progress, say=say_once)
+        told = of_seed(progress, one.seed, settings.seed, settings.seeds)
+        return _train(rows, folder, one, dev, replay, kbs, listings, resume=resume, progress=told, say=say_once)
 
     return running.each_seed(out, settings, trained, Trained.load, resume=resume)
 

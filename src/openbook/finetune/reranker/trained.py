@@ -12,7 +12,8 @@ from openbook import __version__
 from openbook.embed.folder import read_json
 from openbook.errors import ModelError
 from openbook.finetune.data.rows import Dropped
-from openbook.finetune.embedder.trained import TOLD, Step, sparks
+from openbook.finetune.embedder.trained import Step, sparks
+from openbook.finetune.running import TOLD
 from openbook.finetune.settings import FILE, RerankerLoss, RerankerMethod, RerankerSettings
 
 _PLAIN = (

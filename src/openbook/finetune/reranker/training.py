@@ -16,7 +16,7 @@ from openbook.embed.folder import ModelFolder, read_folder
 from openbook.errors import DatasetError, ModelError
 from openbook.finetune.embedder.base import NO_CHANGES, licence_of
 from openbook.finetune.embedder.dev import LEAST
-from openbook.finetune.embedder.trained import Progress
+from openbook.finetune.embedder.trained import Progress, of_seed
 from openbook.finetune.provenance import TrainedOn
 from openbook.finetune.reranker.dev import Rerankings
 from openbook.finetune.reranker.questions import Taught
@@ -119,7 +119,8 @@ def train_seeds(
     those that are there stay, and what was cut off goes on. Raises: as ``train_reranker``."""
 
     def trained(folder: Path, one: RerankerSettings, resume: bool) -> Trained:
-        return train_reranker(taught, folder, one, dev=dev, questions=questions, resume=resume, progress=progress)
+        told = of_seed(progress, one.seed, settings.seed, settings.seeds)
+        return train_reranker(taught, folder, one, dev=dev, questions=questions, resume=resume, progress=told)
 
     return each_seed(out, settings, trained, Trained.load, resume=resume)
 
