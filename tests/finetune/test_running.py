@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import ModelError
-from openbook.finetune.running import require_new, served
+from openbook.finetune.running import TOLD, is_finished, require_new, served
+from openbook.finetune.settings import EmbedderSettings
 
 
 def test_the_seed_that_stood_highest_is_served_and_the_first_of_equals() -> None:
@@ -35,3 +36,12 @@ def test_a_folder_that_is_there_says_what_it_holds(tmp_path: Path) -> None:
         (tmp_path / made).touch()
         with pytest.raises(ModelError, match=f"m: {said}$"):
             require_new(tmp_path / "m")
+
+
+def test_it_is_finished_where_the_seeds_that_are_asked_for_are_there(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        (tmp_path / f"seed-{seed}").mkdir()
+        (tmp_path / f"seed-{seed}" / TOLD).write_text("{}")
+    assert is_finished(tmp_path, EmbedderSettings(seeds=2))
+    assert not is_finished(tmp_path, EmbedderSettings(seeds=3))
+    assert not is_finished(tmp_path, EmbedderSettings(seed=5, seeds=2)), "others are"

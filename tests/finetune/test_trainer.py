@@ -66,3 +66,21 @@ def test_a_checkpoint_is_ranked_by_whether_its_dev_questions_fall(tmp_path: Path
     # One that goes on from step 8 knows of the steps before alone.
     assert Asked(tmp_path).told(12, low) == {"ndcg@10": pytest.approx(0.6), KEPT: 0.0}
     assert Asked(tmp_path).told(4, low)[KEPT] == 4.0
+
+
+def test_a_disk_that_is_full_leaves_what_was_asked_before(tmp_path: Path) -> None:
+    """It was cut in the middle, and --resume could not read it."""
+    import resource
+
+    asked = Asked(tmp_path)
+    asked.told(4, {str(number): 0.5 for number in range(50)})
+    before = (tmp_path / "asked.json").read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            asked.told(8, {str(number): 0.5 for number in range(50)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "asked.json").read_text() == before
+    assert asked.told(8, {str(number): 0.5 for number in range(49)})[KEPT] == 8.0, "one whose document was removed"

@@ -53,15 +53,19 @@ def require_new(out: Path) -> None:
     what, do = "is there already", "name a new folder, or remove that one"
     if (out / TOLD).is_file():
         what += ", a model that is trained"
-    elif out.is_dir() and (seeds := len(seeds_in(out))):
+    elif out.is_dir() and (any(out.glob(".seed-*.training")) or seeds_in(out)):
+        seeds = len(seeds_in(out))
         what += f", with {seeds} seed{'s' * (seeds != 1)} of a model"
-        do += "; --resume trains those that are missing"
+        do += "; --seeds N --resume trains those that are missing"
     raise ModelError(what, where=str(out), do=do)
 
 
 def is_finished(out: Path, settings: EmbedderSettings | RerankerSettings) -> bool:
     """Whether all that the settings ask for is there."""
-    return (out / TOLD).is_file() if settings.seeds == 1 else len(seeds_in(out)) >= settings.seeds
+    folders = [out]
+    if settings.seeds > 1:
+        folders = [out / f"seed-{seed}" for seed in range(settings.seed, settings.seed + settings.seeds)]
+    return all((folder / TOLD).is_file() for folder in folders)
 
 
 def require_torch(what: str) -> None:

@@ -64,7 +64,7 @@ class File(Group):
 class Early(Group):
     """When training stops: dev questions are asked ``per_epoch`` times in an epoch, and it stops where their nDCG@10
     has fallen ``patience`` times in a row (by more than chance moves it: ``embedder.dev.falls``). The latest step at
-    which it had not fallen is kept.
+    which it had not fallen is kept. An adapter stops where every dev question has its answer first, too.
 
     The questions are the first so many of the dev split of ``data``; where none is named, ``share`` of the rows is held
     out, whole groups of them. A model that changes documents' vectors is measured on a pool: of each question the

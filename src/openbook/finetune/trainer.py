@@ -163,7 +163,9 @@ class Asked:
         """What a trainer reads of the ``scores`` by question: their mean, and whether this step is to be kept."""
         before = self._before(step)
         highest = max(before.values(), key=lambda one: fmean(one.values()), default=None)
-        self._file.write_text(json.dumps({**before, str(step): scores}), encoding="utf-8")
+        new = self._file.with_suffix(".new")
+        new.write_text(json.dumps({**before, str(step): scores}), encoding="utf-8")
+        new.replace(self._file)  # whole, or as it was: a full disk leaves what a run goes on from
         kept = highest is None or not falls(scores, highest)
         return {MEASURE: fmean(scores.values()), KEPT: float(step) if kept else 0.0}
 

@@ -324,7 +324,9 @@ def try_models(
     turn(dataset.name, BASE)
     with asking.opened(dataset, recipe) as kb:
         known = (
-            [] if rows is None else [Known.of(kb if live else None, one.serves, rows, test=dataset) for one in models]
+            []
+            if rows is None
+            else [Known.of(kb if dataset.corpus is None else None, one.serves, rows, test=dataset) for one in models]
         )
         plans = planned(kb, models, kb.recipe) if live else {}
         for name, plan in plans.items():
@@ -366,7 +368,13 @@ def try_models(
     traded_ = [model for model in models if trade and model.serves != "reranker"]
     between = {model.name: trade_of(whole, model, general=general, recipe=recipe, asking=asking) for model in traded_}
     trainings = {model.name: Training(model.trained, model.settings, between.get(model.name, [])) for model in models}
-    told = dict.fromkeys(one for each in known for one in told_of(replace(each, baseline=base)))
+    # Of documents that the data set brings there is no release to go back to, and none is made.
+    told = dict.fromkeys(
+        one
+        for each in known
+        for one in told_of(replace(each, baseline=base))
+        if dataset.corpus is None or one.name != "rollback"
+    )
     won = next((model for model in models if model.name == trial.winner), None)
     why = won.served.line(won.best.name) if won is not None else ""
     return Tried(

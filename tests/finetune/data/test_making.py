@@ -460,6 +460,14 @@ class TestRefused:
             make(None, [Rows(scored=pairs)])
         assert len(make(None, [Rows(scored=pairs)], form="pairs").rows.examples) == len(THINGS)
 
+    def test_labels_of_several_files_are_looked_at_together(self) -> None:
+        names = list(THINGS)
+        right = tuple(Scored(Passage(name), Passage(said), 1.0, True) for name, said in THINGS.items())
+        wrong = tuple(Scored(Passage(name), Passage(THINGS[names[at - 1]]), 0.0, True) for at, name in enumerate(names))
+        made = make(None, [Rows(scored=right), Rows(scored=wrong)])
+        assert len(made.rows.examples) == len(THINGS)
+        assert all(example.negatives for example in made.rows.examples)
+
     def test_documents_may_be_shared_with_the_test_and_are_told(self, town: KnowledgeBase) -> None:
         held = Question("t1", "Who may go into the hot room alone?", {"kiln.md": 1}, split="test")
         made = make(town, datasets=[asked()], test=[dataset("held", [held])], negatives=1)

@@ -118,9 +118,9 @@ def test_its_settings_repeat_it(dev: Dev, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from typing import Any
+import openbook
 from tests.finetune.embedder import jargon
-from openbook.finetune.embedder import train_embedder
+from openbook.finetune.embedder import Dev, train_embedder
 from openbook.finetune.settings import EmbedderSettings
 
 method, base, out, at, resume = sys.argv[1:]
@@ -131,7 +131,11 @@ def told(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 settings = EmbedderSettings(method=method, base=base, epochs=3.0, **how)
-train_embedder(jargon.rows(), Path(out), settings, resume=resume == "resume", progress=told)
+with openbook.open(Path(out).parent / "db") as kb:
+    if not kb.list():
+        kb.add(*jargon.documents(), access=["public"])
+    dev = Dev(kb, tuple(jargon.questions().questions.values()))
+    train_embedder(jargon.rows(), Path(out), settings, dev=dev, resume=resume == "resume", progress=told)
 """
 
 
@@ -158,6 +162,8 @@ def test_a_run_that_was_killed_gives_the_weights_of_one_that_was_not(tmp_path: P
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
     one, other = (Trained.load(folder) for folder in (whole, parts))
     assert (one.loss, one.best, one.hash) == (other.loss, other.best, other.hash)
+    assert one.dev == other.dev
+    assert len(one.dev) == 3, "asked before it was killed, and after"
 
 
 def test_there_must_be_a_run_to_go_on_with_and_the_same(tmp_path: Path) -> None:

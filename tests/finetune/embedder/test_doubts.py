@@ -84,3 +84,5 @@ def test_scores_that_were_shuffled_are_told(embedder: Embedder) -> None:
     random.Random(1).shuffle(scores)
     [line] = of_pairs([replace(one, score=score) for one, score in zip(pairs, scores, strict=True)], first, second)
     assert line.startswith("the scores of 22 pairs look as if they were drawn by chance")
+    few = [replace(one, score=1.0 if at > 1 else 0.0) for at, one in enumerate(pairs)]
+    assert of_pairs(few, first, second) == [], "of two that differ nothing can be told"

@@ -316,8 +316,8 @@ class TestTheCommandLine:
         again = openbook("finetune", "embedder", "m", "rows.jsonl", *asked)
         assert again.returncode == 1
         assert again.stderr.splitlines() == [
-            "openbook: m: is there already, with 2 seeds of a model; name a new folder, or remove that one; --resume"
-            " trains those that are missing"
+            "openbook: m: is there already, with 2 seeds of a model; name a new folder, or remove that one; --seeds"
+            " N --resume trains those that are missing"
         ]
         again = openbook("finetune", "embedder", "m", "rows.jsonl", *asked[:-1], "--resume")
         assert again.returncode == 0, again.stderr

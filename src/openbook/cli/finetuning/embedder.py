@@ -26,6 +26,7 @@ from openbook.cli.finetuning.training import (
     register,
     require_ready,
     said,
+    tell_note,
     tell_place,
 )
 from openbook.cli.opening import As, Db, Json, Kb, opened, questions_of, refuse_idle, require_there
@@ -127,6 +128,8 @@ def embedder(
         brought(context, db, kb, bring) if bring else nullcontext(mine) as library,
         curves("training") as curve,
     ):
+        if bring and mine is not None and {*rows.documents}.isdisjoint(row["source"] for row in mine.list()):
+            mine = None  # the rows are none of its business, nor it of theirs
         look(mine, chosen.method, rows, test=tested, baseline=baseline)
         trained = train_seeds(
             rows,
@@ -137,7 +140,7 @@ def embedder(
             kb=mine,
             resume=resume,
             progress=curve,
-            say=lambda line: say(f"note: {one_line(line)}"),
+            say=tell_note,
         )
         register(mine, trained)
         recipe = None if library is None else library.recipe

@@ -74,12 +74,14 @@ def dev_questions(asked: Dataset | None) -> tuple[Question, ...]:
 
 def tell_place(out: Path, settings: EmbedderSettings | RerankerSettings, *, resume: bool) -> None:
     """What lies there of a run before, where that decides what this one does."""
-    from openbook.finetune.running import is_finished, place_of
+    from openbook.finetune.running import is_finished, is_first, place_of
 
+    if not is_first():
+        return  # what it finds there may be the first one's
     if resume and is_finished(out, settings):
-        say(f"note: {out} is finished: nothing is left to train, and what training did is told again")
+        tell_note(f"{out} is finished: nothing is left to train, and what training did is told again")
     elif not resume and place_of(out.absolute()).exists():
-        say(f"note: a run to {out} was cut off and is begun anew (--resume would have gone on with it)")
+        tell_note(f"a run to {out} was cut off and is begun anew (--resume would have gone on with it)")
 
 
 def if_cut_off(out: Path) -> Callable[[], str]:
@@ -113,6 +115,14 @@ def look(
 
 def tell_notes(notes: Iterable[str]) -> None:
     for note in notes:
+        tell_note(note)
+
+
+def tell_note(note: str) -> None:
+    """Once, however many processes train."""
+    from openbook.finetune.running import is_first
+
+    if is_first():
         say(f"note: {one_line(note)}")
 
 

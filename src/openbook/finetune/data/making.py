@@ -182,6 +182,8 @@ def make(
             do = "make them apart: scored pairs are written as they stand"
             raise DatasetError("scored pairs, and queries that have no scores", do=do)
         return _of_pairs(kb, files, form, test_questions, dev_questions, drop_leaks, embedder, start)
+    if any(one.scored for one in files):
+        files = [joined(files)]  # one may hold what is alike, and another what is not
     if kb is None and form != "pairs":  # with it negatives are mined, and pairs say that all are positives
         for file in files:
             report.require_labels(file)

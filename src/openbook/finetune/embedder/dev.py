@@ -47,7 +47,7 @@ class Dev:
 
 def falls(asked: Mapping[str, float], highest: Mapping[str, float]) -> bool:
     """Whether the same questions fare worse than at the step where they fared best by more than chance moves them: by
-    two standard errors of the paired differences.
+    two standard errors of the paired differences. (A run that goes on may lack some: their documents were removed.)
 
     What stood highest is no better guide: of steps that differ by chance it is the luckiest, a different one with each
     seed, and often one at which little was learnt.
@@ -55,7 +55,9 @@ def falls(asked: Mapping[str, float], highest: Mapping[str, float]) -> bool:
     >>> falls({"a": 0.4, "b": 1.0}, {"a": 0.5, "b": 0.9}), falls({"a": 0.4, "b": 0.8}, {"a": 0.5, "b": 0.9})
     (False, True)
     """
-    differences = [asked[question] - best for question, best in highest.items()]
+    differences = [asked[question] - best for question, best in highest.items() if question in asked]
+    if not differences:
+        return False
     error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
     return fmean(differences) < -max(2 * error, 1e-9)
 

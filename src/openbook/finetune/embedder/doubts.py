@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ ALIKE = 0.95
 TOLD = 0.15
 """Share of doubtful rows that is told. Of scifact's train claims and of the examples' rows, 0 and 0.3 % are doubtful;
 with three in ten of their labels shuffled 21 to 27 %, with all of them 71 to 82 %."""
+
+RARER = 10
+"""Pairs that must have another score than most."""
 
 CHANCE = 0.01
 """Scores that would go so well with the cosines once in so many times by chance go with them by chance."""
@@ -87,6 +91,9 @@ def of_pairs(scored: Sequence[Scored], first: FloatArray, second: FloatArray) ->
     """The same of scored pairs, by the vectors of their texts."""
     from scipy.stats import spearmanr
 
+    commonest = max(Counter(one.score for one in scored).values(), default=0)
+    if len(scored) - commonest < RARER:
+        return []  # of so few that differ nothing can be told
     found = spearmanr((first * second).sum(axis=1), [one.score for one in scored], alternative="greater")
     if found.pvalue <= CHANCE:
         return []

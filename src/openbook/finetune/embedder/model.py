@@ -1,7 +1,7 @@
 """LoRA and full training of an embedding model, by sentence-transformers' own trainer and losses.
 
-What is trained is measured by the dev questions, its best checkpoint is merged into the base, and the folder that is
-served is opened as a recipe opens it.
+What is trained is measured by the dev questions, the checkpoint that is kept is merged into the base, and the folder
+that is served is opened as a recipe opens it.
 """
 
 from __future__ import annotations

@@ -179,7 +179,9 @@ class Trained:
             asked = f"{self.asked} dev questions, kept: step {self.best} of {self.steps}"
             lines.append(f"dev nDCG@10 {self.before:.4f} -> {self.after:.4f}  {curve}  ({asked})")
             if self.after <= self.before:
-                lines.append("warning: it never stood above its base on the dev questions: nothing says that it helps")
+                lines.append(
+                    "warning: it does not stand above its base on the dev questions: nothing says that it helps"
+                )
         return lines
 
 

@@ -175,7 +175,13 @@ def train_seeds(
         told = of_seed(progress, one.seed, settings.seed, settings.seeds)
         return _train(rows, folder, one, dev, replay, kbs, listings, resume=resume, progress=told, say=say_once)
 
-    return running.each_seed(out, settings, trained, Trained.load, resume=resume)
+    def loaded(folder: Path) -> Trained:
+        there = Trained.load(folder)
+        for note in there.notes:
+            say_once(note)
+        return there
+
+    return running.each_seed(out, settings, trained, loaded, resume=resume)
 
 
 def _base(settings: EmbedderSettings, dev: Dev | None) -> tuple[EmbedderSettings, Embedder, ModelFolder | None]:

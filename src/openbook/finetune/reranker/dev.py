@@ -62,6 +62,10 @@ class Rerankings:
         return len(self._asking.questions)
 
     @property
+    def left_out(self) -> int:
+        return self._asking.left_out
+
+    @property
     def digests(self) -> tuple[str, ...]:
         return self._asking.digests
 

@@ -89,6 +89,8 @@ def train_reranker(
     folder = _base(settings)
     asking = Rerankings(dev, questions, settings) if dev is not None and questions else None
     notes = [] if asking is not None else [UNASKED]
+    if asking is not None and asking.left_out:
+        notes.append(f"{asking.left_out} dev questions refer to documents that are not there, and are not asked")
     place = place_of(out)
     begin(place, settings, resume=resume)
     told = noted(place, trained_on(taught, folder.path, dev))
