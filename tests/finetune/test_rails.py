@@ -68,7 +68,10 @@ def test_rows_that_ask_what_is_tested_are_refused() -> None:
     with pytest.raises(DatasetError, match="1 rows ask what the test set asks") as raised:
         look(replace(GOOD, rows=Rows((example(1), asked))))
     assert raised.value.where == "rows.jsonl, line 7"
-    assert "--drop-leaks" in raised.value.do
+    assert raised.value.do.endswith("--drop-leaks")
+    with pytest.raises(DatasetError) as raised:
+        look(replace(GOOD, rows=Rows((replace(asked, negatives=()),))))
+    assert raised.value.do.endswith("--drop-leaks --to pairs"), "they have no negatives, which tuples need"
     pairs = (Scored(Passage("Where is craft number 2 at home?"), Passage("By the stream."), 0.9),)
     with pytest.raises(DatasetError, match="1 rows ask"):
         look(replace(GOOD, rows=Rows(scored=pairs)))

@@ -13,7 +13,7 @@ from openbook.finetune.settings import EmbedderSettings
 
 def test_the_seed_that_stood_highest_is_served_and_the_first_of_equals() -> None:
     assert served([0.8, 0.9, None]).line("seed-1") == (
-        "of 3 seeds seed-1 is the one to serve: it stood highest on the dev questions (nDCG@10 0.9000)"
+        "of 3 seeds seed-1 would be served: it stood highest on the dev questions (nDCG@10 0.9000)"
     )
     equal = served([0.8, 0.9, 0.9])
     assert equal.at == 1

@@ -156,7 +156,7 @@ def test_a_model_that_knows_nothing_does_not_ship_and_what_it_forgot_is_told(tmp
     data = read(beir(tmp_path / "crafts"))
     general = {"other": read(beir(tmp_path / "other"))}
     for seed in range(2):
-        model(tmp_path / "full" / f"seed-{seed}", seed=seed)
+        model(tmp_path / "full" / f"seed-{seed}", seed=seed, notes=["7 of 8 rows look as if they were drawn"])
     tried = try_models(
         data, read_models([tmp_path / "full"]), general=general, asking=Asking(db=str(tmp_path / "db"), split="all")
     )
@@ -165,6 +165,7 @@ def test_a_model_that_knows_nothing_does_not_ship_and_what_it_forgot_is_told(tmp
     assert one.primary.paired.n == 8
     assert one.primary.gain < -0.1
     assert one.verdict == "don't ship"
+    assert one.notes.count("when it was trained: 7 of 8 rows look as if they were drawn") == 1
     assert one.general["other"].gain == pytest.approx(one.primary.gain)
     assert tried.seen == {"q-kiln": "document", "q-loom": "document"}
     assert one.seen is None

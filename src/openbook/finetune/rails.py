@@ -92,7 +92,10 @@ class Rail:
 
 def _baseline(known: Known) -> str | None:
     if known.baseline is None:
-        return "nothing says how good it is now: openbook evaluate DATA --out baseline.json, before anything is tuned"
+        return (
+            "nothing says how good it is now: openbook evaluate DATA --out baseline.json, before anything is tuned, and"
+            " name it (--baseline baseline.json)"
+        )
     if known.test is not None and known.baseline.questions.keys().isdisjoint(known.test.questions):
         return f"the baseline ({known.baseline.dataset}) holds no question of the test set {known.test.name}"
     return None
@@ -226,5 +229,6 @@ def require_apart(known: Known) -> None:
     leaks = asked_in(texts, [replace(one, id=f"{name}{one.id}") for one in known.tested])
     if leaks:
         error = refusal(leaks, places)
-        do = "take them out: openbook finetune data OUT ROWS --test DATA --drop-leaks"
+        bare = not rows.scored and not any(one.negatives for one in rows.examples)
+        do = f"take them out: openbook finetune data OUT ROWS --test DATA --drop-leaks{' --to pairs' * bare}"
         raise DatasetError(error.what, where=error.where, do=do)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from openbook.errors import ModelError, QueryError
 from openbook.finetune.provenance import TrainedOn
-from openbook.finetune.settings import FILE
+from openbook.finetune.settings import FILE, File, Group
 
 if TYPE_CHECKING:
     from openbook.finetune.settings import EmbedderSettings, RerankerSettings, Settings
@@ -125,7 +125,7 @@ class Served:
 
     def line(self, name: str) -> str:
         """As a person reads it; nothing where there is one seed."""
-        return f"of {self.of} seeds {name} is the one to serve: {self.why}" if self.of > 1 else ""
+        return f"of {self.of} seeds {name} would be served: {self.why}" if self.of > 1 else ""
 
 
 def served(scores: Sequence[float | None]) -> Served:
@@ -187,8 +187,13 @@ def _require_same(folder: Path, settings: Settings) -> None:
         mine, its = getattr(settings, name), getattr(told, name)
         # What was not said was filled in; the packaged model is called by what the index holds.
         if mine not in (None, its) and (name, mine) != ("base", "default"):
-            do = "name another folder, or say the settings that its other seeds have"
-            raise QueryError(f"its {name} is {its}, and not {mine}", where=str(folder), do=do)
+            part = name
+            if isinstance(mine, Group) and isinstance(its, Group):
+                part = next(of for of in type(mine).model_fields if getattr(mine, of) != getattr(its, of))
+                mine, its, part = getattr(mine, part), getattr(its, part), f"{name}.{part}"
+            mine, its = (one.path if isinstance(one, File) else one for one in (mine, its))
+            do = "name another folder, or say the settings that it was trained by (its settings.toml)"
+            raise QueryError(f"its {part} is {its}, and not {mine}", where=str(folder), do=do)
 
 
 def finish(new: Path, out: Path, *, moved: float, parity: float, tell: Callable[[Path], None]) -> None:

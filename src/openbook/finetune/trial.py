@@ -77,6 +77,12 @@ class Model:
         return [f"{self.name}, seed {told.get('seed', number)}" for number, told in enumerate(self.trained)]
 
     @property
+    def notes(self) -> list[str]:
+        """What was noted when its seeds were trained, such as rows that look as if they were shuffled."""
+        said = (note for told in self.trained for note in told.get("notes", ()))
+        return [f"when it was trained: {note}" for note in dict.fromkeys(said)]
+
+    @property
     def serves(self) -> Depth:
         """What it is to a recipe."""
         return serves(self.trained[0])
@@ -118,7 +124,7 @@ class Model:
 
     @property
     def served(self) -> Served:
-        """Which of its seeds is the one to serve. (The verdict is on all of them: the best of several on the test would
+        """Which of its seeds would be served. (The verdict is on all of them: the best of several on the test would
         be luck.)"""
         scores: list[float | None] = []
         for told in self.trained:
@@ -358,7 +364,9 @@ def try_models(
     dev = {model.name: count for model in models if (count := model.chosen_by(chosen.questions.values()))}
     of = f"of the {len(chosen.questions)} questions chose what was kept of"
     picked = (f"{count} {of} {name}: it stands too high by them" for name, count in dev.items())
-    trial = priced(replace(trial, notes=(*trial.notes, *remembered, *picked)), plans)
+    noted = {model.name: model.notes for model in models}
+    told_of_each = [replace(one, notes=(*one.notes, *noted[one.name])) for one in trial.candidates]
+    trial = priced(replace(trial, candidates=told_of_each, notes=(*trial.notes, *remembered, *picked)), plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"

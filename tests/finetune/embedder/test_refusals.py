@@ -323,7 +323,7 @@ class TestTheCommandLine:
         assert again.returncode == 0, again.stderr
         assert "note: m is finished: nothing is left to train" in again.stderr
         assert again.stdout.splitlines()[-2:] == [
-            "of 2 seeds seed-0 is the one to serve: no dev questions were asked, and it is the first",
+            "of 2 seeds seed-0 would be served: no dev questions were asked, and it is the first",
             "m/seed-0",
         ]
 

@@ -250,7 +250,7 @@ def _card(trained: Trained, settings: EmbedderSettings) -> str:
         f"| served as trained, to | {trained.parity:.1e} |",
         "",
         "Dev questions chose when to stop: they do not say how much better it is. Compare it with its base on",
-        "questions that played no part: `openbook compare`.",
+        "questions that played no part: `openbook finetune compare`.",
         "",
     ]
     closed = [" or ".join(names) for names in trained.principals if "public" not in names]
