@@ -220,7 +220,7 @@ def _apart(prepared: Prepared, settings: EmbedderSettings, dev: Dev | None) -> t
     known = sum(any(passage.document in sources for passage in one.positives) for one in prepared.examples)
     if not known:
         what = f"none of the {len(prepared.examples)} queries names a document of knowledge base {dev.kb.name}"
-        do = "name a data set (--dev DATA), or train on rows that were made of its documents or of a data set about them"
+        do = "name a data set (--dev DATA), or train on rows that were made of its documents, or of a data set on them"
         return prepared, (), f"{what}; {do}"
     groups, questions = held_out(prepared.examples, settings.dev.share, sources)
     if len(questions) < LEAST_ASKED:
