@@ -83,6 +83,9 @@ def test_the_winner_is_built_with_its_report_and_answers_when_it_is_promoted(fir
     assert (now.pointers.live, firm.release) == ("r2", "r2")
     assert firm.search("Anything to heed with our zorvel?", 1).hits[0].source == jargon.SOURCES["zorvel"]
     assert list(now.lines())[-1] == "r2 answers now; openbook release rollback returns to r1"
+    itself = "what it is compared with has turned in it already: it is compared with itself"
+    assert itself in compared(firm, turned).trial.notes
+    assert itself not in verdict.trial.notes
     firm.rollback()
     assert firm.release == "r1"
 

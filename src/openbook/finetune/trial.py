@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -366,7 +367,14 @@ def try_models(
     picked = (f"{count} {of} {name}: it stands too high by them" for name, count in dev.items())
     noted = {model.name: model.notes for model in models}
     told_of_each = [replace(one, notes=(*one.notes, *noted[one.name])) for one in trial.candidates]
-    trial = priced(replace(trial, candidates=told_of_each, notes=(*trial.notes, *remembered, *picked)), plans)
+    held = recipe.model_dump_json() if recipe is not None else ""
+    live_already = [
+        f"what it is compared with has {model.name} in it already: it is compared with itself"
+        for model in models
+        if any(json.dumps(str(folder.absolute()), ensure_ascii=False) in held for folder in model.folders)
+    ]
+    notes = (*trial.notes, *remembered, *picked, *live_already)
+    trial = priced(replace(trial, candidates=told_of_each, notes=notes), plans)
     if [*general] == [DEFAULT] and any(model.replayed == REPLAY for model in models):
         what = (
             "the only general set is of one hand with the texts that were replayed, and may flatter: name one of yours"
