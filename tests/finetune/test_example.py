@@ -89,7 +89,8 @@ def test_it_is_shipped_and_forgets_little(trained: tuple[Path, dict[str, Any], d
 def test_what_is_trained_on_shuffled_labels_does_not_ship(
     trained: tuple[Path, dict[str, Any], dict[str, Any]], seed: int
 ) -> None:
-    """It gains on all questions, for it has learnt which documents are asked for, and is told apart by that."""
+    """It may gain on all questions, for it learns which documents are asked for, and is told apart by that: what it
+    gains for each question's own answers is a small part of what the true rows bring (.74)."""
     folder, _, _ = trained
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     asked = [(row["anchor"], row["metadata"]["group"]) for row in rows]
@@ -102,5 +103,5 @@ def test_what_is_trained_on_shuffled_labels_does_not_ship(
     told = openbook(folder, "finetune", "embedder", name, f"{name}.jsonl", *how)
     assert told["verdict"] != "ship"
     [one] = told["trial"]["candidates"]
-    assert one["measures"]["ndcg@10"]["difference"] > 0.03
-    assert abs(one["own"]["difference"]) < 0.05
+    assert one["own"]["difference"] < 0.1
+    assert not (one["own"]["difference"] > 0 and one["own"]["p_holm"] <= 0.05)

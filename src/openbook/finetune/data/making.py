@@ -184,9 +184,8 @@ def make(
         return _of_pairs(kb, files, form, test_questions, dev_questions, drop_leaks, embedder, start)
     if any(one.scored for one in files):
         files = [joined(files)]  # one may hold what is alike, and another what is not
-    if kb is None and form != "pairs":  # with it negatives are mined, and pairs say that all are positives
-        for file in files:
-            report.require_labels(file)
+        if kb is None and form != "pairs":  # with it negatives are mined, and pairs say that all are positives
+            report.require_labels(files[0])
     given = list(chain.from_iterable(map(examples_of, files)))
     dropped = [one for file in files for one in file.dropped]
     asked: list[Asked] = []

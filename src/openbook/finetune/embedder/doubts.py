@@ -29,7 +29,8 @@ ALIKE = 0.95
 
 TOLD = 0.15
 """Share of doubtful rows that is told. Of scifact's train claims and of the examples' rows, 0 and 0.3 % are doubtful;
-with three in ten of their labels shuffled 21 to 27 %, with all of them 71 to 82 %."""
+with three in ten of their labels shuffled 21 to 27 %, with all of them 71 to 82 % (measured once, by no command that is
+kept)."""
 
 RARER = 10
 """Pairs that must have another score than most."""
